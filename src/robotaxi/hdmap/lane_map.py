@@ -1,0 +1,139 @@
+"""The LaneMap: what the road is, where one may drive and who goes first. All in frame ``map``.
+
+Sources: Lanelet2 (`lanelet2_io`) and OpenDRIVE (`opendrive`). Both give the same nouns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One drivable lanelet, driven from the first to the last point.
+
+    ``centerline``, ``left``, ``right``: (N, 3), same N, points at most 2 m apart, ``s``: (N,) arc
+    length of the centerline. Neighbours are lanes of the same direction that may be changed to.
+    """
+
+    id: int
+    centerline: FloatArray
+    left: FloatArray
+    right: FloatArray
+    s: FloatArray
+    speed_limit: float  # m/s
+    turn_direction: str = "straight"  # straight | left | right
+    successors: tuple[int, ...] = ()
+    predecessors: tuple[int, ...] = ()
+    left_neighbour: int | None = None
+    right_neighbour: int | None = None
+    stop_line_id: int | None = None  # stop line that ends this lane, if any
+    junction_id: int | None = None  # set for lanes inside a junction
+    yield_to: tuple[int, ...] = ()  # lanes that have right of way over this one
+    conflicts: tuple[int, ...] = ()  # lanes of the same junction whose area this one crosses or joins
+
+    @property
+    def length(self) -> float:
+        return float(self.s[-1])
+
+
+@dataclass(frozen=True)
+class StopLine:
+    """``kind``: 'signal' (stop on red), 'stop' (always stop) or 'yield' (stop if somebody comes)."""
+
+    id: int
+    points: FloatArray  # (2, 3)
+    kind: str
+    lane_ids: tuple[int, ...]
+    signal_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A traffic light head. ``position`` is its centre; ``yaw`` points from the head to its traffic."""
+
+    id: int
+    position: FloatArray  # (3,)
+    yaw: float
+    stop_line_id: int
+    junction_id: int | None = None
+    width: float = 0.35
+    height: float = 1.0
+
+
+@dataclass(frozen=True)
+class Crosswalk:
+    """``polygon`` (N, 3); ``lane_ids`` the lanes that it crosses; ``axis`` (2, 3) the walking line."""
+
+    id: int
+    polygon: FloatArray
+    axis: FloatArray
+    lane_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StoppingPlace:
+    """A pick-up bay beside a lane. ``pose`` is base_link when stopped in it: (x, y, yaw)."""
+
+    id: int
+    name: str
+    pose: tuple[float, float, float]
+    lane_id: int
+    s: float  # of pose, along the lane's centerline
+    offset: float  # of pose from the centerline, left positive (bays on the right: negative)
+    polygon: FloatArray  # (N, 3), drivable
+
+
+@dataclass(frozen=True)
+class Route:
+    """Lane-level route. ``lane_ids`` in driving order; between two of them lies either a successor
+    edge or a lane change (``change[i]`` true: lane i+1 is a neighbour of lane i).
+
+    ``start_s`` on the first lane, ``goal_s`` on the last; ``goal_offset`` lateral, left positive;
+    ``length`` in metres from start to goal.
+    """
+
+    lane_ids: tuple[int, ...]
+    change: tuple[bool, ...]
+    start_s: float
+    goal_s: float
+    goal_offset: float
+    goal_yaw: float
+    length: float
+
+
+@dataclass(frozen=True)
+class LaneMatch:
+    """A pose projected on a lane: arc length, lateral offset (left positive), heading difference."""
+
+    lane_id: int
+    s: float
+    offset: float
+    yaw_error: float
+
+
+class MapError(ValueError):
+    """A map that cannot be used; the message names file, element and reason."""
+
+
+class RouteError(ValueError):
+    """No lane-level route; the message says from where to where and why."""
+
+
+@dataclass(frozen=True)
+class LaneMap:
+    """Everything known of the road, immutable. ``origin`` (lat_deg, lon_deg, alt) of map (0, 0, 0)."""
+
+    name: str
+    origin: tuple[float, float, float]
+    lanes: dict[int, Lane]
+    stop_lines: dict[int, StopLine] = field(default_factory=dict)
+    signals: dict[int, Signal] = field(default_factory=dict)
+    crosswalks: dict[int, Crosswalk] = field(default_factory=dict)
+    stopping_places: dict[int, StoppingPlace] = field(default_factory=dict)
+    checksum: str = ""  # sha256 of the file it came from

@@ -1,0 +1,354 @@
+"""The nouns of the stack: frozen dataclasses and record layouts.
+
+Conventions, everywhere in the project:
+
+* SI units bare (metres, seconds, radians, m/s); anything else carries its suffix (``_ns``, ``_deg``).
+* Frames follow REP-103 and REP-105: ``map`` is ENU (x east, y north, z up), ``base_link`` is the
+  centre of the rear axle on the ground, x forward, y left. Yaw is counter-clockwise from x.
+* ``stamp_ns`` is the measurement time of the sensor data a value came from, integer nanoseconds.
+* Lists of records are numpy structured arrays with the ``*_DTYPE`` layouts below. They travel over
+  ROS as ``sensor_msgs/PointCloud2`` whose fields are the fields named here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+RecordArray = NDArray[np.void]
+
+
+# ---------------------------------------------------------------------------- pose and ego state
+
+
+@dataclass(frozen=True, slots=True)
+class Pose2:
+    """Planar pose in the frame its name or context states."""
+
+    x: float
+    y: float
+    yaw: float
+
+
+@dataclass(frozen=True, slots=True)
+class EgoState:
+    """State of ``base_link`` in ``map``.
+
+    ``speed`` is the signed longitudinal speed of the rear axle; ``covariance`` is 3x3 over
+    (x, y, yaw) in map axes.
+    """
+
+    stamp_ns: int
+    x: float
+    y: float
+    yaw: float
+    speed: float
+    acceleration: float = 0.0
+    yaw_rate: float = 0.0
+    steering: float = 0.0
+    z: float = 0.0
+    covariance: FloatArray = field(default_factory=lambda: np.zeros((3, 3)))
+
+    @property
+    def pose(self) -> Pose2:
+        return Pose2(self.x, self.y, self.yaw)
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleParams:
+    """Geometry, limits and actuation of one vehicle type (``config/vehicle/<name>.yaml``)."""
+
+    name: str
+    wheelbase: float
+    length: float
+    width: float
+    height: float
+    rear_overhang: float  # rear axle to rear bumper
+    max_steering: float  # tyre angle, rad
+    max_steering_rate: float  # rad/s
+    max_acceleration: float
+    max_deceleration: float  # positive
+    steering_lag: float  # first-order time constant, s
+    steering_delay: float  # dead time, s
+    drive_lag: float
+    drive_delay: float
+
+    @property
+    def front_overhang(self) -> float:
+        """Front axle to front bumper."""
+        return self.length - self.wheelbase - self.rear_overhang
+
+    @property
+    def front(self) -> float:
+        """Rear axle to front bumper."""
+        return self.length - self.rear_overhang
+
+    @property
+    def center_offset(self) -> float:
+        """Rear axle to the centre of the body, along x."""
+        return self.length / 2.0 - self.rear_overhang
+
+
+# ---------------------------------------------------------------------------- sensor data
+
+
+@dataclass(frozen=True, slots=True)
+class LidarSweep:
+    """One lidar sweep in the lidar's own frame.
+
+    ``points``: structured array (N,) with at least float32 ``x, y, z`` and, where the sensor has
+    them, ``intensity`` (float32, 0..1), ``ring`` (uint16), ``time`` (float32, s since ``stamp_ns``).
+    ``T_base_lidar``: 4x4.
+    """
+
+    stamp_ns: int
+    points: RecordArray
+    T_base_lidar: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class CameraModel:
+    """Pinhole camera. ``T_base_optical``: 4x4, optical frame (x right, y down, z forward) in base."""
+
+    name: str
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    T_base_optical: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class ImuSample:
+    """Specific force (m/s^2) and angular rate (rad/s) in ``base_link`` axes, each (3,).
+
+    ``heading``: yaw in map from the unit's magnetometer or dual antenna, NaN where it has none;
+    ``heading_sigma`` its standard deviation (rad).
+    """
+
+    stamp_ns: int
+    acceleration: FloatArray
+    angular_rate: FloatArray
+    heading: float = float("nan")
+    heading_sigma: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class GnssFix:
+    """WGS 84 position of the antenna; ``sigma`` (3,) standard deviations east, north, up in metres."""
+
+    stamp_ns: int
+    latitude_deg: float
+    longitude_deg: float
+    altitude: float
+    sigma: FloatArray
+    valid: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleReport:
+    """What the vehicle reports back: wheel speed at the rear axle, tyre angle, cabin state."""
+
+    stamp_ns: int
+    speed: float
+    steering: float
+    acceleration: float = 0.0
+    door_open: bool = False
+    seat_occupied: bool = False
+    belt_fastened: bool = False
+
+
+# ---------------------------------------------------------------------------- perception
+
+
+class ObjectClass(IntEnum):
+    """Classes as in nuScenes' merged set."""
+
+    UNKNOWN = 0
+    CAR = 1
+    TRUCK = 2  # trucks and buses
+    BICYCLE = 3  # cyclists and motorbikes
+    PEDESTRIAN = 4
+
+
+OBJECT_DTYPE = np.dtype(
+    [
+        ("x", "<f4"),  # box centre, map, m
+        ("y", "<f4"),
+        ("z", "<f4"),
+        ("yaw", "<f4"),  # rad
+        ("length", "<f4"),  # m
+        ("width", "<f4"),
+        ("height", "<f4"),
+        ("vx", "<f4"),  # map, m/s
+        ("vy", "<f4"),
+        ("existence", "<f4"),  # probability 0..1
+        ("id", "<u4"),  # stable over the track's life
+        ("label", "u1"),  # ObjectClass
+        ("static", "u1"),  # 1: has not moved since it was first seen
+    ]
+)
+"""Tracked objects, frame ``map``."""
+
+OBSTACLE_DTYPE = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
+"""Points that stand on the road whatever they are, frame ``base_link``."""
+
+
+class LightState(IntEnum):
+    UNKNOWN = 0
+    RED = 1
+    AMBER = 2
+    GREEN = 3
+    OFF = 4
+
+
+LIGHT_DTYPE = np.dtype(
+    [
+        ("x", "<f4"),  # signal head, map, m
+        ("y", "<f4"),
+        ("z", "<f4"),
+        ("signal_id", "<u4"),
+        ("state", "u1"),  # LightState
+        ("confidence", "<f4"),  # 0..1
+    ]
+)
+"""State of each traffic light that the map expects in view, frame ``map``."""
+
+
+# ---------------------------------------------------------------------------- planning and control
+
+
+TRAJECTORY_DTYPE = np.dtype(
+    [
+        ("x", "<f4"),  # base_link in map, m
+        ("y", "<f4"),
+        ("z", "<f4"),
+        ("yaw", "<f4"),
+        ("t", "<f4"),  # s since the trajectory's stamp
+        ("s", "<f4"),  # arc length, m
+        ("speed", "<f4"),  # m/s
+        ("acceleration", "<f4"),  # m/s^2
+        ("curvature", "<f4"),  # 1/m, left positive
+    ]
+)
+"""Poses of ``base_link`` over time, frame ``map``; ends at rest or at the horizon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    stamp_ns: int
+    points: RecordArray  # TRAJECTORY_DTYPE
+
+
+class Cause(IntEnum):
+    """Why the car drives no faster than it does. One decision has one cause."""
+
+    CRUISE = 0  # speed limit
+    CURVE = 1
+    LEAD = 2
+    RED_LIGHT = 3
+    STOP_SIGN = 4
+    YIELD = 5
+    CROSSWALK = 6
+    OBSTACLE = 7
+    GOAL = 8
+    LANE_CHANGE = 9
+    NO_ROUTE = 10
+    INPUT_LOST = 11
+    BOARDING = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One cause, one sentence, and the numbers they rest on.
+
+    ``sentence``: e.g. "Stopping: red light at stop line 412, 18 m ahead."
+    ``slowing``: true when the car is held below the speed it would otherwise drive.
+    ``subject_id``: map or object id, 0 for none. ``distance``: metres from the front bumper.
+    """
+
+    cause: Cause
+    sentence: str
+    slowing: bool = False
+    subject_id: int = 0
+    distance: float = 0.0
+
+
+class MissionState(IntEnum):
+    IDLE = 0  # no goal: stand still
+    DRIVING = 1
+    ARRIVED = 2  # standing at the goal
+    UNREACHABLE = 3  # no route to the goal
+
+
+@dataclass(frozen=True, slots=True)
+class MissionStatus:
+    """Where the mission stands. ``goal_id`` is the id the goal was given with."""
+
+    state: MissionState
+    goal_id: str = ""
+    distance_to_go: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A place to stop at. ``goal_id`` "" and ``hold`` true: stand still where you are (boarding)."""
+
+    goal_id: str
+    x: float
+    y: float
+    yaw: float = 0.0
+    hold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Tyre angle (rad) and acceleration (m/s^2) wanted, with the speed they aim at (m/s)."""
+
+    stamp_ns: int
+    steering: float
+    acceleration: float
+    speed: float = 0.0
+
+
+class SystemMode(IntEnum):
+    STOP = 0  # standing, brakes held
+    AUTONOMOUS = 1
+    COMFORTABLE_STOP = 2  # minimal risk: along the last good trajectory
+    EMERGENCY_STOP = 3  # full braking
+
+
+# ---------------------------------------------------------------------------- dispatch
+
+
+class TripState(IntEnum):
+    IDLE = 0
+    OFFERED = 1
+    ACCEPTED = 2
+    REJECTED = 3
+    EN_ROUTE_TO_PICKUP = 4
+    WAITING_FOR_RIDER = 5
+    BOARDING = 6
+    EN_ROUTE = 7
+    ARRIVED = 8
+    COMPLETED = 9
+    CANCELLED = 10
+    ABORTED = 11
+    NO_SHOW = 12
+
+
+@dataclass(frozen=True, slots=True)
+class TripEvent:
+    """One transition of one trip, as published on ``dispatch/trip`` and sent to the cloud."""
+
+    stamp_ns: int
+    order_id: str
+    state: TripState
+    reason: str = ""
