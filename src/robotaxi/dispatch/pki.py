@@ -1,0 +1,239 @@
+"""A test authority: certificates for one broker, one dispatcher and a few vehicles.
+
+For development, tests and demonstrations. A fleet has its own authority; the roles are read from
+the same fields there:
+
+* subject O  = operator
+* subject OU = role: ``broker``, ``dispatcher`` or ``vehicle``
+* subject CN = name; for a vehicle its id, which is also its MQTT client id
+
+Keys are EC P-256. Nothing here is imported by the driving path.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import ipaddress
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+VALID_DAYS = 365
+RENEW_BEFORE_DAYS = 7
+BACKDATE_HOURS = 1  # tolerates a peer whose clock is a little behind
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+ROLE_BROKER = "broker"
+ROLE_DISPATCHER = "dispatcher"
+ROLE_VEHICLE = "vehicle"
+
+
+class PkiError(ValueError):
+    """A name, folder or file that cannot be used; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Files of one party: its certificate, its private key and the authority that peers must have."""
+
+    name: str
+    ca: Path
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TestPki:
+    """Where the files of one test authority are."""
+
+    __test__ = False  # its name starts with Test: not a pytest class
+
+    folder: Path
+    operator: str
+
+    @property
+    def ca(self) -> Path:
+        return self.folder / "ca.crt"
+
+    @property
+    def broker(self) -> Identity:
+        return self._identity("broker", self.folder)
+
+    @property
+    def dispatcher(self) -> Identity:
+        return self._identity("dispatcher", self.folder)
+
+    def vehicle(self, vehicle: str) -> Identity:
+        return self._identity(check_name(vehicle, "vehicle"), self.folder / "vehicles")
+
+    def _identity(self, name: str, folder: Path) -> Identity:
+        return Identity(name, self.ca, folder / f"{name}.crt", folder / f"{name}.key")
+
+
+def check_name(name: str, what: str) -> str:
+    """``name`` if it can stand in a topic, a file name and a certificate; else PkiError."""
+    if not NAME.fullmatch(name):
+        raise PkiError(f"{what} {name!r}: use 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit")
+    return name
+
+
+def make_test_pki(folder: str | Path, operator: str, vehicles: Sequence[str]) -> TestPki:
+    """Make what is missing in ``folder``; keep what is there, valid and of this authority.
+
+    Safe to call again and from several processes at once. Keys are readable by their owner only.
+    Raises PkiError for a bad name, a folder that cannot be written or files that cannot be read.
+    """
+    check_name(operator, "operator")
+    names = [check_name(vehicle, "vehicle") for vehicle in vehicles]
+    pki = TestPki(Path(folder), operator)
+    try:
+        (pki.folder / "vehicles").mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(pki.folder / ".lock"):
+            authority = _authority(pki)
+            _issue(pki.broker, operator, ROLE_BROKER, authority)
+            _issue(pki.dispatcher, operator, ROLE_DISPATCHER, authority)
+            for name in names:
+                _issue(pki.vehicle(name), operator, ROLE_VEHICLE, authority)
+    except OSError as error:
+        raise PkiError(f"{error.filename or folder}: {error.strerror or error}") from error
+    return pki
+
+
+@dataclass(frozen=True, slots=True)
+class _Authority:
+    cert: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+def _authority(pki: TestPki) -> _Authority:
+    key_path = pki.folder / "ca.key"
+    existing = _load(pki.ca, key_path)
+    if existing is not None and _valid(existing.cert):
+        return existing
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _subject(pki.operator, "authority", "robotaxi test authority")
+    cert = (
+        _builder(name, name, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    _write(pki.ca, key_path, cert, key)
+    return _Authority(cert, key)
+
+
+def _issue(identity: Identity, operator: str, role: str, authority: _Authority) -> None:
+    subject = _subject(operator, role, "localhost" if role == ROLE_BROKER else identity.name)
+    existing = _load(identity.cert, identity.key)
+    if existing is not None and _valid(existing.cert) and existing.cert.subject == subject:
+        try:
+            existing.cert.verify_directly_issued_by(authority.cert)
+            return
+        except (InvalidSignature, ValueError):
+            pass  # of an older authority: issue it anew
+    key = ec.generate_private_key(ec.SECP256R1())
+    usage = ExtendedKeyUsageOID.SERVER_AUTH if role == ROLE_BROKER else ExtendedKeyUsageOID.CLIENT_AUTH
+    builder = (
+        _builder(subject, authority.cert.subject, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(authority=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False
+        )
+    )
+    if role == ROLE_BROKER:
+        loopback = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
+        names: list[x509.GeneralName] = [x509.DNSName("localhost"), *(x509.IPAddress(ip) for ip in loopback)]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    _write(identity.cert, identity.key, builder.sign(authority.key, hashes.SHA256()), key)
+
+
+def _subject(operator: str, role: str, name: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, operator),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role),
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+        ]
+    )
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=BACKDATE_HOURS))
+        .not_valid_after(now + datetime.timedelta(days=VALID_DAYS))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def _key_usage(authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _valid(cert: x509.Certificate) -> bool:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    renew = cert.not_valid_after_utc - datetime.timedelta(days=RENEW_BEFORE_DAYS)
+    return cert.not_valid_before_utc <= now < renew
+
+
+def _load(cert_path: Path, key_path: Path) -> _Authority | None:
+    """Certificate and its key, or None when they are missing, broken or do not belong together."""
+    try:
+        cert = x509.load_pem_x509_certificate(cert_path.read_bytes())
+        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != cert.public_key():
+        return None
+    return _Authority(cert, key)
+
+
+def _write(cert_path: Path, key_path: Path, cert: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    _replace(key_path, pem, 0o600)
+    _replace(cert_path, cert.public_bytes(serialization.Encoding.PEM), 0o644)
+
+
+def _replace(path: Path, data: bytes, mode: int) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(data)
+    os.replace(temporary, path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

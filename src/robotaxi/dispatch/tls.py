@@ -1,0 +1,67 @@
+"""Mutual TLS contexts for both sides of the link, and who a certificate says its holder is."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class TlsError(ValueError):
+    """A certificate or key file that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Subject of a verified certificate: operator (O), role (OU) and name (CN)."""
+
+    operator: str
+    role: str
+    name: str
+
+
+def server_context(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
+    """TLS 1.3, client certificate required."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return _load(context, ca, cert, key)
+
+
+def client_context(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
+    """TLS 1.3, server certificate and its host name checked."""
+    return _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ca, cert, key)
+
+
+def holder(tls: ssl.SSLObject | ssl.SSLSocket | None) -> Holder | None:
+    """Who is at the other end; None without a verified certificate that names all three."""
+    cert = tls.getpeercert() if tls is not None else None
+    if not cert:
+        return None
+    fields: dict[str, str] = {}
+    subject: tuple[tuple[tuple[str, str], ...], ...] = cert.get("subject", ())  # type: ignore[assignment]
+    for rdn in subject:
+        for key, value in rdn:
+            fields.setdefault(key, value)
+    try:
+        return Holder(fields["organizationName"], fields["organizationalUnitName"], fields["commonName"])
+    except KeyError:
+        return None
+
+
+def _load(context: ssl.SSLContext, ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    for path in (ca, cert, key):
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            raise TlsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        context.load_verify_locations(cafile=str(ca))
+    except (ssl.SSLError, ValueError) as error:
+        raise TlsError(f"{ca}: not a certificate: {error}") from error
+    try:
+        context.load_cert_chain(str(cert), str(key))
+    except (ssl.SSLError, ValueError) as error:
+        raise TlsError(f"{cert} and {key}: not a certificate with its key: {error}") from error
+    return context
