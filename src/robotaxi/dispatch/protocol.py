@@ -25,7 +25,6 @@ DATUM = "WGS84"
 UP = ("connection", "state", "order_event", "ack")
 DOWN = ("order", "command", "receipt")
 
-Id = msgspec.Meta(pattern=ID_PATTERN)
 Direction = Literal["up", "down"]
 
 

@@ -1,0 +1,367 @@
+"""The trip state machine: one table of transitions, one pure step.
+
+`TRANSITIONS` says from where to where and on which trigger; `_CONDITIONS` says when a trigger
+fires. The table is drawn into docs/dispatch-protocol.md by `table_markdown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from robotaxi.params import param
+from robotaxi.types import Goal, MissionState, MissionStatus, SystemMode, TripEvent, TripState, VehicleReport
+
+SECOND_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class TripConfig:
+    """Timers of a trip."""
+
+    ready_timeout: float = param(60.0, lo=0.0, hi=600.0, unit="s", doc="an offer waits so long for a car not ready")
+    rider_wait: float = param(300.0, lo=1.0, hi=3600.0, unit="s", doc="waiting at the pick-up before a no-show")
+    boarding_timeout: float = param(300.0, lo=1.0, hi=3600.0, unit="s", doc="from door open to belt fastened")
+    alighting_timeout: float = param(900.0, lo=1.0, hi=7200.0, unit="s", doc="from arrival to an empty, closed car")
+    stop_persists: float = param(60.0, lo=1.0, hi=600.0, unit="s", doc="a safety stop so long under way ends the trip")
+    drive_timeout: float = param(14400.0, lo=60.0, hi=86400.0, unit="s", doc="longest drive to one goal")
+
+
+@dataclass(frozen=True, slots=True)
+class Ride:
+    """What was ordered, in map."""
+
+    order_id: str
+    pickup: Goal
+    dropoff: Goal
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """``since_ns``: entry into the state. ``stop_since_ns``: first sight of a safety stop, -1 for none.
+
+    ``since_ns`` -1 (after a restart): counts from the next step.
+    """
+
+    state: TripState = TripState.IDLE
+    ride: Ride | None = None
+    since_ns: int = 0
+    stop_since_ns: int = -1
+    reason: str = ""
+
+    @property
+    def order_id(self) -> str:
+        return self.ride.order_id if self.ride else ""
+
+    @property
+    def active(self) -> bool:
+        return self.state not in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class TripInput:
+    """What is known at ``stamp_ns``.
+
+    ``offer`` with ``refusal`` "" is acceptable, else the refusal is the reason. ``not_ready``: why the
+    car cannot drive now, "" when it can; asked only while an offer waits. ``cancel``: who cancelled
+    which order and why.
+    """
+
+    stamp_ns: int
+    offer: Ride | None = None
+    refusal: str = ""
+    not_ready: str = ""
+    cancel_order_id: str = ""
+    cancel_reason: str = ""
+    mission: MissionStatus | None = None
+    report: VehicleReport | None = None
+    mode: SystemMode = SystemMode.AUTONOMOUS
+    mode_reason: str = ""
+
+
+TERMINAL = frozenset(
+    {
+        TripState.IDLE,
+        TripState.REJECTED,
+        TripState.COMPLETED,
+        TripState.CANCELLED,
+        TripState.ABORTED,
+        TripState.NO_SHOW,
+    }
+)
+CANCELLABLE = (
+    TripState.OFFERED,
+    TripState.ACCEPTED,
+    TripState.EN_ROUTE_TO_PICKUP,
+    TripState.WAITING_FOR_RIDER,
+    TripState.BOARDING,
+)
+
+
+class Trigger(Enum):
+    """Value: the sentence that the documentation shows."""
+
+    CANCELLED = "the platform or the rider cancels"
+    REFUSED = "busy, outside the area, unreachable or deadline passed"
+    NEVER_READY = "the car is not ready within its time"
+    READY = "the car can drive"
+    GO = "at once"
+    AT_GOAL = "mission arrived at the goal of this state"
+    UNREACHABLE = "mission finds no way to the goal"
+    STOP_PERSISTS = "a safety stop persists"
+    DRIVE_TIMEOUT = "the drive takes too long"
+    DOOR_OPENS = "door open"
+    NO_RIDER = "the door stays shut until the timer ends"
+    ABOARD = "seat occupied, belt fastened, door closed"
+    NOT_ABOARD = "seat empty when the boarding timer ends"
+    NO_BELT = "seat occupied, but belt or door open when the boarding timer ends"
+    ALIGHTED = "seat empty, door closed"
+    NOT_ALIGHTED = "seat occupied or door open when the alighting timer ends"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    source: TripState
+    trigger: Trigger
+    target: TripState
+
+
+_S, _T = TripState, Trigger
+
+TRANSITIONS: tuple[Transition, ...] = (
+    *(Transition(state, _T.CANCELLED, _S.CANCELLED) for state in CANCELLABLE),
+    Transition(_S.OFFERED, _T.REFUSED, _S.REJECTED),
+    Transition(_S.OFFERED, _T.READY, _S.ACCEPTED),
+    Transition(_S.OFFERED, _T.NEVER_READY, _S.REJECTED),
+    Transition(_S.ACCEPTED, _T.GO, _S.EN_ROUTE_TO_PICKUP),
+    Transition(_S.EN_ROUTE_TO_PICKUP, _T.AT_GOAL, _S.WAITING_FOR_RIDER),
+    Transition(_S.EN_ROUTE_TO_PICKUP, _T.UNREACHABLE, _S.ABORTED),
+    Transition(_S.EN_ROUTE_TO_PICKUP, _T.STOP_PERSISTS, _S.ABORTED),
+    Transition(_S.EN_ROUTE_TO_PICKUP, _T.DRIVE_TIMEOUT, _S.ABORTED),
+    Transition(_S.WAITING_FOR_RIDER, _T.DOOR_OPENS, _S.BOARDING),
+    Transition(_S.WAITING_FOR_RIDER, _T.NO_RIDER, _S.NO_SHOW),
+    Transition(_S.BOARDING, _T.ABOARD, _S.EN_ROUTE),
+    Transition(_S.BOARDING, _T.NOT_ABOARD, _S.NO_SHOW),
+    Transition(_S.BOARDING, _T.NO_BELT, _S.ABORTED),
+    Transition(_S.EN_ROUTE, _T.AT_GOAL, _S.ARRIVED),
+    Transition(_S.EN_ROUTE, _T.UNREACHABLE, _S.ABORTED),
+    Transition(_S.EN_ROUTE, _T.STOP_PERSISTS, _S.ABORTED),
+    Transition(_S.EN_ROUTE, _T.DRIVE_TIMEOUT, _S.ABORTED),
+    Transition(_S.ARRIVED, _T.ALIGHTED, _S.COMPLETED),
+    Transition(_S.ARRIVED, _T.NOT_ALIGHTED, _S.ABORTED),
+)
+"""In the order in which they are tried within a state: the first that fires is taken."""
+
+_BY_SOURCE: dict[TripState, tuple[Transition, ...]] = {
+    state: tuple(t for t in TRANSITIONS if t.source is state) for state in TripState
+}
+
+
+# ---------------------------------------------------------------------------- conditions
+
+Condition = Callable[[Trip, TripInput, TripConfig], "str | None"]
+"""None: does not fire. Otherwise the reason, "" where the state says it all."""
+
+
+def _elapsed(trip: Trip, now: TripInput, seconds: float) -> bool:
+    return now.stamp_ns - trip.since_ns >= round(seconds * SECOND_NS)
+
+
+def _cancelled(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    return (now.cancel_reason or "cancelled") if now.cancel_order_id == trip.order_id else None
+
+
+def _refused(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    return now.refusal or None
+
+
+def _never_ready(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    return f"not ready: {now.not_ready}" if _elapsed(trip, now, config.ready_timeout) else None
+
+
+def _ready(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    return None if now.not_ready else ""
+
+
+def _at_once(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    return ""
+
+
+def _mission(trip: Trip, now: TripInput, state: MissionState) -> MissionStatus | None:
+    """The mission's status if it concerns the goal of this state."""
+    goal = goal_of(trip)
+    if now.mission is None or goal is None or now.mission.goal_id != goal.goal_id:
+        return None
+    return now.mission if now.mission.state == state else None
+
+
+def _at_goal(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    return "" if _mission(trip, now, MissionState.ARRIVED) else None
+
+
+def _unreachable(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    mission = _mission(trip, now, MissionState.UNREACHABLE)
+    return f"unreachable: {mission.reason or 'no route to the goal'}" if mission else None
+
+
+def _stop_persists(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    if trip.stop_since_ns < 0 or now.stamp_ns - trip.stop_since_ns < round(config.stop_persists * SECOND_NS):
+        return None
+    why = now.mode_reason or "no reason given"
+    return f"safety stop ({now.mode.name}) for {config.stop_persists:g} s: {why}"
+
+
+def _drive_timeout(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    late = _elapsed(trip, now, config.drive_timeout)
+    return f"the goal was not reached within {config.drive_timeout:g} s" if late else None
+
+
+def _door_opens(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    return "" if now.report is not None and now.report.door_open else None
+
+
+def _no_rider(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    return f"no rider within {config.rider_wait:g} s" if _elapsed(trip, now, config.rider_wait) else None
+
+
+def _aboard(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    cabin = now.report
+    seated = cabin is not None and cabin.seat_occupied and cabin.belt_fastened and not cabin.door_open
+    return "" if seated else None
+
+
+def _not_aboard(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    if not _elapsed(trip, now, config.boarding_timeout) or (now.report is not None and now.report.seat_occupied):
+        return None
+    return f"nobody on the seat {config.boarding_timeout:g} s after the door opened"
+
+
+def _no_belt(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    if not _elapsed(trip, now, config.boarding_timeout):
+        return None
+    return f"belt not fastened or door not closed within {config.boarding_timeout:g} s"
+
+
+def _alighted(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    cabin = now.report
+    return "" if cabin is not None and not cabin.seat_occupied and not cabin.door_open else None
+
+
+def _not_alighted(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    late = _elapsed(trip, now, config.alighting_timeout)
+    return f"seat occupied or door open {config.alighting_timeout:g} s after arrival" if late else None
+
+
+_CONDITIONS: dict[Trigger, Condition] = {
+    _T.CANCELLED: _cancelled,
+    _T.REFUSED: _refused,
+    _T.NEVER_READY: _never_ready,
+    _T.READY: _ready,
+    _T.GO: _at_once,
+    _T.AT_GOAL: _at_goal,
+    _T.UNREACHABLE: _unreachable,
+    _T.STOP_PERSISTS: _stop_persists,
+    _T.DRIVE_TIMEOUT: _drive_timeout,
+    _T.DOOR_OPENS: _door_opens,
+    _T.NO_RIDER: _no_rider,
+    _T.ABOARD: _aboard,
+    _T.NOT_ABOARD: _not_aboard,
+    _T.NO_BELT: _no_belt,
+    _T.ALIGHTED: _alighted,
+    _T.NOT_ALIGHTED: _not_alighted,
+}
+
+
+# ---------------------------------------------------------------------------- step
+
+
+def step(trip: Trip, now: TripInput, config: TripConfig) -> tuple[Trip, tuple[TripEvent, ...], Goal | None]:
+    """One step. Returns the trip, what happened in order, and where the car shall stop or hold.
+
+    An offer of the same order again has no effect. An offer of another order during a trip is
+    rejected as busy and leaves the trip alone.
+    """
+    events: list[TripEvent] = []
+    if trip.since_ns < 0:
+        trip = replace(trip, since_ns=now.stamp_ns)
+    offer = now.offer
+    if offer is not None and offer.order_id != trip.order_id:
+        events.append(TripEvent(now.stamp_ns, offer.order_id, TripState.OFFERED))
+        if trip.active:
+            reason = f"busy: on order {trip.order_id}"
+            events.append(TripEvent(now.stamp_ns, offer.order_id, TripState.REJECTED, reason))
+        else:
+            trip = Trip(TripState.OFFERED, offer, now.stamp_ns)
+    trip = _watch_mode(trip, now)
+    while (taken := _first(trip, now, config)) is not None:
+        state, reason = taken
+        trip = replace(trip, state=state, since_ns=now.stamp_ns, stop_since_ns=-1, reason=reason)
+        events.append(TripEvent(now.stamp_ns, trip.order_id, state, reason))
+    return trip, tuple(events), goal_of(trip)
+
+
+def _first(trip: Trip, now: TripInput, config: TripConfig) -> tuple[TripState, str] | None:
+    for transition in _BY_SOURCE[trip.state]:
+        reason = _CONDITIONS[transition.trigger](trip, now, config)
+        if reason is not None:
+            return transition.target, reason
+    return None
+
+
+def _watch_mode(trip: Trip, now: TripInput) -> Trip:
+    """Note since when the car has been held by the safety system while it should drive."""
+    driving = trip.state in (TripState.EN_ROUTE_TO_PICKUP, TripState.EN_ROUTE)
+    if not driving or now.mode == SystemMode.AUTONOMOUS:
+        return replace(trip, stop_since_ns=-1) if trip.stop_since_ns >= 0 else trip
+    return replace(trip, stop_since_ns=now.stamp_ns) if trip.stop_since_ns < 0 else trip
+
+
+def goal_of(trip: Trip) -> Goal | None:
+    """Where the car shall go, or hold, in this state; None: no wish."""
+    if trip.ride is None:
+        return None
+    match trip.state:
+        case TripState.EN_ROUTE_TO_PICKUP:
+            return trip.ride.pickup
+        case TripState.WAITING_FOR_RIDER | TripState.BOARDING:
+            return replace(trip.ride.pickup, hold=True)
+        case TripState.EN_ROUTE:
+            return trip.ride.dropoff
+        case TripState.ARRIVED:
+            return replace(trip.ride.dropoff, hold=True)
+        case TripState.CANCELLED | TripState.ABORTED | TripState.NO_SHOW:
+            return Goal("", 0.0, 0.0, hold=True)
+        case _:
+            return None
+
+
+def may_cancel(trip: Trip) -> str:
+    """Why the trip cannot be cancelled now, or ""."""
+    if trip.state in CANCELLABLE:
+        return ""
+    if trip.state is TripState.EN_ROUTE:
+        return "rider on board: the car drives on to the drop-off"
+    return f"order is {trip.state.name} already"
+
+
+# ---------------------------------------------------------------------------- drawing
+
+
+def table_markdown() -> str:
+    """The table as Markdown."""
+    rows = ["| From | When | To |", "|---|---|---|"]
+    rows += [f"| {t.source.name} | {t.trigger.value} | {t.target.name} |" for t in TRANSITIONS]
+    return "\n".join(rows)
+
+
+def diagram_mermaid() -> str:
+    """The table as a Mermaid state diagram; the cancellations are drawn as one note."""
+    lines = ["stateDiagram-v2", "    [*] --> OFFERED: an order arrives"]
+    for t in TRANSITIONS:
+        if t.trigger is not Trigger.CANCELLED:
+            lines.append(f"    {t.source.name} --> {t.target.name}: {t.trigger.value}")
+    lines += [f"    {s.name} --> [*]" for s in TripState if s in TERMINAL and s is not TripState.IDLE]
+    cancellable = ", ".join(s.name for s in CANCELLABLE)
+    lines += ["    note right of CANCELLED", f"        from {cancellable}", "    end note"]
+    return "\n".join(lines)
