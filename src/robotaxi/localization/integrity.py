@@ -1,0 +1,122 @@
+"""Is the estimate to be trusted, and if not, why? One status, one reason, worst first."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from robotaxi.localization.config import LocalizationConfig
+from robotaxi.localization.eskf import PositionOutcome
+from robotaxi.types import FloatArray
+
+INITIALISING = "initialising"
+GOOD = "good"
+DEGRADED = "degraded"
+LOST = "lost"
+
+_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    status: str
+    reason: str
+
+
+class IntegrityMonitor:
+    """Remembers when each source was last of use and judges the estimate after every step."""
+
+    def __init__(self, config: LocalizationConfig, start_ns: int) -> None:
+        self._config = config
+        self._fix_ns = start_ns
+        self._wheel_ns = start_ns
+        self._wheel_rejected = False
+        self._imu_ns = start_ns
+        self._heading_ns: int | None = None
+        self._heading_rejected = False
+        self._rejected_since_ns: int | None = None
+        self._rejected_count = 0
+        self._last_rejected: PositionOutcome | None = None
+        self._lost_standing_since_ns: int | None = None
+
+    def saw_imu(self, stamp_ns: int) -> None:
+        self._imu_ns = stamp_ns
+
+    def saw_fix(self, stamp_ns: int, outcome: PositionOutcome) -> None:
+        if outcome.accepted:
+            self._fix_ns = stamp_ns
+            self._rejected_since_ns = None
+            self._rejected_count = 0
+            self._last_rejected = None
+            return
+        if self._rejected_since_ns is None:
+            self._rejected_since_ns = stamp_ns
+        self._rejected_count += 1
+        self._last_rejected = outcome
+
+    def saw_wheel(self, stamp_ns: int, accepted: bool) -> None:
+        self._wheel_rejected = not accepted
+        if accepted:
+            self._wheel_ns = stamp_ns
+
+    def saw_heading(self, stamp_ns: int, accepted: bool) -> None:
+        self._heading_rejected = not accepted
+        if accepted or self._heading_ns is None:
+            self._heading_ns = stamp_ns
+
+    def contradiction(self) -> FloatArray:
+        """(2,): east and north offset of fixes that keep contradicting the estimate; zero if none."""
+        if self._last_rejected is None or self._rejected_count < self._config.contradiction_fixes:
+            return np.zeros(2)
+        return np.array([self._last_rejected.east, self._last_rejected.north])
+
+    def judge(self, stamp_ns: int, protection_lateral: float, yaw_sigma: float) -> Verdict:
+        c = self._config
+
+        def since(then_ns: int) -> float:
+            return (stamp_ns - then_ns) / _S
+
+        lost, degraded = [], []
+        imu_age = since(self._imu_ns)
+        if imu_age > 0.0:
+            (lost if imu_age > c.imu_hold else degraded).append(f"no usable inertial sample for {imu_age:.2f} s")
+        if self._last_rejected is not None and self._rejected_since_ns is not None:
+            far = self._last_rejected.distance
+            age = since(self._rejected_since_ns)
+            if age > c.contradiction_time:
+                lost.append(f"GNSS contradicts the estimate by {far:.1f} m for {age:.1f} s")
+            else:
+                degraded.append(f"GNSS fix rejected: {far:.1f} m from the estimate")
+        fix_age = since(self._fix_ns)
+        if fix_age > c.gnss_timeout and self._last_rejected is None:
+            degraded.append(f"no GNSS fix for {fix_age:.1f} s")
+        wheel_age = since(self._wheel_ns)
+        if wheel_age > c.wheel_silence:
+            why = "wheel speed contradicts the estimate" if self._wheel_rejected else "no wheel speed"
+            degraded.append(f"{why} for {wheel_age:.1f} s")
+        heading_age = 0.0 if self._heading_ns is None else since(self._heading_ns)
+        if heading_age > c.heading_silence:
+            why = "heading reference contradicts the estimate" if self._heading_rejected else "no heading reference"
+            degraded.append(f"{why} for {heading_age:.1f} s")
+        if not math.isfinite(protection_lateral) or protection_lateral > c.lost_protection:
+            lost.append(f"lateral position known to {protection_lateral:.1f} m only")
+        elif protection_lateral > c.good_protection:
+            degraded.append(f"lateral position known to {protection_lateral:.1f} m only")
+        if yaw_sigma > c.good_yaw_sigma:
+            degraded.append(f"heading known to {math.degrees(yaw_sigma):.1f} deg only")
+        if lost:
+            return Verdict(LOST, "; ".join(lost + degraded))
+        if degraded:
+            return Verdict(DEGRADED, "; ".join(degraded))
+        return Verdict(GOOD, "")
+
+    def wants_restart(self, stamp_ns: int, status: str, standing: bool) -> bool:
+        """Lost while standing for `restart_time`: nothing is left to lose by starting over."""
+        if status != LOST or not standing:
+            self._lost_standing_since_ns = None
+            return False
+        if self._lost_standing_since_ns is None:
+            self._lost_standing_since_ns = stamp_ns
+        return (stamp_ns - self._lost_standing_since_ns) / _S > self._config.restart_time

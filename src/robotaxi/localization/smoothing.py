@@ -1,0 +1,75 @@
+"""What lies between the filter and those who steer by it: memory of the way, and no jumps."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+
+from robotaxi.types import FloatArray
+
+
+class MotionBuffer:
+    """The last metres by dead reckoning, so that a late fix can be compared with where the car was.
+
+    Holds, per stamp, the predicted displacement summed up so far and the lever arm in map axes.
+    Corrections of the filter are not part of the displacement: they apply to the past as well.
+    """
+
+    def __init__(self, duration_ns: int) -> None:
+        self._duration_ns = duration_ns
+        self._entries: deque[tuple[int, FloatArray, FloatArray]] = deque()
+        self._travelled = np.zeros(3)
+
+    def append(self, stamp_ns: int, displacement: FloatArray, arm: FloatArray) -> None:
+        self._travelled = self._travelled + displacement
+        self._entries.append((stamp_ns, self._travelled, arm))
+        while self._entries and self._entries[0][0] < stamp_ns - self._duration_ns:
+            self._entries.popleft()
+
+    def at(self, stamp_ns: int) -> tuple[FloatArray, FloatArray] | None:
+        """Displacement from ``stamp_ns`` until the newest entry and the lever arm then, each (3,).
+
+        None where the buffer does not reach.
+        """
+        if not self._entries or not self._entries[0][0] <= stamp_ns <= self._entries[-1][0]:
+            return None
+        newer = self._entries[-1]
+        for older in reversed(self._entries):
+            if older[0] <= stamp_ns:
+                break
+            newer = older
+        span = newer[0] - older[0]
+        weight = (stamp_ns - older[0]) / span if span else 0.0
+        travelled = older[1] + weight * (newer[1] - older[1])
+        arm = older[2] + weight * (newer[2] - older[2])
+        return self._travelled - travelled, arm
+
+
+class CorrectionLimiter:
+    """Spreads corrections over time: the output moves with the car and catches up at a limited speed.
+
+    ``offset`` (x, y, yaw) is output minus filter.
+    """
+
+    def __init__(self, speed: float, rate: float) -> None:
+        self._speed = speed
+        self._rate = rate
+        self.offset = np.zeros(3)
+
+    def apply(self, correction: FloatArray, dt: float) -> None:
+        """Take this step's correction of the filter (x, y, yaw) and move towards it."""
+        x, y, yaw = (self.offset - correction).tolist()
+        yaw = math.remainder(yaw, 2.0 * math.pi)
+        distance = math.hypot(x, y)
+        keep = max(0.0, distance - self._speed * dt) / distance if distance > 0.0 else 0.0
+        yaw = math.copysign(max(0.0, abs(yaw) - self._rate * dt), yaw)
+        self.offset = np.array([x * keep, y * keep, yaw])
+
+
+def low_pass(previous: float, value: float, dt: float, time_constant: float) -> float:
+    """First-order low-pass; a time constant of 0 passes everything."""
+    if time_constant <= 0.0:
+        return value
+    return previous + (value - previous) * (1.0 - math.exp(-dt / time_constant))
