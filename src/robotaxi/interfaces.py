@@ -1,8 +1,7 @@
-"""ONE table: every topic of the stack with its type, QoS, period, logical execution time and age.
+"""ONE table: every topic of the stack with its ends, type, QoS, period, logical execution time and age.
 
 Topic names are relative, as in Autoware, so that a namespace isolates each vehicle. Ground truth
-is published under ``sim/`` and is not in this table's driving path: `TRUTH_PREFIX` names it, and a
-test proves that no node of the stack subscribes to it.
+is published under `TRUTH_PREFIX` and is read by nothing that drives: a test proves it.
 
 **Logical execution time (LET).** A message stamped ``t`` counts for its consumers from ``t + let``
 on, whenever it really arrived. A consumer that runs at its own time ``u`` uses the newest message
@@ -18,6 +17,7 @@ from enum import Enum
 MS = 1_000_000
 TICK_NS = 20 * MS  # the clock owner's step; every period and phase is a multiple of it
 TRUTH_PREFIX = "sim/"
+VEHICLE = "vehicle_interface"  # whoever stands for the vehicle: simulator, CARLA bridge, bag player, drive-by-wire
 
 
 class Qos(Enum):
@@ -32,65 +32,110 @@ class Qos(Enum):
 class Interface:
     """One topic.
 
-    ``period_ns`` 0 means aperiodic. ``phase_ns``: the first stamp. ``let_ns``: see above.
-    ``max_age_ns``: older than this, a consumer must treat it as lost.
+    ``period_ms`` 0 means aperiodic. ``phase_ms``: the first stamp. ``let_ms``: see above.
+    ``max_age_ms``: older than this, a consumer must treat it as lost.
     """
 
     topic: str
-    type: str  # e.g. "sensor_msgs/msg/PointCloud2"
+    type: str
     qos: Qos
+    producer: str
+    consumers: tuple[str, ...] = ()
     frame: str = ""
-    period_ns: int = 0
-    phase_ns: int = 0
-    let_ns: int = 0
-    max_age_ns: int = 0
+    period_ms: int = 0
+    phase_ms: int = 0
+    let_ms: int = 0
+    max_age_ms: int = 0
     doc: str = ""
 
+    @property
+    def period_ns(self) -> int:
+        return self.period_ms * MS
 
+    @property
+    def phase_ns(self) -> int:
+        return self.phase_ms * MS
+
+    @property
+    def let_ns(self) -> int:
+        return self.let_ms * MS
+
+    @property
+    def max_age_ns(self) -> int:
+        return self.max_age_ms * MS
+
+
+_CLOUD = "sensor_msgs/msg/PointCloud2"
+_RECORD = "diagnostic_msgs/msg/DiagnosticArray"
+_JOINTS = "trajectory_msgs/msg/JointTrajectory"
+
+# fmt: off
 _ALL = (
-    # sensors and vehicle: counts at once
-    Interface("sensing/lidar/top/pointcloud", "sensor_msgs/msg/PointCloud2", Qos.SENSOR, "lidar_top",
-              100 * MS, 0, 0, 300 * MS, "lidar sweep; x y z intensity ring time"),
-    Interface("sensing/camera/front/image_raw", "sensor_msgs/msg/Image", Qos.SENSOR, "camera_front_optical",
-              200 * MS, 40 * MS, 0, 600 * MS, "bgr8"),
-    Interface("sensing/camera/front/camera_info", "sensor_msgs/msg/CameraInfo", Qos.LATCHED,
+    # ---- sensors and vehicle: small ones count at once
+    Interface("sensing/lidar/top/pointcloud", _CLOUD, Qos.SENSOR, VEHICLE, ("lidar_perception", "command_gate"),
+              "lidar_top", 100, 0, 20, 300, "lidar sweep: x y z intensity ring time"),
+    Interface("sensing/camera/front/image_raw", "sensor_msgs/msg/Image", Qos.SENSOR, VEHICLE, ("camera_perception",),
+              "camera_front_optical", 200, 40, 0, 600, "bgr8"),
+    Interface("sensing/camera/front/camera_info", "sensor_msgs/msg/CameraInfo", Qos.LATCHED, VEHICLE, (),
               "camera_front_optical", doc="pinhole intrinsics"),
-    Interface("sensing/gnss/fix", "sensor_msgs/msg/NavSatFix", Qos.SENSOR, "gnss",
-              100 * MS, 0, 0, 2000 * MS, "WGS 84 position of the antenna"),
-    Interface("sensing/imu/data", "sensor_msgs/msg/Imu", Qos.STATE, "base_link",
-              20 * MS, 0, 0, 100 * MS, "specific force and angular rate"),
-    Interface("vehicle/status", "sensor_msgs/msg/JointState", Qos.STATE, "base_link",
-              20 * MS, 0, 0, 100 * MS, "joints: steering (rad), drive (m/s, effort = m/s^2), door, seat, belt"),
-    # localization
-    Interface("localization/kinematic_state", "nav_msgs/msg/Odometry", Qos.STATE, "map",
-              20 * MS, 0, 0, 100 * MS, "pose of base_link in map, twist in base_link"),
-    # perception
-    Interface("perception/objects", "sensor_msgs/msg/PointCloud2", Qos.STATE, "map",
-              100 * MS, 0, 60 * MS, 400 * MS, "tracked objects, types.OBJECT_DTYPE"),
-    Interface("perception/obstacle_points", "sensor_msgs/msg/PointCloud2", Qos.STATE, "base_link",
-              100 * MS, 0, 60 * MS, 400 * MS, "what stands on the road, types.OBSTACLE_DTYPE"),
-    Interface("perception/traffic_lights", "sensor_msgs/msg/PointCloud2", Qos.STATE, "map",
-              200 * MS, 40 * MS, 60 * MS, 800 * MS, "light states, types.LIGHT_DTYPE"),
-    # dispatch
-    Interface("dispatch/goal", "diagnostic_msgs/msg/DiagnosticArray", Qos.STATE, "map",
-              100 * MS, 0, 40 * MS, 1000 * MS, "types.Goal: where to stop next, or to hold"),
-    Interface("dispatch/trip", "diagnostic_msgs/msg/DiagnosticArray", Qos.EVENT,
-              doc="one message a transition of the trip"),
-    # planning
-    Interface("planning/route", "sensor_msgs/msg/PointCloud2", Qos.LATCHED, "map", doc="lane ids in driving order"),
-    Interface("planning/trajectory", "sensor_msgs/msg/PointCloud2", Qos.STATE, "map",
-              100 * MS, 60 * MS, 40 * MS, 400 * MS, "types.TRAJECTORY_DTYPE"),
-    Interface("planning/explanation", "diagnostic_msgs/msg/DiagnosticArray", Qos.STATE, "map",
-              100 * MS, 60 * MS, 40 * MS, 400 * MS, "one cause, one sentence, its numbers"),
-    Interface("planning/mission", "diagnostic_msgs/msg/DiagnosticArray", Qos.STATE, "map",
-              100 * MS, 60 * MS, 40 * MS, 400 * MS, "mission state, distance to go"),
-    # control and safety
-    Interface("control/command_raw", "trajectory_msgs/msg/JointTrajectory", Qos.COMMAND, "base_link",
-              20 * MS, 0, 0, 60 * MS, "joints steering (rad), drive (m/s, m/s^2)"),
-    Interface("vehicle/command", "trajectory_msgs/msg/JointTrajectory", Qos.COMMAND, "base_link",
-              20 * MS, 0, 20 * MS, 60 * MS, "what the actuators get, after the safety gate"),
-    Interface("system/mode", "diagnostic_msgs/msg/DiagnosticArray", Qos.LATCHED, doc="SystemMode with its reason"),
-    Interface("diagnostics", "diagnostic_msgs/msg/DiagnosticArray", Qos.STATE, doc="health of each node, 1 Hz"),
+    Interface("sensing/gnss/fix", "sensor_msgs/msg/NavSatFix", Qos.SENSOR, VEHICLE, ("localization",),
+              "gnss", 100, 0, 0, 2000, "WGS 84 position of the antenna"),
+    Interface("sensing/imu/data", "sensor_msgs/msg/Imu", Qos.STATE, VEHICLE, ("localization",),
+              "base_link", 20, 0, 0, 100, "specific force, angular rate, heading"),
+    Interface("vehicle/status", "sensor_msgs/msg/JointState", Qos.STATE, VEHICLE,
+              ("localization", "planner", "controller", "command_gate", "dispatch_bridge"),
+              "base_link", 20, 0, 0, 100, "joints: steering (rad), drive (m/s, effort m/s^2), door, seat, belt"),
+    # ---- localization
+    Interface("localization/kinematic_state", "nav_msgs/msg/Odometry", Qos.STATE, "localization",
+              ("lidar_perception", "camera_perception", "planner", "controller", "command_gate", "dispatch_bridge"),
+              "map", 20, 0, 0, 100, "pose of base_link in map, twist in base_link; covariance[0] < 0: unknown"),
+    # ---- perception
+    Interface("perception/objects", _CLOUD, Qos.STATE, "lidar_perception", ("planner",),
+              "map", 100, 0, 60, 400, "tracked objects, types.OBJECT_DTYPE"),
+    Interface("perception/obstacle_points", _CLOUD, Qos.STATE, "lidar_perception", (),
+              "base_link", 100, 0, 60, 400, "what stands on the road, types.OBSTACLE_DTYPE"),
+    Interface("perception/traffic_lights", _CLOUD, Qos.STATE, "camera_perception", ("planner",),
+              "map", 200, 40, 60, 800, "light states, types.LIGHT_DTYPE"),
+    # ---- dispatch
+    Interface("dispatch/goal", _RECORD, Qos.STATE, "dispatch_bridge", ("planner",),
+              "map", 100, 0, 40, 1000, "types.Goal: where to stop next, or to hold"),
+    Interface("dispatch/trip", _RECORD, Qos.EVENT, "dispatch_bridge", (VEHICLE,),
+              doc="types.TripEvent: one message a transition"),
+    # ---- planning
+    Interface("planning/route", _CLOUD, Qos.LATCHED, "planner", (), "map", doc="lane ids in driving order"),
+    Interface("planning/trajectory", _CLOUD, Qos.STATE, "planner", ("controller", "command_gate"),
+              "map", 100, 60, 40, 400, "types.TRAJECTORY_DTYPE; empty: no trajectory"),
+    Interface("planning/explanation", _RECORD, Qos.STATE, "planner", ("dispatch_bridge",),
+              "map", 100, 60, 40, 1000, "types.Explanation: one cause, one sentence"),
+    Interface("planning/mission", _RECORD, Qos.STATE, "planner", ("dispatch_bridge",),
+              "map", 100, 60, 40, 1000, "types.MissionStatus"),
+    # ---- control and safety
+    Interface("control/command_raw", _JOINTS, Qos.COMMAND, "controller", ("command_gate",),
+              "base_link", 20, 0, 0, 60, "joints steering (rad), drive (m/s, m/s^2)"),
+    Interface("vehicle/command", _JOINTS, Qos.COMMAND, "command_gate", (VEHICLE,),
+              "base_link", 20, 0, 20, 60, "what the actuators get, after the safety gate"),
+    Interface("system/mode", _RECORD, Qos.STATE, "command_gate", ("dispatch_bridge",),
+              "base_link", 100, 0, 40, 1000, "types.SystemMode and its reason"),
+    # ---- housekeeping: anybody's
+    Interface("system/ready", _RECORD, Qos.EVENT, "", (), doc="each node once, when its ends are connected"),
+    Interface("diagnostics", _RECORD, Qos.STATE, "", (), max_age_ms=3000, doc="health and latency of each node, 1 Hz"),
+    # ---- ground truth, for scoring only
+    Interface(TRUTH_PREFIX + "ego", "nav_msgs/msg/Odometry", Qos.STATE, VEHICLE, (),
+              "map", 20, 0, 0, 0, "true state of base_link"),
+    Interface(TRUTH_PREFIX + "agents", _CLOUD, Qos.STATE, VEHICLE, (),
+              "map", 100, 0, 0, 0, "true road users, sim.view.AGENT_DTYPE"),
+    Interface(TRUTH_PREFIX + "infraction", _RECORD, Qos.EVENT, VEHICLE, (), doc="one message an infraction"),
 )
+# fmt: on
 
 INTERFACES: dict[str, Interface] = {item.topic: item for item in _ALL}
+
+
+def inputs_of(node: str) -> tuple[Interface, ...]:
+    """The topics that the node named in the table reads."""
+    return tuple(item for item in _ALL if node in item.consumers)
+
+
+def outputs_of(node: str) -> tuple[Interface, ...]:
+    """The topics that the node named in the table writes."""
+    return tuple(item for item in _ALL if item.producer == node)

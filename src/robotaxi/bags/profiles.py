@@ -1,0 +1,17 @@
+"""Which topics each recording profile takes."""
+
+from __future__ import annotations
+
+from robotaxi.interfaces import INTERFACES
+
+_BULKY = ("sensing/lidar/top/pointcloud", "sensing/camera/front/image_raw", "perception/obstacle_points")
+
+PROFILES: dict[str, frozenset[str]] = {
+    "all": frozenset(INTERFACES),
+    "drive": frozenset(topic for topic in INTERFACES if topic not in _BULKY),
+}
+
+
+def records(profile: str, topic: str) -> bool:
+    """Whether the profile takes the topic. KeyError for an unknown profile."""
+    return topic in PROFILES[profile]

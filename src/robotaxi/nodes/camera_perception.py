@@ -1,0 +1,34 @@
+"""Camera perception node: traffic light states where the map expects lights."""
+
+from __future__ import annotations
+
+from robotaxi.interfaces import MS
+from robotaxi.nodes.common import load_lane_map, load_sensor_rig
+from robotaxi.nodes.records import to_cloud
+from robotaxi.nodes.runtime import StackNode
+from robotaxi.perception.camera import TrafficLightConfig, TrafficLightRecognition
+
+_IMAGE, _STATE = "sensing/camera/front/image_raw", "localization/kinematic_state"
+
+
+class CameraPerceptionNode(StackNode):
+    role = "camera_perception"
+    trigger = _IMAGE
+    period_ns = 200 * MS
+    phase_ns = 40 * MS
+    wait_timeout_s = 4.0
+
+    def setup(self) -> None:
+        rig = load_sensor_rig(self)
+        self._recognition = TrafficLightRecognition(
+            self.config(TrafficLightConfig), load_lane_map(self), rig.camera("front")
+        )
+
+    def activate(self, at_ns: int) -> None:
+        image = self.read(_IMAGE, at_ns)
+        if image is None:
+            self.set_status(False, "the image cannot be read (bgr8 or rgb8 of full size is expected)")
+            return
+        lights = self._recognition.step(image, at_ns, self.read(_STATE, at_ns))
+        self.set_status(True, "running")
+        self.write("perception/traffic_lights", to_cloud(lights, at_ns, "map"))

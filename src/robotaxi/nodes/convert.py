@@ -1,0 +1,379 @@
+"""Between messages and the nouns of `robotaxi.types`. One pair of functions a noun."""
+
+from __future__ import annotations
+
+import array
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import CameraInfo, Image, Imu, JointState, NavSatFix, NavSatStatus, PointCloud2
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from robotaxi.interfaces import Interface
+from robotaxi.nodes.records import RecordError, from_cloud, from_record, to_cloud, to_ns, to_record, to_time
+from robotaxi.types import (
+    LIGHT_DTYPE,
+    OBJECT_DTYPE,
+    TRAJECTORY_DTYPE,
+    CameraModel,
+    Cause,
+    Command,
+    EgoState,
+    Explanation,
+    GnssFix,
+    Goal,
+    ImuSample,
+    MissionState,
+    MissionStatus,
+    RecordArray,
+    SystemMode,
+    Trajectory,
+    TripEvent,
+    TripState,
+    VehicleReport,
+)
+
+_VEHICLE_JOINTS = ["steering", "drive", "door", "seat", "belt"]
+_COMMAND_JOINTS = ["steering", "drive"]
+_XY_YAW = (0, 1, 5)  # rows of x, y, yaw in a ROS 6x6 covariance
+
+
+def _quaternion_of_yaw(yaw: float) -> tuple[float, float]:
+    return math.sin(yaw / 2.0), math.cos(yaw / 2.0)
+
+
+def _yaw_of(orientation: Any) -> float:
+    x, y, z, w = orientation.x, orientation.y, orientation.z, orientation.w
+    return math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+
+
+# ---------------------------------------------------------------------------- state
+
+
+def odometry(state: EgoState | None, stamp_ns: int) -> Odometry:
+    """Odometry of base_link in map. None (not known yet) becomes a negative covariance[0], as in sensor_msgs."""
+    message = Odometry()
+    message.header.stamp = to_time(stamp_ns)
+    message.header.frame_id = "map"
+    message.child_frame_id = "base_link"
+    covariance = np.zeros((6, 6))
+    if state is None:
+        covariance[0, 0] = -1.0
+    else:
+        pose = message.pose.pose
+        pose.position.x, pose.position.y, pose.position.z = float(state.x), float(state.y), float(state.z)
+        pose.orientation.z, pose.orientation.w = _quaternion_of_yaw(state.yaw)
+        covariance[np.ix_(_XY_YAW, _XY_YAW)] = state.covariance
+        twist = message.twist.twist
+        twist.linear.x, twist.angular.z = float(state.speed), float(state.yaw_rate)
+    message.pose.covariance = covariance.ravel()
+    return message
+
+
+def ego_state(message: Odometry) -> EgoState | None:
+    """Inverse of `odometry`; None while the pose is unknown or not finite.
+
+    Odometry has no place for acceleration and tyre angle: `with_report` adds them.
+    """
+    pose, twist = message.pose.pose, message.twist.twist
+    covariance = np.asarray(message.pose.covariance, float).reshape(6, 6)[np.ix_(_XY_YAW, _XY_YAW)]
+    values = (pose.position.x, pose.position.y, _yaw_of(pose.orientation), twist.linear.x)
+    if covariance[0, 0] < 0.0 or not all(map(math.isfinite, values)):
+        return None
+    return EgoState(
+        to_ns(message.header.stamp),
+        *values,
+        yaw_rate=twist.angular.z,
+        z=pose.position.z,
+        covariance=covariance,
+    )
+
+
+def with_report(state: EgoState | None, report: VehicleReport | None) -> EgoState | None:
+    """The state with the acceleration and tyre angle that the vehicle reports."""
+    if state is None or report is None:
+        return state
+    return replace(state, acceleration=report.acceleration, steering=report.steering)
+
+
+# ---------------------------------------------------------------------------- sensors
+
+
+def imu(sample: ImuSample) -> Imu:
+    message = Imu()
+    message.header.stamp = to_time(sample.stamp_ns)
+    message.header.frame_id = "base_link"
+    a, w = message.linear_acceleration, message.angular_velocity
+    a.x, a.y, a.z = (float(v) for v in sample.acceleration)
+    w.x, w.y, w.z = (float(v) for v in sample.angular_rate)
+    if math.isfinite(sample.heading):
+        message.orientation.z, message.orientation.w = _quaternion_of_yaw(sample.heading)
+        message.orientation_covariance = [0.0] * 8 + [sample.heading_sigma**2]
+    else:
+        message.orientation_covariance = [-1.0] + [0.0] * 8
+    return message
+
+
+def imu_sample(message: Imu) -> ImuSample:
+    a, w = message.linear_acceleration, message.angular_velocity
+    known = message.orientation_covariance[0] >= 0.0
+    return ImuSample(
+        to_ns(message.header.stamp),
+        np.array([a.x, a.y, a.z]),
+        np.array([w.x, w.y, w.z]),
+        _yaw_of(message.orientation) if known else math.nan,
+        math.sqrt(max(message.orientation_covariance[8], 0.0)) if known else math.nan,
+    )
+
+
+def nav_sat_fix(fix: GnssFix) -> NavSatFix:
+    message = NavSatFix()
+    message.header.stamp = to_time(fix.stamp_ns)
+    message.header.frame_id = "gnss"
+    message.status.status = NavSatStatus.STATUS_GBAS_FIX if fix.valid else NavSatStatus.STATUS_NO_FIX
+    message.latitude, message.longitude, message.altitude = fix.latitude_deg, fix.longitude_deg, fix.altitude
+    message.position_covariance = np.diag(np.asarray(fix.sigma, float) ** 2).ravel()
+    message.position_covariance_type = NavSatFix.COVARIANCE_TYPE_DIAGONAL_KNOWN
+    return message
+
+
+def gnss_fix(message: NavSatFix) -> GnssFix:
+    variance = np.asarray(message.position_covariance, float)[[0, 4, 8]]
+    return GnssFix(
+        to_ns(message.header.stamp),
+        message.latitude,
+        message.longitude,
+        message.altitude,
+        np.sqrt(np.maximum(variance, 0.0)),
+        message.status.status >= 0,
+    )
+
+
+def joint_state(report: VehicleReport) -> JointState:
+    message = JointState()
+    message.header.stamp = to_time(report.stamp_ns)
+    message.header.frame_id = "base_link"
+    message.name = _VEHICLE_JOINTS
+    cabin = [float(report.door_open), float(report.seat_occupied), float(report.belt_fastened)]
+    message.position = [report.steering, 0.0, *cabin]
+    message.velocity = [0.0, report.speed, 0.0, 0.0, 0.0]
+    message.effort = [0.0, report.acceleration, 0.0, 0.0, 0.0]
+    return message
+
+
+def vehicle_report(message: JointState) -> VehicleReport | None:
+    """None when a joint is missing or a value is not finite."""
+    at = {name: i for i, name in enumerate(message.name)}
+    if "steering" not in at or "drive" not in at or min(len(message.position), len(message.velocity)) < len(at):
+        return None
+    drive = at["drive"]
+    speed, steering = message.velocity[drive], message.position[at["steering"]]
+    acceleration = message.effort[drive] if len(message.effort) > drive else 0.0
+    if not all(map(math.isfinite, (speed, steering, acceleration))):
+        return None
+
+    def is_set(name: str) -> bool:
+        return name in at and message.position[at[name]] > 0.5
+
+    return VehicleReport(
+        to_ns(message.header.stamp), speed, steering, acceleration, is_set("door"), is_set("seat"), is_set("belt")
+    )
+
+
+def image(pixels: np.ndarray, stamp_ns: int, frame: str) -> Image:
+    """(H, W, 3) uint8 BGR."""
+    message = Image()
+    message.header.stamp = to_time(stamp_ns)
+    message.header.frame_id = frame
+    message.height, message.width = pixels.shape[:2]
+    message.encoding, message.step = "bgr8", pixels.shape[1] * 3
+    data = array.array("B")
+    data.frombytes(np.ascontiguousarray(pixels).tobytes())
+    message.data = data
+    return message
+
+
+def pixels(message: Image) -> np.ndarray | None:
+    """(H, W, 3) uint8 BGR, read only; None for another encoding or a half image."""
+    height, width = message.height, message.width
+    if message.encoding not in ("bgr8", "rgb8") or message.step < width * 3:
+        return None
+    if height * width == 0 or len(message.data) < height * message.step:
+        return None
+    rows = np.frombuffer(message.data, np.uint8, height * message.step).reshape(height, message.step)
+    bgr = rows[:, : width * 3].reshape(height, width, 3)
+    return bgr if message.encoding == "bgr8" else bgr[:, :, ::-1]
+
+
+def camera_info(camera: CameraModel, stamp_ns: int, frame: str) -> CameraInfo:
+    message = CameraInfo()
+    message.header.stamp = to_time(stamp_ns)
+    message.header.frame_id = frame
+    message.width, message.height = camera.width, camera.height
+    message.distortion_model, message.d = "plumb_bob", [0.0] * 5
+    message.k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    message.p = [camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return message
+
+
+# ---------------------------------------------------------------------------- planning and control
+
+
+def trajectory_cloud(trajectory: Trajectory | None, stamp_ns: int) -> PointCloud2:
+    points = np.zeros(0, TRAJECTORY_DTYPE) if trajectory is None else trajectory.points
+    return to_cloud(points, stamp_ns, "map")
+
+
+def trajectory(message: PointCloud2) -> Trajectory | None:
+    """None for an empty one."""
+    points = from_cloud(message, TRAJECTORY_DTYPE)
+    return Trajectory(to_ns(message.header.stamp), points) if len(points) else None
+
+
+def joint_trajectory(command: Command) -> JointTrajectory:
+    message = JointTrajectory()
+    message.header.stamp = to_time(command.stamp_ns)
+    message.header.frame_id = "base_link"
+    message.joint_names = _COMMAND_JOINTS
+    point = JointTrajectoryPoint()
+    point.positions = [float(command.steering), 0.0]
+    point.velocities = [0.0, float(command.speed)]
+    point.accelerations = [0.0, float(command.acceleration)]
+    message.points = [point]
+    return message
+
+
+def command(message: JointTrajectory) -> Command | None:
+    """None when joints or a point are missing; values are passed on as they are, finite or not."""
+    if list(message.joint_names) != _COMMAND_JOINTS or not message.points:
+        return None
+    point = message.points[0]
+    if min(len(point.positions), len(point.velocities), len(point.accelerations)) < 2:
+        return None
+    return Command(to_ns(message.header.stamp), point.positions[0], point.accelerations[1], point.velocities[1])
+
+
+# ---------------------------------------------------------------------------- single records
+
+
+def explanation_record(item: Explanation, stamp_ns: int) -> DiagnosticArray:
+    values = {
+        "cause": item.cause.name,
+        "slowing": int(item.slowing),
+        "subject_id": item.subject_id,
+        "distance": float(item.distance),
+    }
+    return to_record("explanation", item.sentence, values, stamp_ns, frame="map")
+
+
+def explanation(message: DiagnosticArray) -> Explanation:
+    sentence, values = from_record(message)
+    return Explanation(
+        Cause[values["cause"]],
+        sentence,
+        values["slowing"] == "1",
+        int(values["subject_id"]),
+        float(values["distance"]),
+    )
+
+
+def mission_record(item: MissionStatus, stamp_ns: int) -> DiagnosticArray:
+    values = {"state": item.state.name, "goal_id": item.goal_id, "distance_to_go": float(item.distance_to_go)}
+    return to_record("mission", item.reason, values, stamp_ns, frame="map")
+
+
+def mission_status(message: DiagnosticArray) -> MissionStatus:
+    reason, values = from_record(message)
+    return MissionStatus(MissionState[values["state"]], values["goal_id"], float(values["distance_to_go"]), reason)
+
+
+def goal_record(item: Goal | None, stamp_ns: int) -> DiagnosticArray:
+    if item is None:
+        return to_record("goal", "no goal", {}, stamp_ns, frame="map")
+    values = {
+        "goal_id": item.goal_id,
+        "x": float(item.x),
+        "y": float(item.y),
+        "yaw": float(item.yaw),
+        "hold": int(item.hold),
+    }
+    return to_record("goal", f"goal {item.goal_id}", values, stamp_ns, frame="map")
+
+
+def goal(message: DiagnosticArray) -> Goal | None:
+    _, values = from_record(message)
+    if not values:
+        return None
+    return Goal(
+        values["goal_id"], float(values["x"]), float(values["y"]), float(values["yaw"]), values["hold"] == "1"
+    )
+
+
+def mode_record(mode: SystemMode, reason: str, stamp_ns: int) -> DiagnosticArray:
+    return to_record("mode", reason, {"mode": mode.name}, stamp_ns)
+
+
+def system_mode(message: DiagnosticArray) -> tuple[SystemMode, str]:
+    reason, values = from_record(message)
+    return SystemMode[values["mode"]], reason
+
+
+def trip_record(event: TripEvent) -> DiagnosticArray:
+    return to_record("trip", event.reason, {"order_id": event.order_id, "state": event.state.name}, event.stamp_ns)
+
+
+def trip_event(message: DiagnosticArray) -> TripEvent:
+    reason, values = from_record(message)
+    return TripEvent(to_ns(message.header.stamp), values["order_id"], TripState[values["state"]], reason)
+
+
+# ---------------------------------------------------------------------------- decoders by topic
+
+
+def _objects(message: PointCloud2) -> RecordArray:
+    return from_cloud(message, OBJECT_DTYPE)
+
+
+def _lights(message: PointCloud2) -> RecordArray:
+    return from_cloud(message, LIGHT_DTYPE)
+
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "sensing/lidar/top/pointcloud": from_cloud,
+    "sensing/camera/front/image_raw": pixels,
+    "sensing/gnss/fix": gnss_fix,
+    "sensing/imu/data": imu_sample,
+    "vehicle/status": vehicle_report,
+    "localization/kinematic_state": ego_state,
+    "perception/objects": _objects,
+    "perception/traffic_lights": _lights,
+    "dispatch/goal": goal,
+    "dispatch/trip": trip_event,
+    "planning/trajectory": trajectory,
+    "planning/explanation": explanation,
+    "planning/mission": mission_status,
+    "control/command_raw": command,
+    "vehicle/command": command,
+    "system/mode": system_mode,
+}
+
+
+def decoder(interface: Interface) -> Callable[[Any], Any]:
+    """Function from the topic's message to its noun; None where the message cannot be used."""
+    decode = _DECODERS[interface.topic]
+
+    def guarded(message: Any) -> Any:
+        try:
+            return decode(message)
+        except (RecordError, KeyError, ValueError, OverflowError):
+            return None
+
+    return guarded
+
+

@@ -1,0 +1,85 @@
+"""Runs nodes in a process: one executor, clean stop on Ctrl-C and SIGTERM, errors as one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)  # the wheels' rclpy looks for its plug-ins there
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.signals import SignalHandlerOptions
+
+from robotaxi.hdmap.lane_map import MapError
+from robotaxi.params import ParameterError
+
+_SPIN_TIMEOUT_S = 0.2
+EXIT_CONFIG = 2  # the process could not start: parameters, files
+
+
+def make_executor() -> Any:
+    """The events executor where rclpy has it (half the cost a message), else the single-threaded one.
+
+    Its ``spin`` hangs in some releases; a ``spin_once`` loop works in all.
+    """
+    try:
+        from rclpy.experimental.events_executor import EventsExecutor
+    except ImportError:
+        from rclpy.executors import SingleThreadedExecutor
+
+        return SingleThreadedExecutor()
+    return EventsExecutor()
+
+
+class StopFlag:
+    """Set by the first SIGINT or SIGTERM; later ones are ignored so that nothing interrupts the clean-up."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        self.is_set = True
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def run(factories: Sequence[Callable[[], Any]], args: Sequence[str] | None = None) -> int:
+    """Build, start and spin the nodes until stopped or until one sets ``finished``. Returns the exit status."""
+    stop = StopFlag()
+    rclpy.init(args=list(args) if args is not None else sys.argv, signal_handler_options=SignalHandlerOptions.NO)
+    nodes: list[Any] = []
+    executor = make_executor()
+    status = 0
+    try:
+        for factory in factories:
+            node = factory()
+            nodes.append(node)
+            node.autostart()
+            executor.add_node(node)
+        while not stop.is_set and not any(getattr(node, "finished", False) for node in nodes):
+            executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
+        for node in nodes:
+            while time.monotonic() - getattr(node, "last_message", -1e9) < getattr(node, "drain_s", 0.0):
+                executor.spin_once(timeout_sec=0.05)
+    except (ParameterError, MapError, FileNotFoundError) as error:
+        print(f"robotaxi: {error}", file=sys.stderr)
+        status = EXIT_CONFIG
+    except ExternalShutdownException:
+        pass
+    finally:
+        for node in nodes:
+            close = getattr(node, "close", None)
+            if close is not None:
+                close()
+            executor.remove_node(node)
+            node.destroy_node()
+        executor.shutdown()
+        rclpy.try_shutdown()
+    return status

@@ -1,0 +1,78 @@
+"""Logical execution time: which message a consumer at time ``u`` uses, whenever messages arrive.
+
+Pure bookkeeping, no ROS and no clock. See the docstring of `robotaxi.interfaces`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from robotaxi.interfaces import Interface
+
+
+def expected_stamp(interface: Interface, at_ns: int, let_ns: int | None = None) -> int | None:
+    """Stamp of the newest message that counts at ``at_ns``; None before the first or if aperiodic."""
+    if interface.period_ns == 0:
+        return None
+    since_first = at_ns - (interface.let_ns if let_ns is None else let_ns) - interface.phase_ns
+    if since_first < 0:
+        return None
+    return interface.phase_ns + since_first // interface.period_ns * interface.period_ns
+
+
+def is_scheduled(at_ns: int, period_ns: int, phase_ns: int) -> bool:
+    """Whether a node with this period and phase runs at ``at_ns``."""
+    return at_ns >= phase_ns and (at_ns - phase_ns) % period_ns == 0
+
+
+@dataclass
+class InputBuffer:
+    """Messages of one interface by stamp, decoded when first used.
+
+    ``let_ns``: the interface's, but 0 for the message that starts an activation: it is the activation.
+    ``lockstep``: wait for the exact stamp that counts. Otherwise (wall clock) the newest that has
+    arrived is taken. ``late`` is set by the owner when a wait has outrun its bound, and cleared by
+    the next message that is recent again: from then on it is waited for as before.
+    """
+
+    interface: Interface
+    decode: Callable[[Any], Any]
+    lockstep: bool
+    let_ns: int = 0
+    late: bool = False
+    _messages: dict[int, Any] = field(default_factory=dict)
+    _decoded: dict[int, Any] = field(default_factory=dict)
+    _newest: int = -1
+    _awaited: int = -1
+
+    def push(self, stamp_ns: int, message: Any) -> None:
+        if stamp_ns > self._newest:
+            self._newest = stamp_ns
+        self._messages[stamp_ns] = message
+        if stamp_ns >= self._awaited:
+            self.late = False
+
+    def ready(self, at_ns: int) -> bool:
+        """Whether what counts at ``at_ns`` is here, or is not to be waited for."""
+        expected = expected_stamp(self.interface, at_ns, self.let_ns)
+        if not self.lockstep or self.late or expected is None:
+            return True
+        self._awaited = expected
+        return self._newest >= expected
+
+    def get(self, at_ns: int) -> tuple[int, Any] | None:
+        """(stamp, decoded message) that counts at ``at_ns``; None if there is none. Forgets older ones."""
+        limit = at_ns - self.let_ns if self.lockstep else self._newest
+        stamps = [stamp for stamp in self._messages if stamp <= limit]
+        if not stamps:
+            return None
+        stamp = max(stamps)
+        for old in stamps:
+            if old < stamp:
+                del self._messages[old]
+                self._decoded.pop(old, None)
+        if stamp not in self._decoded:
+            self._decoded[stamp] = self.decode(self._messages[stamp])
+        return stamp, self._decoded[stamp]

@@ -1,0 +1,40 @@
+"""Lidar perception node: sweeps to tracked objects and obstacle points."""
+
+from __future__ import annotations
+
+from robotaxi.interfaces import MS
+from robotaxi.nodes.common import load_lane_map, load_sensor_rig, load_vehicle_params
+from robotaxi.nodes.records import to_cloud
+from robotaxi.nodes.runtime import StackNode
+from robotaxi.perception.lidar import LidarPerception, LidarPerceptionConfig, RoadFilter
+from robotaxi.types import OBJECT_DTYPE, LidarSweep
+
+_SWEEP, _STATE = "sensing/lidar/top/pointcloud", "localization/kinematic_state"
+
+
+class LidarPerceptionNode(StackNode):
+    role = "lidar_perception"
+    trigger = _SWEEP
+    period_ns = 100 * MS
+    wait_timeout_s = 4.0
+
+    def setup(self) -> None:
+        config = self.config(LidarPerceptionConfig)
+        vehicle, rig = load_vehicle_params(self), load_sensor_rig(self)
+        on_map = bool(self.parameter("use_map", True))
+        road = RoadFilter.from_lane_map(load_lane_map(self), config.road_margin) if on_map else None
+        self._pipeline = LidarPerception(config, vehicle, road)
+        self._pipeline.warm_up()
+        self._T_base_lidar = rig.T_base_lidar
+
+    def activate(self, at_ns: int) -> None:
+        points = self.read(_SWEEP, at_ns)
+        if points is None:
+            self.set_status(False, "the sweep's cloud cannot be read")
+            return
+        output = self._pipeline.step(
+            LidarSweep(at_ns, points, self._T_base_lidar), self.read(_STATE, at_ns)
+        )
+        assert output.objects.dtype == OBJECT_DTYPE
+        self.write("perception/objects", to_cloud(output.objects, at_ns, "map"))
+        self.write("perception/obstacle_points", to_cloud(output.obstacle_points, at_ns, "base_link"))

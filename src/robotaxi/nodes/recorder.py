@@ -1,0 +1,82 @@
+"""Recorder node: raw subscriptions to a bag."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from robotaxi.bags.profiles import PROFILES
+from robotaxi.bags.writer import BagWriter
+from robotaxi.interfaces import INTERFACES, Qos
+from robotaxi.nodes.messages import message_type
+from robotaxi.nodes.qos import qos_profile
+from robotaxi.nodes.records import to_record
+from robotaxi.params import ParameterError
+
+_DEPTH = 2000
+_WATCH_PERIOD_S = 0.1
+
+
+class RecorderNode(Node):
+    """Writes every message of the profile's topics; says it is ready once it hears every publisher that is due."""
+
+    drain_s = 0.3  # silence after which a stopping recorder has everything
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("recorder", **node_options)
+        self.declare_parameter("bag", "")
+        self.declare_parameter("record_profile", "drive")
+        self.declare_parameter("peers", [""])
+        self.last_message = time.monotonic()
+        self._announced = False
+
+    def autostart(self) -> None:
+        profile, bag = self.get_parameter("record_profile").value, self.get_parameter("bag").value
+        if profile not in PROFILES:
+            known = ", ".join(sorted(PROFILES))
+            raise ParameterError(f"node 'recorder': parameter 'record_profile' is {profile!r}, allowed is one of {known}")
+        if not bag:
+            raise ParameterError("node 'recorder': parameter 'bag' is empty, expected the path of a new bag")
+        if Path(bag).exists():
+            raise ParameterError(f"node 'recorder': bag {bag} exists already; nothing is overwritten")
+        self._writer = BagWriter(Path(bag))
+        for topic in sorted(PROFILES[profile]):
+            item = INTERFACES[topic]
+            absolute = self.resolve_topic_name(topic)
+            self._writer.add_topic(absolute, item.type)
+            durable = item.qos in (Qos.LATCHED, Qos.EVENT)
+            profile_qos = (
+                qos_profile(item.qos, lockstep=True, publisher=False)
+                if durable
+                else QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
+            )
+            self.create_subscription(message_type(item.type), topic, self._on_message(absolute), profile_qos, raw=True)
+        ready = INTERFACES["system/ready"]
+        self._ready = self.create_publisher(
+            message_type(ready.type), ready.topic, qos_profile(ready.qos, lockstep=True, publisher=True)
+        )
+        self._watched = [INTERFACES[topic] for topic in sorted(PROFILES[profile]) if INTERFACES[topic].producer]
+        self.create_timer(_WATCH_PERIOD_S, self._on_watch)
+
+    def _on_message(self, topic: str) -> Callable[[Any], None]:
+        def write(cdr: bytes) -> None:
+            self.last_message = time.monotonic()
+            self._writer.write(topic, cdr)
+
+        return write
+
+    def _on_watch(self) -> None:
+        peers = set(self.get_parameter("peers").value)
+        heard = all(self.count_publishers(item.topic) for item in self._watched if item.producer in peers)
+        if not self._announced and heard:
+            self._announced = True
+            self._ready.publish(to_record("recorder", "ready", {}, 0))
+
+    def close(self) -> None:
+        if hasattr(self, "_writer"):
+            self._writer.close()

@@ -1,0 +1,264 @@
+"""The one base of every node: ends from the interface table, logical execution time, life cycle.
+
+A node names its trigger (the input whose arrival starts an activation), its period, and `activate`.
+The base subscribes to what the table says the node reads, publishes what it writes, and calls
+`activate(u)` once every input that counts at ``u`` is here. Nothing ever blocks: an activation that
+waits is taken up by the arrival that completes it, so many nodes can share one executor.
+
+Under simulated time (``use_sim_time``) inputs are exact (lock step). A wait is bounded: after
+``wait_timeout_s`` of wall time the missing input is declared late and the node goes on without it.
+The bounds grow along the chain (perception before planning before control before the gate), so one
+dead node is found by its direct consumers and by nobody else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from robotaxi import params
+from robotaxi.bags.profiles import records
+from robotaxi.interfaces import INTERFACES, Interface, inputs_of, outputs_of
+from robotaxi.nodes.convert import decoder
+from robotaxi.nodes.let import InputBuffer, is_scheduled
+from robotaxi.nodes.messages import message_type
+from robotaxi.nodes.qos import qos_profile
+from robotaxi.nodes.records import to_ns, to_record
+
+T = TypeVar("T")
+_WATCH_PERIOD_S = 0.1
+_DIAGNOSTIC_PERIOD_NS = 1_000_000_000
+_READY = INTERFACES["system/ready"]
+_DIAGNOSTICS = INTERFACES["diagnostics"]
+
+
+class StackNode(LifecycleNode):
+    """Base of the stack's nodes. Subclasses set the class attributes and implement `setup` and `activate`."""
+
+    role: str  # name in the interface table
+    trigger: str  # topic whose messages start activations
+    period_ns: int
+    phase_ns: int = 0
+    trigger_counts_at_once: bool = True
+    wait_timeout_s: float = 4.0
+
+    def __init__(self, name: str | None = None, **node_options: Any) -> None:
+        super().__init__(name or self.role, **node_options)
+        self.lockstep = bool(self.get_parameter("use_sim_time").value)
+        self.declare_parameter("autostart", True)
+        self.declare_parameter("peers", [""])
+        self.declare_parameter("record_profile", "")
+        self._inputs: dict[str, InputBuffer] = {}
+        self._outputs: dict[str, Any] = {}
+        self._pending: deque[int] = deque()
+        self._waiting_since: float | None = None
+        self._active = False
+        self._announced = False
+        self._pumping = False
+        self._latency_ms: list[float] = []
+        self._failure: Exception | None = None
+        self._last_diagnostic_ns = 0
+        self._status = (b"\0", "running")
+
+    # ------------------------------------------------------------------ for subclasses
+
+    def setup(self) -> None:
+        """Read parameters, load maps, build the core, warm it up. Raise ValueError with a sentence if it cannot be."""
+        raise AssertionError("a node must implement setup")
+
+    def activate(self, at_ns: int) -> None:
+        """Run once at logical time ``at_ns``: read with `read`, write with `write`."""
+        raise AssertionError("a node must implement activate")
+
+    def config(self, config_type: type[T], prefix: str = "") -> T:
+        """Declare every field of a config dataclass as a ROS parameter and return the checked values.
+
+        Raises params.ParameterError naming node, parameter, value and allowed range.
+        """
+        values: dict[str, Any] = {}
+        for spec in dataclasses.fields(config_type):  # type: ignore[arg-type]
+            name = f"{prefix}.{spec.name}" if prefix else spec.name
+            values[spec.name] = self.parameter(name, spec.default)
+        return params.build(config_type, values, f"node '{self.get_name()}'")
+
+    def parameter(self, name: str, default: Any) -> Any:
+        """Declare one parameter (any type, so that a wrong one is named rather than raised by rcl)."""
+        if not self.has_parameter(name):
+            from rcl_interfaces.msg import ParameterDescriptor
+
+            self.declare_parameter(name, default, ParameterDescriptor(dynamic_typing=True))
+        return self.get_parameter(name).value
+
+    def read(self, topic: str, at_ns: int) -> Any:
+        """Decoded message of the topic that counts at ``at_ns``; None if there is none."""
+        found = self._inputs[topic].get(at_ns)
+        return None if found is None else found[1]
+
+    def read_stamped(self, topic: str, at_ns: int) -> tuple[int, Any] | None:
+        """Like `read`, with the message's stamp."""
+        return self._inputs[topic].get(at_ns)
+
+    def lost_inputs(self) -> tuple[str, ...]:
+        """Topics that were waited for in vain and have not come back."""
+        return tuple(topic for topic, buffer in self._inputs.items() if buffer.late)
+
+    def write(self, topic: str, message: Any) -> None:
+        self._outputs[topic].publish(message)
+
+    def set_status(self, ok: bool, sentence: str) -> None:
+        """What the node says of itself in /diagnostics."""
+        self._status = (b"\0" if ok else b"\1", sentence)
+
+    def listened_to(self, topic: str) -> bool:
+        """Whether anybody subscribes to an output of this node (pictures for people are made only then)."""
+        return self._outputs[topic].get_subscription_count() > 0
+
+    # ------------------------------------------------------------------ life cycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            self.setup()
+        except Exception as error:
+            self._failure = error
+            self.get_logger().error(f"cannot be configured: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self._failure = None
+        self._outputs = {item.topic: self._publisher(item) for item in (*outputs_of(self.role), _DIAGNOSTICS, _READY)}
+        for item in inputs_of(self.role):
+            at_once = item.topic == self.trigger and self.trigger_counts_at_once
+            self._inputs[item.topic] = InputBuffer(item, decoder(item), self.lockstep, 0 if at_once else item.let_ns)
+            self._subscribe(item, self._on_input(item.topic))
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._active = True
+        self._watch = self.create_timer(_WATCH_PERIOD_S, self._on_watch, clock=_steady_clock())
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._active = False
+        self.destroy_timer(self._watch)
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._inputs.clear()
+        self._pending.clear()
+        return TransitionCallbackReturn.SUCCESS
+
+    def autostart(self) -> None:
+        """Configure and activate unless the parameter ``autostart`` is false; raises what `setup` raised."""
+        if not self.get_parameter("autostart").value:
+            return
+        self.trigger_configure()
+        if self._failure is not None:
+            raise self._failure
+        self.trigger_activate()
+
+    # ------------------------------------------------------------------ inside
+
+    def _publisher(self, item: Interface) -> Any:
+        return self.create_publisher(
+            message_type(item.type), item.topic, qos_profile(item.qos, lockstep=self.lockstep, publisher=True)
+        )
+
+    def _subscribe(self, item: Interface, callback: Callable[[Any], None]) -> None:
+        profile = qos_profile(item.qos, lockstep=self.lockstep, publisher=False)
+        self.create_subscription(message_type(item.type), item.topic, callback, profile)
+
+    def _on_input(self, topic: str) -> Callable[[Any], None]:
+        def on_message(message: Any) -> None:
+            if not self._active:
+                return
+            stamp_ns = to_ns(message.header.stamp)
+            self._inputs[topic].push(stamp_ns, message)
+            if topic == self.trigger and (
+                not self.lockstep or is_scheduled(stamp_ns, self.period_ns, self.phase_ns)
+            ):
+                self._pending.append(stamp_ns)
+            self._pump()
+
+        return on_message
+
+    def _pump(self) -> None:
+        """Run every pending activation whose inputs are here, in order."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._pending and all(buffer.ready(self._pending[0]) for buffer in self._inputs.values()):
+                self._waiting_since = None
+                at_ns = self._pending.popleft()
+                started = time.perf_counter()
+                self.activate(at_ns)
+                self._latency_ms.append((time.perf_counter() - started) * 1e3)
+                self._diagnose(at_ns)
+        finally:
+            self._pumping = False
+        if self._pending and self._waiting_since is None:
+            self._waiting_since = time.monotonic()
+
+    def _on_watch(self) -> None:
+        if not self._announced and self._connected():
+            self._announced = True
+            self.write(_READY.topic, to_record(self.get_name(), "ready", {}, 0))
+        if self._waiting_since is None or time.monotonic() - self._waiting_since < self.wait_timeout_s:
+            return
+        at_ns = self._pending[0]
+        for topic, buffer in self._inputs.items():
+            if not buffer.ready(at_ns):
+                buffer.late = True
+                self.get_logger().warning(
+                    f"Nothing on '{topic}' for {self.wait_timeout_s:g} s, due at t={at_ns / 1e9:.2f} s: going on without it."
+                )
+        self._waiting_since = None
+        self._pump()
+
+    def is_ready(self) -> bool:
+        """Whether more than connections is in place; subclasses may add conditions."""
+        return True
+
+    def _connected(self) -> bool:
+        """Every end of the table that has a living peer is matched with it."""
+        peers = {name for name in self.get_parameter("peers").value if name}
+        if not peers:
+            return self.is_ready()
+        profile = self.get_parameter("record_profile").value
+        for item in inputs_of(self.role):
+            if item.producer in peers and self.count_publishers(item.topic) == 0:
+                return False
+        for item in outputs_of(self.role):
+            wanted = sum(1 for consumer in item.consumers if consumer in peers)
+            wanted += bool(profile) and records(profile, item.topic)
+            if self._outputs[item.topic].get_subscription_count() < wanted:
+                return False
+        return self.is_ready()
+
+    def _diagnose(self, at_ns: int) -> None:
+        if at_ns - self._last_diagnostic_ns < _DIAGNOSTIC_PERIOD_NS:
+            return
+        self._last_diagnostic_ns = at_ns
+        level, sentence = self._status
+        lost = self.lost_inputs()
+        if lost:
+            level, sentence = b"\2", "no data on " + ", ".join(lost)
+        samples = ",".join(f"{value:.2f}" for value in self._latency_ms)
+        self._latency_ms.clear()
+        self.write(_DIAGNOSTICS.topic, to_record(self.get_name(), sentence, {"latency_ms": samples}, at_ns, level))
+
+
+def _steady_clock() -> Any:
+    from rclpy.clock import Clock
+    from rclpy.clock_type import ClockType
+
+    return Clock(clock_type=ClockType.STEADY_TIME)
+
+
+def override(name: str, value: Any) -> Parameter:
+    """Parameter override for nodes built in this process."""
+    return Parameter(name, value=value)

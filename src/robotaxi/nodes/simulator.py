@@ -1,0 +1,221 @@
+"""Simulator node: the built-in world behind `sensing/...` and `vehicle/...`, owner of the clock.
+
+It advances only as far as the commands of the stack allow: the step from ``t`` uses the command
+stamped ``t - let``. Everything under ``sim/`` is ground truth for scoring.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nav_msgs.msg import Odometry
+from rosgraph_msgs.msg import Clock
+
+from robotaxi.hdmap.lane_map import LaneMap
+from robotaxi.interfaces import INTERFACES, MS, TICK_NS, TRUTH_PREFIX, VEHICLE
+from robotaxi.nodes import convert
+from robotaxi.nodes.common import load_lane_map, load_sensor_rig, load_vehicle_params
+from robotaxi.nodes.let import is_scheduled
+from robotaxi.nodes.qos import qos_profile
+from robotaxi.nodes.records import to_cloud, to_record, to_time
+from robotaxi.nodes.runtime import StackNode
+from robotaxi.params import ParameterError
+from robotaxi.sim.cabin import RiderPlan
+from robotaxi.sim.ride_plan import plan_ride
+from robotaxi.sim.scenery import build_scenery
+from robotaxi.sim.sensors.rig import SimulatedRig
+from robotaxi.sim.view import EgoTruth
+from robotaxi.sim.world import World
+from robotaxi.sim.world_config import WorldConfig
+from robotaxi.types import Command, EgoState, TripState
+
+_COMMAND = INTERFACES["vehicle/command"]
+_CLOUD = INTERFACES["sensing/lidar/top/pointcloud"]
+_IMAGE = INTERFACES["sensing/camera/front/image_raw"]
+_GNSS = INTERFACES["sensing/gnss/fix"]
+_AGENTS = INTERFACES[TRUTH_PREFIX + "agents"]
+_READY = INTERFACES["system/ready"]
+_CLOCK_PERIOD_NS = 100 * MS
+_ENDED = (TripState.COMPLETED, TripState.CANCELLED, TripState.ABORTED, TripState.NO_SHOW, TripState.REJECTED)
+_AFTERMATH_NS = 3000 * MS  # driven on after the trip has ended
+_WATCHDOG_DECELERATION = 4.0  # m/s^2, what a drive-by-wire interface does when commands cease
+
+
+class SimulatorNode(StackNode):
+    role = VEHICLE
+    trigger = _COMMAND.topic
+    period_ns = TICK_NS
+    trigger_counts_at_once = False
+    wait_timeout_s = 9.0
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("simulator", **node_options)
+        self.finished = False
+        self._not_ready: set[str] | None = None
+        self._started = False
+        self._ends_ns: int | None = None
+        self._last_progress = time.monotonic()
+        self._command_lost = False
+
+    # ------------------------------------------------------------------ set-up
+
+    def setup(self) -> None:
+        seed = self.parameter("seed", 0)
+        if not isinstance(seed, int) or seed < 0:
+            raise ParameterError(f"node 'simulator': parameter 'seed' is {seed!r}, expected an integer from 0")
+        lane_map: LaneMap = load_lane_map(self)
+        vehicle, spec = load_vehicle_params(self), load_sensor_rig(self)
+        self._camera = bool(self.parameter("camera", True))
+        self._rate = float(self.parameter("real_time_rate", 1.0))
+        self._max_duration_ns = int(float(self.parameter("max_duration", 0.0)) * 1e9)
+        self._stop_after_trip = bool(self.parameter("stop_after_trip", False))
+        plan = plan_ride(lane_map, seed)
+        scenery = build_scenery(lane_map)
+        rider = RiderPlan((plan.pickup.x, plan.pickup.y), (plan.dropoff.x, plan.dropoff.y))
+        self._world = World(
+            lane_map,
+            vehicle,
+            self.config(WorldConfig, "world"),
+            seed,
+            plan.start,
+            riders=(rider,),
+            parked=scenery.parked,
+            obstacles=scenery.obstacles,
+        )
+        self._sensors = SimulatedRig(lane_map, scenery, spec, seed)
+        self._camera_model = spec.camera_models["front"]
+        self._clock = self.create_publisher(Clock, "/clock", 10)
+        self.create_subscription(
+            convert.DiagnosticArray, _READY.topic, self._on_ready, qos_profile(_READY.qos, lockstep=True, publisher=False)
+        )
+        self._told_infractions = 0
+
+    # ------------------------------------------------------------------ start
+
+    def _on_ready(self, message: Any) -> None:
+        if self._not_ready is None:
+            peers = {name for name in self.get_parameter("peers").value if name}
+            self._not_ready = peers - {VEHICLE}
+        self._not_ready.discard(message.status[0].name)
+        self._start_when_ready()
+
+    def _start_when_ready(self) -> None:
+        peers_ready = not self._not_ready if self._not_ready is not None else not any(self.get_parameter("peers").value)
+        if self._started or not self._announced or not peers_ready:
+            return
+        self._started = True
+        self._wall_start = time.monotonic()
+        self.get_logger().info("all nodes are connected, the world starts")
+        self.write("sensing/camera/front/camera_info", convert.camera_info(self._camera_model, 0, _IMAGE.frame))
+        self._publish()
+        self._advance()
+
+    def _on_watch(self) -> None:
+        super()._on_watch()
+        self._start_when_ready()
+        waited = time.monotonic() - self._last_progress
+        if self._started and not self.finished and waited > self.wait_timeout_s:
+            if not self._command_lost:
+                self.get_logger().warning("no commands: the vehicle's own watchdog brakes")
+            self._command_lost = True
+        if self._command_lost and self._started:
+            self._step(self._watchdog_command())
+
+    # ------------------------------------------------------------------ the clock's owner
+
+    def activate(self, at_ns: int) -> None:
+        if self._command_lost and at_ns + TICK_NS >= self._world.stamp_ns - TICK_NS:
+            self._command_lost = False
+        self._advance()
+
+    def _advance(self) -> None:
+        """Step as long as the command that counts is here."""
+        while self._started and not self.finished and not self._command_lost:
+            buffer = self._inputs[_COMMAND.topic]
+            buffer.late = False
+            now_ns = self._world.stamp_ns
+            if not buffer.ready(now_ns) or self._too_early():
+                return
+            found = buffer.get(now_ns)
+            self._step(found[1] if found else None)
+
+    def _too_early(self) -> bool:
+        """Hold back to ``real_time_rate``; a timer takes the step up when it is due."""
+        if self._rate <= 0.0:
+            return False
+        ahead = self._world.stamp_ns / 1e9 / self._rate - (time.monotonic() - self._wall_start)
+        if ahead <= 0.0:
+            return False
+        self._pace = self.create_timer(ahead, self._on_pace)
+        return True
+
+    def _on_pace(self) -> None:
+        self.destroy_timer(self._pace)
+        self._advance()
+
+    def _step(self, command: Command | None) -> None:
+        self._world.step(command)
+        self._last_progress = time.monotonic()
+        self._publish()
+        now_ns = self._world.stamp_ns
+        if (self._max_duration_ns and now_ns >= self._max_duration_ns) or (self._ends_ns and now_ns >= self._ends_ns):
+            self.finished = True
+
+    def _watchdog_command(self) -> Command:
+        ego = self._world.view().ego
+        return Command(self._world.stamp_ns, ego.steering, -_WATCHDOG_DECELERATION)
+
+    def _on_input(self, topic: str) -> Any:
+        if topic != "dispatch/trip":
+            return super()._on_input(topic)
+
+        def on_trip(message: Any) -> None:
+            event = convert.trip_event(message)
+            if self._stop_after_trip and event.state in _ENDED:
+                self._ends_ns = event.stamp_ns + _AFTERMATH_NS
+
+        return on_trip
+
+    # ------------------------------------------------------------------ what a vehicle publishes, and the truth
+
+    def _publish(self) -> None:
+        view, report = self._world.view(), self._world.report()
+        now_ns = view.stamp_ns
+
+        def due(topic: str) -> bool:
+            return is_scheduled(now_ns, INTERFACES[topic].period_ns, INTERFACES[topic].phase_ns)
+
+        self.write("vehicle/status", convert.joint_state(self._sensors.wheels(view, report)))
+        self.write("sensing/imu/data", convert.imu(self._sensors.imu(view)))
+        self.write(TRUTH_PREFIX + "ego", truth_odometry(view.ego))
+        if due(_GNSS.topic):
+            self.write(_GNSS.topic, convert.nav_sat_fix(self._sensors.gnss(view)))
+        if due(_CLOUD.topic):
+            self.write(_CLOUD.topic, to_cloud(self._sensors.lidar(view), now_ns, _CLOUD.frame))
+        if self._camera and due(_IMAGE.topic):
+            self.write(_IMAGE.topic, convert.image(self._sensors.camera("front", view), now_ns, _IMAGE.frame))
+        if due(_AGENTS.topic):
+            self.write(_AGENTS.topic, to_cloud(view.agents, now_ns, "map"))
+        if is_scheduled(now_ns, _CLOCK_PERIOD_NS, 0):
+            self._clock.publish(Clock(clock=to_time(now_ns)))
+            self._diagnose(now_ns)
+        for item in self._world.infractions[self._told_infractions :]:
+            values = {
+                "kind": str(item.kind),
+                "at_fault": int(item.at_fault),
+                "subject_id": item.subject_id,
+                "x": float(item.x),
+                "y": float(item.y),
+                "value": float(item.value),
+            }
+            self.write(TRUTH_PREFIX + "infraction", to_record("infraction", item.detail, values, item.stamp_ns))
+        self._told_infractions = len(self._world.infractions)
+
+
+def truth_odometry(ego: EgoTruth) -> Odometry:
+    """True state; ``twist.linear`` holds longitudinal and lateral speed of the rear axle."""
+    state = EgoState(ego.stamp_ns, ego.x, ego.y, ego.yaw, ego.speed, yaw_rate=ego.yaw_rate, z=ego.z)
+    message = convert.odometry(state, ego.stamp_ns)
+    message.twist.twist.linear.y = float(ego.lateral_speed)
+    return message

@@ -1,0 +1,154 @@
+"""The shared description of the stack: which executables run, with which parameters.
+
+`robotaxi bringup` and the launch files both start what `describe` returns, so they bring up one graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from robotaxi.interfaces import VEHICLE
+from robotaxi.resources import share_dir
+
+MODES = ("sim", "carla", "bag", "vehicle")
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+DOMAINS = ("simulation", "localization", "perception", "planning", "control", "safety", "dispatch")
+
+
+class StackError(ValueError):
+    """Launch arguments that cannot be used."""
+
+
+@dataclass(frozen=True)
+class StackArguments:
+    """The launch arguments, as `key:=value`. See `HELP` for what each means."""
+
+    mode: str = "sim"
+    map: str = "town"
+    vehicle: str = "robotaxi"
+    sensors: str = "robotaxi"
+    seed: int = 0
+    namespace: str = ""
+    use_sim_time: bool = True
+    params_file: str = ""
+    rviz: bool = False
+    log_level: str = "warn"
+    bag: str = ""
+    broker: str = ""
+    pki: str = ""
+
+
+HELP: dict[str, str] = {
+    "mode": "where sensor data comes from: " + " | ".join(MODES),
+    "map": "map name in config/maps, or a path to a Lanelet2 .osm or an OpenDRIVE .xodr",
+    "vehicle": "vehicle name in config/vehicle, or a path to a .yaml",
+    "sensors": "sensor rig name in config/sensors, or a path to a .yaml",
+    "seed": "seed of the simulator's world and noise",
+    "namespace": "prefix of every node and topic: one for each vehicle",
+    "use_sim_time": "true: lock step with the clock's owner; false: wall clock (default in mode:=vehicle)",
+    "params_file": "YAML with parameters that override config/stack/*.param.yaml",
+    "rviz": "true: start RViz with config/rviz/robotaxi.rviz",
+    "log_level": " | ".join(LOG_LEVELS),
+    "bag": "bag to play in mode:=bag",
+    "broker": "host:port of the dispatch broker; empty: no dispatch bridge",
+    "pki": "folder with the certificates for the broker",
+}
+
+
+@dataclass(frozen=True)
+class Executable:
+    """One process: its name in ``lib/robotaxi``, its domain, the nodes in it, and its own parameters."""
+
+    name: str
+    domain: str
+    roles: tuple[str, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse_arguments(words: Sequence[str]) -> StackArguments:
+    """`key:=value` words to arguments. StackError names the word and what is allowed."""
+    values: dict[str, Any] = {}
+    types = {item.name: type(item.default) for item in fields(StackArguments)}
+    for word in words:
+        key, separator, text = word.partition(":=")
+        if not separator:
+            raise StackError(f"'{word}' is not a launch argument; write key:=value, e.g. mode:=sim")
+        if key not in types:
+            raise StackError(f"unknown launch argument '{key}'; known are: {', '.join(types)}")
+        values[key] = _parse(key, text, types[key])
+    if values.get("mode") == "vehicle":
+        values.setdefault("use_sim_time", False)
+    return check(StackArguments(**values))
+
+
+def _parse(key: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise StackError(f"launch argument '{key}' is '{text}', allowed is true or false")
+        return text.lower() == "true"
+    if kind is int:
+        if not text.isdigit():
+            raise StackError(f"launch argument '{key}' is '{text}', expected an integer from 0")
+        return int(text)
+    return text
+
+
+def check(arguments: StackArguments) -> StackArguments:
+    """The arguments, or StackError naming the one that cannot be used."""
+    for key, allowed in (("mode", MODES), ("log_level", LOG_LEVELS)):
+        if getattr(arguments, key) not in allowed:
+            raise StackError(
+                f"launch argument '{key}' is '{getattr(arguments, key)}', allowed is one of {', '.join(allowed)}"
+            )
+    if arguments.mode == "bag" and not arguments.bag:
+        raise StackError("mode:=bag needs bag:=PATH, the bag to play")
+    if arguments.mode == "carla":
+        raise StackError("mode:=carla is not part of this version: the bridge to a CARLA server is still to come")
+    if arguments.params_file and not Path(arguments.params_file).is_file():
+        raise StackError(f"launch argument 'params_file' is '{arguments.params_file}', which is not a file")
+    return arguments
+
+
+def describe(arguments: StackArguments, *, recorder: bool = False, record_profile: str = "") -> list[Executable]:
+    """Every process of the stack, the clock's owner first."""
+    stack = [
+        Executable("localization", "localization", ("localization",)),
+        Executable("perception", "perception", ("lidar_perception", "camera_perception")),
+        Executable("planning", "planning", ("planner",)),
+        Executable("control", "control", ("controller",)),
+        Executable("safety", "safety", ("command_gate",)),
+    ]
+    if arguments.broker:
+        address = {"broker": arguments.broker, "pki": arguments.pki}
+        stack.append(Executable("dispatch", "dispatch", ("dispatch_bridge",), address))
+    if arguments.mode == "bag":
+        return [
+            Executable("bag_player", "simulation", (VEHICLE,), {"bag": arguments.bag}),
+            *(item for item in stack if item.domain == "perception"),
+        ]
+    if arguments.mode == "sim":
+        stack.insert(0, Executable("simulator", "simulation", (VEHICLE,), {"seed": arguments.seed}))
+    if recorder:
+        stack.append(Executable("recorder", "simulation", ("recorder",), {"record_profile": record_profile}))
+    return stack
+
+
+def common_parameters(arguments: StackArguments, executables: Sequence[Executable]) -> dict[str, Any]:
+    """Parameters that every node gets."""
+    peers = [role for item in executables for role in item.roles]
+    return {
+        "map": arguments.map,
+        "vehicle": arguments.vehicle,
+        "sensors": arguments.sensors,
+        "use_sim_time": arguments.use_sim_time,
+        "peers": peers if arguments.use_sim_time else [""],
+    }
+
+
+def parameter_files(arguments: StackArguments) -> list[Path]:
+    """The YAML files that every node reads, the overriding one last."""
+    files = sorted((share_dir() / "config" / "stack").glob("*.param.yaml"))
+    return [*files, Path(arguments.params_file)] if arguments.params_file else files

@@ -1,0 +1,161 @@
+"""Starts a stack's processes, watches them, and ends them all, whatever happens to this process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robotaxi.environment import remove_dead_shared_memory, stack_environment
+from robotaxi.stack import Executable, StackArguments, common_parameters, parameter_files
+
+_PR_SET_PDEATHSIG = 1
+_STOP_S = 5.0  # after SIGINT
+_TERM_S = 2.0  # after SIGTERM
+_POLL_S = 0.05
+
+
+@dataclass
+class Child:
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path | None
+
+    @property
+    def exit_status(self) -> int | None:
+        return self.process.poll()
+
+    def last_words(self, lines: int = 3) -> str:
+        """The end of its log, for messages to people."""
+        if self.log is None or not self.log.exists():
+            return ""
+        kept = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return "\n".join(kept[-lines:])
+
+
+def describe_exit(status: int) -> str:
+    """'exit status 2' or 'killed by SIGKILL'."""
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+
+
+@dataclass
+class Supervisor:
+    """Child processes of one run. Use as a context manager: leaving it ends every child.
+
+    ``log_folder``: where their output goes; None leaves it on this terminal.
+    """
+
+    domain_id: int
+    log_folder: Path | None = None
+    children: dict[str, Child] = field(default_factory=dict)
+
+    def __enter__(self) -> Supervisor:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop_all()
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None,
+              stdout: Any = None) -> Child:  # fmt: skip
+        """Start one child in a session of its own (Ctrl-C reaches only us); it is told when we die."""
+        log = None
+        output: Any = None
+        if self.log_folder is not None:
+            self.log_folder.mkdir(parents=True, exist_ok=True)
+            log = self.log_folder / f"{name}.log"
+            output = open(log, "ab")  # noqa: SIM115 (handed to the child)
+        parent = os.getpid()
+        process = subprocess.Popen(
+            list(command),
+            env=dict(environment or stack_environment(self.domain_id)),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout or output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=lambda: _die_with(parent),
+        )
+        if output is not None:
+            output.close()
+        child = Child(name, process, log)
+        self.children[name] = child
+        return child
+
+    def start_stack(self, arguments: StackArguments, executables: Sequence[Executable], *, composed: bool = False,
+                    extra: Mapping[str, Any] | None = None, parameter_folder: Path) -> None:  # fmt: skip
+        """Start the stack as one process an executable, or all in one (``composed``).
+
+        ``extra``: further parameters for every node. Each process gets the files and parameters that a
+        launch file would give it, as ``--ros-args``.
+        """
+        common = {**common_parameters(arguments, executables), **(extra or {})}
+        groups = [list(executables)] if composed else [[item] for item in executables]
+        for group in groups:
+            name = "stack" if composed else group[0].name
+            parameters = dict(common)
+            for item in group:
+                parameters.update(item.parameters)
+            file = parameter_folder / f"{name}.param.yaml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}, sort_keys=True))
+            command = [sys.executable, "-m", "robotaxi.nodes", *(item.name for item in group)]
+            self.start(name, [*command, *ros_arguments(arguments, [*parameter_files(arguments), file])])
+
+    def dead(self) -> list[Child]:
+        """Children that have ended."""
+        return [child for child in self.children.values() if child.exit_status is not None]
+
+    def stop(self, name: str) -> int | None:
+        """End one child: SIGINT, then SIGTERM, then SIGKILL. Returns its exit status."""
+        child = self.children.get(name)
+        if child is None:
+            return None
+        _stop([child])
+        return child.exit_status
+
+    def stop_all(self) -> None:
+        _stop(list(self.children.values()))
+        remove_dead_shared_memory()
+
+
+def ros_arguments(arguments: StackArguments, files: Sequence[Path]) -> list[str]:
+    """The ``--ros-args`` of one process."""
+    words = ["--ros-args", "--log-level", arguments.log_level]
+    if arguments.namespace:
+        words += ["-r", f"__ns:=/{arguments.namespace.strip('/')}"]
+    for file in files:
+        words += ["--params-file", str(file)]
+    return words
+
+
+def _die_with(parent: int) -> None:
+    """In the child before exec: SIGTERM when the parent dies, also if it died just now."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _stop(children: Sequence[Child]) -> None:
+    for number, patience_s in ((signal.SIGINT, _STOP_S), (signal.SIGTERM, _TERM_S), (signal.SIGKILL, _TERM_S)):
+        alive = [child for child in children if child.exit_status is None]
+        for child in alive:
+            # a stopped process cannot act on anything but SIGKILL until it is continued
+            for each in (number, signal.SIGCONT):
+                try:
+                    os.killpg(child.process.pid, each)
+                except ProcessLookupError:
+                    break
+        deadline = time.monotonic() + patience_s
+        for child in alive:
+            try:
+                child.process.wait(max(deadline - time.monotonic(), _POLL_S))
+            except subprocess.TimeoutExpired:
+                continue
