@@ -1,0 +1,9 @@
+"""The control domain alone: `ros2 launch robotaxi control.launch.py`."""
+
+from launch import LaunchDescription
+
+from robotaxi.launching import domain_description
+
+
+def generate_launch_description() -> LaunchDescription:
+    return domain_description("control")

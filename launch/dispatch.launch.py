@@ -1,0 +1,9 @@
+"""The dispatch domain alone: `ros2 launch robotaxi dispatch.launch.py`."""
+
+from launch import LaunchDescription
+
+from robotaxi.launching import domain_description
+
+
+def generate_launch_description() -> LaunchDescription:
+    return domain_description("dispatch")

@@ -1,0 +1,9 @@
+"""The perception domain alone: `ros2 launch robotaxi perception.launch.py`."""
+
+from launch import LaunchDescription
+
+from robotaxi.launching import domain_description
+
+
+def generate_launch_description() -> LaunchDescription:
+    return domain_description("perception")
