@@ -20,7 +20,6 @@ import logging
 import signal
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -175,32 +174,34 @@ def _refusal(connect: ConnectPacket, who: Holder | None) -> str:
 class BrokerReady:
     host: str
     port: int
-    start_s: float
 
 
-def serve(pki: TestPki, host: str, port: int, on_ready: Callable[[BrokerReady], None], stop: asyncio.Event) -> None:
-    """Run a broker until ``stop`` is set, SIGINT or SIGTERM. ``port`` 0: any free one.
+OnReady = Callable[[BrokerReady, asyncio.Event, asyncio.AbstractEventLoop], None]
 
-    Further signals while it shuts down are ignored. Raises BrokerError when it cannot start.
+
+def serve(pki: TestPki, host: str, port: int, on_ready: OnReady) -> None:
+    """Run a broker until SIGINT, SIGTERM or the event that ``on_ready`` is given is set.
+
+    ``port`` 0: any free one. Further signals while it shuts down are ignored. Raises BrokerError when
+    it cannot start.
     """
-    asyncio.run(_serve(pki, host, port, on_ready, stop))
+    asyncio.run(_serve(pki, host, port, on_ready))
 
 
-async def _serve(
-    pki: TestPki, host: str, port: int, on_ready: Callable[[BrokerReady], None], stop: asyncio.Event
-) -> None:
-    begun = time.monotonic()
+async def _serve(pki: TestPki, host: str, port: int, on_ready: OnReady) -> None:
     loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     _check_free(host, port)
-    logging.getLogger("transitions").setLevel(logging.ERROR)
+    for name in ("transitions", "amqtt"):  # they log each packet's life
+        logging.getLogger(name).setLevel(logging.ERROR)
     broker = FleetBroker(pki, host, port)
     try:
         await broker.start()
     except (AMQTTError, MQTTError, OSError) as error:
         raise BrokerError(f"broker cannot listen on {host}:{port}: {error}") from error
-    on_ready(BrokerReady(host, broker.port, time.monotonic() - begun))
+    on_ready(BrokerReady(host, broker.port), stop, loop)
     await stop.wait()
     # Server.wait_closed() of Python 3.12 waits for every connection, also half-open ones.
     with contextlib.suppress(asyncio.TimeoutError):
@@ -215,5 +216,7 @@ def _check_free(host: str, port: int) -> None:
             probe.bind((host, port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise BrokerError(f"port {port} on {host} is already in use: stop the other broker or give --port") from error
+            raise BrokerError(
+                f"port {port} on {host} is already in use: stop the other broker or give --port"
+            ) from error
         raise BrokerError(f"broker cannot listen on {host}:{port}: {error.strerror or error}") from error

@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from robotaxi.params import param
@@ -37,6 +38,7 @@ CREATE TABLE IF NOT EXISTS trip (
     record BLOB NOT NULL,
     no INTEGER NOT NULL
 );
+CREATE INDEX IF NOT EXISTS trip_no ON trip (no);
 CREATE INDEX IF NOT EXISTS trip_active ON trip (active) WHERE active = 1;
 """
 
@@ -45,7 +47,7 @@ CREATE INDEX IF NOT EXISTS trip_active ON trip (active) WHERE active = 1;
 class OutboxConfig:
     """How much is kept."""
 
-    quota: int = param(50_000_000, lo=100_000, hi=10_000_000_000, unit="bytes", doc="payload bytes that may wait")
+    quota: int = param(10_000_000, lo=1_000, hi=10_000_000_000, unit="bytes", doc="payload bytes that may wait")
     trips_kept: int = param(10_000, lo=10, hi=10_000_000, doc="finished trips that are remembered")
 
 
@@ -77,12 +79,14 @@ class Outbox:
         self._path = str(path)
         self._config = config or OutboxConfig()
         self.problem = ""
+        self._fallback = False
         self._held: list[tuple[list[StoredMessage], list[TripRecord], list[str]]] = []
         self._db = self._open()
         self._bytes = int(self._one("SELECT coalesce(sum(length(payload)), 0) FROM message"))
         self._next = int(self._one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'message'")) + 1
         self._waiting: dict[str, StoredMessage] = {
-            row[1]: StoredMessage(*row) for row in self._db.execute("SELECT no, id, name, payload FROM message ORDER BY no")
+            row[1]: StoredMessage(*row)
+            for row in self._db.execute("SELECT no, id, name, payload FROM message ORDER BY no")
         }
 
     # ------------------------------------------------------------------ messages
@@ -90,9 +94,14 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def pending(self) -> list[StoredMessage]:
-        """All that wait for a receipt, oldest first."""
-        return list(self._waiting.values())
+    @property
+    def durable(self) -> bool:
+        """Whether all that was recorded is where it was asked to be, and not just in memory."""
+        return not self._held and not self._fallback
+
+    def pending(self, count: int | None = None) -> list[StoredMessage]:
+        """Those that wait for a receipt (the first ``count`` of them), oldest first."""
+        return list(islice(self._waiting.values(), count))
 
     def record(self, messages: Sequence[tuple[str, str, bytes]], trips: Sequence[TripRecord] = ()) -> bool:
         """Store messages (id, name, payload) and trip records together, before anything is sent.
@@ -212,6 +221,7 @@ class Outbox:
 
     def _in_memory(self, error: Exception) -> sqlite3.Connection:
         self._tell(f"outbox {self._path} cannot be used ({error}): messages are kept in memory only")
+        self._fallback = True
         return self._connect(":memory:")
 
     def _connect(self, path: str) -> sqlite3.Connection:

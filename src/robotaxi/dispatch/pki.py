@@ -149,9 +149,7 @@ def _issue(identity: Identity, operator: str, role: str, authority: _Authority) 
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
     )
     if role == ROLE_BROKER:
         loopback = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
@@ -217,9 +215,7 @@ def _load(cert_path: Path, key_path: Path) -> _Authority | None:
 
 
 def _write(cert_path: Path, key_path: Path, cert: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     _replace(key_path, pem, 0o600)
     _replace(cert_path, cert.public_bytes(serialization.Encoding.PEM), 0o644)
 

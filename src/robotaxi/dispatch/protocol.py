@@ -9,9 +9,11 @@ No message carries steering, throttle, brake or gear: the cloud requests, the ca
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -20,7 +22,7 @@ VERSION = f"{MAJOR}.{MINOR}"
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_TEXT = 500  # characters of a reason or a sentence
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
-DATUM = "WGS84"
+DATUM: Final = "WGS84"
 
 UP = ("connection", "state", "order_event", "ack")
 DOWN = ("order", "command", "receipt")
@@ -67,7 +69,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all bodies."""
 
 
-class Position(Body):
+class Position(Body, frozen=True, kw_only=True):
     """A place on earth. Only WGS 84 is spoken; another datum is refused, never guessed."""
 
     datum: Literal["WGS84"]
@@ -81,13 +83,13 @@ class Position(Body):
             raise ValueError(f"position {self.lat}, {self.lon} is not on earth")
 
 
-class Place(Body):
+class Place(Body, frozen=True, kw_only=True):
     position: Position
     heading_deg: float | None = None  # clockwise from north, where the car should point
     name: str = ""
 
 
-class Connection(Body):
+class Connection(Body, frozen=True, kw_only=True):
     """up, retained: online; offline (said goodbye); lost (last will, published by the broker)."""
 
     state: Literal["online", "offline", "lost"]
@@ -95,7 +97,7 @@ class Connection(Body):
     versions: tuple[str, ...] = (VERSION,)
 
 
-class TripReport(Body):
+class TripReport(Body, frozen=True, kw_only=True):
     order_id: str
     state: str  # name of types.TripState
     reason: str = ""
@@ -104,7 +106,7 @@ class TripReport(Body):
     dropoff: Position | None = None
 
 
-class State(Body):
+class State(Body, frozen=True, kw_only=True):
     """up, 1 Hz and on change. Not stored: the newest is what counts."""
 
     stamp_ns: int  # vehicle's data time, may be simulated
@@ -124,7 +126,7 @@ class State(Body):
     problem: str = ""  # of the bridge itself, e.g. a full disk
 
 
-class OrderEvent(Body):
+class OrderEvent(Body, frozen=True, kw_only=True):
     """up, kept until its receipt. ``event_no`` counts from 1 within the order, without gaps."""
 
     stamp_ns: int
@@ -135,7 +137,7 @@ class OrderEvent(Body):
     position: Position | None = None
 
 
-class Ack(Body):
+class Ack(Body, frozen=True, kw_only=True):
     """up, kept until its receipt unless ``received``: what became of a message from the cloud.
 
     received: valid and queued, nothing decided yet. accepted, refused: the car's decision. duplicate:
@@ -150,7 +152,7 @@ class Ack(Body):
     versions: tuple[str, ...] = (VERSION,)
 
 
-class Order(Body):
+class Order(Body, frozen=True, kw_only=True):
     """down: an offer of one ride. The envelope's ``exp_ns`` is the deadline for accepting it."""
 
     order_id: str
@@ -161,7 +163,7 @@ class Order(Body):
         check_id(self.order_id, "order_id")
 
 
-class Command(Body):
+class Command(Body, frozen=True, kw_only=True):
     """down: a request concerning an order."""
 
     command: str  # "cancel"; others are refused with an answer
@@ -173,7 +175,7 @@ class Command(Body):
         check_id(self.order_id, "order_id")
 
 
-class Receipt(Body):
+class Receipt(Body, frozen=True, kw_only=True):
     """down: the dispatcher has stored these messages; the car may forget them."""
 
     ids: tuple[str, ...]
@@ -234,7 +236,6 @@ _body_decoders: dict[str, msgspec.json.Decoder[Any]] = {
     name: msgspec.json.Decoder(body) for name, body in BODIES.items()
 }
 _ID = re.compile(ID_PATTERN)
-B = TypeVar("B", bound=Body)
 
 
 def check_id(text: str, what: str) -> str:
@@ -252,20 +253,19 @@ def body_name(body: Body) -> str:
 
 
 class Sender:
-    """Numbers and wraps what one party sends. ``boot_id``, ``message_id`` and the clock are given."""
+    """Numbers and wraps what one party sends, from any thread."""
 
-    def __init__(self, vehicle: str, boot_id: str, new_id: Any, now_ns: Any) -> None:
+    def __init__(self, vehicle: str, boot_id: str, new_id: Callable[[], str], now_ns: Callable[[], int]) -> None:
         self.vehicle = vehicle
         self.boot_id = boot_id
         self._new_id = new_id
         self._now_ns = now_ns
-        self._seq = 0
+        self._seq = itertools.count(1)  # one call to next() is atomic
 
     def wrap(
         self, body: Body, *, exp_ns: int = 0, corr: str = "", vehicle: str = "", message_id: str = ""
     ) -> tuple[str, bytes]:
         """(message id, payload)."""
-        self._seq += 1
         identity = message_id or self._new_id()
         envelope = Envelope(
             v=VERSION,
@@ -273,7 +273,7 @@ class Sender:
             id=identity,
             veh=vehicle or self.vehicle,
             boot_id=self.boot_id,
-            seq=self._seq,
+            seq=next(self._seq),
             t_src_ns=self._now_ns(),
             exp_ns=exp_ns,
             corr=corr,

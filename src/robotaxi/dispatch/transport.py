@@ -147,8 +147,12 @@ class MqttLink:
         if "refused" in self._status.detail:
             return
         was = self._status.connected
-        detail = f"lost the broker {self._address}: {reason}" if was else (
-            f"broker {self._address} ended the connection before accepting it; is the certificate of its authority?"
+        detail = (
+            f"lost the broker {self._address}: {reason}"
+            if was
+            else (
+                f"broker {self._address} ended the connection before accepting it; is the certificate of its authority?"
+            )
         )
         self._set(connected=False, detail=detail)
 

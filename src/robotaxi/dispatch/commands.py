@@ -1,0 +1,322 @@
+"""``robotaxi dispatch broker|desk|order|cancel|orders|pki``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robotaxi.dispatch import client, process
+
+if TYPE_CHECKING:
+    from robotaxi.dispatch.desk import Desk
+    from robotaxi.dispatch.desk_http import DeskServer
+    from robotaxi.dispatch.pki import Identity
+    from robotaxi.dispatch.protocol import Place
+
+DEFAULT_PKI = "~/.local/share/robotaxi/pki"
+DEFAULT_DESK = "http://127.0.0.1:8080"
+BROKER_PORT = 8883
+DESK_PORT = 8080
+EPILOG = """examples:
+  robotaxi dispatch pki --vehicle car1          certificates for one car, a broker and a desk
+  robotaxi dispatch broker                      an MQTT broker with mutual TLS on port 8883
+  robotaxi dispatch desk                        the desk and its page on http://127.0.0.1:8080
+  robotaxi dispatch order --pickup "Main Street" --dropoff 48.1371,11.5754 --wait
+  robotaxi dispatch orders --json orders.json
+  robotaxi dispatch cancel ride-7 --by rider --reason "changed my mind"
+"""
+
+
+def register(subparsers: Any) -> None:
+    """Add ``dispatch`` to ``robotaxi``'s sub-commands; ``args.run(args)`` returns the exit status."""
+    parser = subparsers.add_parser(
+        "dispatch",
+        help="orders in, rides out: broker, dispatch desk and order client",
+        description="The cloud side of a ride, small but real: broker, dispatch desk and order client.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_commands(parser)
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="dispatch_command", required=True, metavar="COMMAND")
+
+    broker = commands.add_parser("broker", help="run the embedded MQTT broker (mutual TLS)")
+    _add_pki(broker)
+    broker.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    broker.add_argument("--port", type=_port, default=BROKER_PORT, help="0: any free port (default %(default)s)")
+    _add_announce(broker)
+    broker.set_defaults(run=run_broker)
+
+    desk = commands.add_parser("desk", help="run the dispatch desk with its page and HTTP API")
+    _add_pki(desk)
+    desk.add_argument("--broker", default=f"localhost:{BROKER_PORT}", help="HOST:PORT (default %(default)s)")
+    desk.add_argument("--book", default="dispatch.sqlite", help="order book file (default %(default)s)")
+    desk.add_argument("--port", type=_port, default=DESK_PORT, help="0: any free port (default %(default)s)")
+    desk.add_argument("--places", help='JSON or YAML file: {"name": {"lat": .., "lon": .., "heading_deg": ..}}')
+    _add_announce(desk)
+    desk.set_defaults(run=run_desk)
+
+    order = commands.add_parser("order", help="order a ride")
+    order.add_argument("--pickup", required=True, type=place, help="name of a place, or LAT,LON[,HEADING]")
+    order.add_argument("--dropoff", required=True, type=place, help="name of a place, or LAT,LON[,HEADING]")
+    order.add_argument("--vehicle", default="", help="offer it to this car (default: the nearest free one)")
+    order.add_argument("--order-id", default="", help="own id; ordering twice with it is harmless")
+    order.add_argument("--wait", action="store_true", help="wait until the ride is over")
+    order.add_argument("--timeout", type=float, default=3600.0, help="longest wait, s (default %(default)s)")
+    _add_desk(order)
+    order.set_defaults(run=run_order)
+
+    cancel = commands.add_parser("cancel", help="ask to cancel an order; the car decides")
+    cancel.add_argument("order_id")
+    cancel.add_argument("--by", choices=("platform", "rider"), default="platform")
+    cancel.add_argument("--reason", default="")
+    _add_desk(cancel)
+    cancel.set_defaults(run=run_cancel)
+
+    orders = commands.add_parser("orders", help="show the order book, or one order")
+    orders.add_argument("order_id", nargs="?")
+    _add_desk(orders)
+    orders.set_defaults(run=run_orders)
+
+    pki = commands.add_parser("pki", help="make a test authority: broker, dispatcher and vehicle certificates")
+    _add_pki(pki)
+    pki.set_defaults(run=run_pki)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="robotaxi dispatch", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_commands(parser)
+    args = parser.parse_args(arguments)
+    return int(args.run(args))
+
+
+# ---------------------------------------------------------------------------- servers
+
+
+def run_broker(args: argparse.Namespace) -> int:
+    from robotaxi.dispatch.broker import BrokerError, BrokerReady, serve
+    from robotaxi.dispatch.pki import PkiError, make_test_pki
+    from robotaxi.dispatch.tls import TlsError
+
+    _log_to_stderr()
+
+    def ready(state: BrokerReady, stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+        if args.announce:
+            process.announce({"host": state.host, "port": state.port})
+            process.when_parent_ends(lambda: _call_soon(loop, stop.set))
+        else:
+            print(f"Broker ready on {state.host}:{state.port} (mutual TLS, {args.pki}). Ctrl-C ends it.", flush=True)
+
+    try:
+        pki = make_test_pki(Path(args.pki).expanduser(), args.operator, args.vehicle)
+        serve(pki, args.host, args.port, ready)
+    except (BrokerError, PkiError, TlsError) as error:
+        return _fail(str(error))
+    return 0
+
+
+def run_desk(args: argparse.Namespace) -> int:
+    from robotaxi.dispatch.book import BookError, OrderBook
+    from robotaxi.dispatch.desk import Desk, DeskConfig
+    from robotaxi.dispatch.desk_http import DeskServer
+    from robotaxi.dispatch.pki import PkiError, make_test_pki
+    from robotaxi.dispatch.transport import MqttConfig, MqttLink
+    from robotaxi.params import ParameterError, build
+
+    _log_to_stderr()
+    try:
+        host, port = _address(args.broker)
+        config = build(DeskConfig, {"operator": args.operator}, "desk")
+        mqtt = build(MqttConfig, {"host": host, "port": port}, "--broker")
+        pki = make_test_pki(Path(args.pki).expanduser(), args.operator, args.vehicle)
+        places = load_places(Path(args.places)) if args.places else {}
+        link = MqttLink(mqtt, pki.dispatcher, "dispatcher:desk")
+        desk = Desk(config, link, OrderBook(args.book), places)
+    except (ParameterError, PkiError, BookError, ValueError) as error:
+        return _fail(str(error))
+    try:
+        server = DeskServer(desk, "127.0.0.1", args.port)
+    except OSError as error:
+        desk.book.close()
+        return _fail(f"desk cannot listen on 127.0.0.1:{args.port}: {error.strerror or error}; give --port")
+    return _serve_desk(desk, server, args)
+
+
+def _serve_desk(desk: Desk, server: DeskServer, args: argparse.Namespace) -> int:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    desk.start()
+    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+    if args.announce:
+        process.announce({"url": server.url, "port": server.server_address[1]})
+        process.when_parent_ends(stop.set)
+    else:
+        print(
+            f"Dispatch desk ready: {server.url}/ (broker {args.broker}, book {args.book}). Ctrl-C ends it.", flush=True
+        )
+    stop.wait()
+    server.shutdown()
+    server.server_close()
+    desk.close()
+    return 0
+
+
+# ---------------------------------------------------------------------------- client
+
+
+def run_order(args: argparse.Namespace) -> int:
+    try:
+        order_id = client.place_order(
+            args.desk, args.pickup, args.dropoff, vehicle=args.vehicle, order_id=args.order_id
+        )
+        order = client.get_order(args.desk, order_id)
+        if args.wait:
+            order = client.wait_for_state(args.desk, order_id, ("COMPLETED",), args.timeout)
+    except client.OrderError as error:
+        return _fail(str(error))
+    _write_json(args, order)
+    print(_line(order))
+    return 0 if not args.wait or order["state"] == "COMPLETED" else 1
+
+
+def run_cancel(args: argparse.Namespace) -> int:
+    try:
+        order = client.cancel_order(args.desk, args.order_id, by=args.by, reason=args.reason)
+    except client.OrderError as error:
+        return _fail(str(error))
+    _write_json(args, order)
+    print(f"Cancellation of {args.order_id} is asked for; the car decides. {_line(order)}")
+    return 0
+
+
+def run_orders(args: argparse.Namespace) -> int:
+    try:
+        orders = [client.get_order(args.desk, args.order_id)] if args.order_id else client.list_orders(args.desk)
+    except client.OrderError as error:
+        return _fail(str(error))
+    _write_json(args, orders)
+    for order in orders:
+        print(_line(order))
+        if args.order_id:
+            for event in order["events"]:
+                print(f"  {event['stamp_ns'] / 1e9:14.2f} s  {event['state']:<20} {event['reason']}".rstrip())
+    print(f"{len(orders)} order{'s' if len(orders) != 1 else ''}, {sum(not o['final'] for o in orders)} under way")
+    return 0
+
+
+def run_pki(args: argparse.Namespace) -> int:
+    from robotaxi.dispatch.pki import PkiError, make_test_pki
+
+    try:
+        pki = make_test_pki(Path(args.pki).expanduser(), args.operator, args.vehicle)
+    except PkiError as error:
+        return _fail(str(error))
+    identities: list[Identity] = [pki.broker, pki.dispatcher, *(pki.vehicle(name) for name in args.vehicle)]
+    print(f"authority    {pki.ca}")
+    for identity in identities:
+        print(f"{identity.name:<12} {identity.cert}")
+    return 0
+
+
+# ---------------------------------------------------------------------------- small things
+
+
+def place(text: str) -> dict[str, Any] | str:
+    """``LAT,LON[,HEADING]`` in degrees, or the name of a place."""
+    parts = text.split(",")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        return text
+    if len(numbers) not in (2, 3):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected LAT,LON or LAT,LON,HEADING in degrees")
+    return dict(zip(("lat", "lon", "heading_deg"), numbers, strict=False))
+
+
+def load_places(path: Path) -> dict[str, Place]:
+    """Named places from a JSON or YAML file; ParameterError names file and place."""
+    from robotaxi.dispatch.protocol import DATUM, Place, Position
+    from robotaxi.params import ParameterError, load_yaml
+
+    values = load_yaml(path)
+    if not isinstance(values, Mapping):
+        raise ParameterError(f"{path}: expected 'name: {{lat: .., lon: ..}}' lines")
+    places = {}
+    for name, value in values.items():
+        try:
+            position = Position(datum=DATUM, lat=float(value["lat"]), lon=float(value["lon"]))
+            heading = value.get("heading_deg")
+            places[str(name)] = Place(
+                position=position, heading_deg=None if heading is None else float(heading), name=str(name)
+            )
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise ParameterError(f"{path}: place {name!r}: needs lat and lon in degrees ({error})") from error
+    return places
+
+
+def _add_pki(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pki", default=DEFAULT_PKI, help="folder of the test authority (default %(default)s)")
+    parser.add_argument("--operator", default="demo", help="operator in topics and certificates (default %(default)s)")
+    parser.add_argument("--vehicle", action="append", default=[], help="make this car's certificate; may be repeated")
+
+
+def _add_desk(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--desk", default=DEFAULT_DESK, help="address of the desk (default %(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="write the answer to FILE")
+
+
+def _add_announce(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--announce", action="store_true", help="for programs: print one JSON line when ready, end with standard input"
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 0 to 65535")
+    return int(text)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(f"--broker {text!r}: expected HOST:PORT")
+    return host, int(port)
+
+
+def _line(order: Mapping[str, Any]) -> str:
+    reason = f" ({order['reason']})" if order["reason"] else ""
+    return f"{order['order_id']}: {order['state']}{reason}, car {order['vehicle']}"
+
+
+def _write_json(args: argparse.Namespace, value: Any) -> None:
+    if args.json:
+        Path(args.json).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, function: Any) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+        loop.call_soon_threadsafe(function)
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1

@@ -1,0 +1,143 @@
+"""HTTP on localhost for the desk, with the standard library.
+
+GET /  the page;  GET /health, /orders, /vehicles, /places;  POST /orders;  GET /orders/{id};
+POST /orders/{id}/cancel.  Errors are ``{"error": "..."}`` with a fitting status.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from robotaxi.dispatch.desk import CancelRequest, Desk, DeskError, OrderRequest
+from robotaxi.dispatch.desk_page import PAGE
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 64 * 1024
+MAX_WAIT_S = 30.0
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+class DeskServer(ThreadingHTTPServer):
+    """Serves ``desk`` on ``host``:``port`` (0: any free one). OSError when the port is taken."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, desk: Desk, host: str, port: int) -> None:
+        self.desk = desk
+        super().__init__((host, port), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.server_address[0]!s}:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: DeskServer
+    protocol_version = "HTTP/1.1"
+    timeout = 60.0
+
+    def do_GET(self) -> None:
+        self._serve("GET")
+
+    def do_POST(self) -> None:
+        self._serve("POST")
+
+    def _serve(self, method: str) -> None:
+        try:
+            self._check_host()
+            url = urlsplit(self.path)
+            query = {key: values[-1] for key, values in parse_qs(url.query).items()}
+            path = [part for part in url.path.split("/") if part]
+            if method == "GET" and not path:
+                self._send(200, PAGE.encode(), "text/html; charset=utf-8")
+                return
+            body = self._body() if method == "POST" else b""
+            status, answer = self._route(method, path, query, body)
+        except DeskError as error:
+            status, answer = error.status, {"error": str(error)}
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
+            self.close_connection = True
+            return
+        except Exception as error:
+            log.exception("%s %s", method, self.path)
+            status, answer = 500, {"error": f"{type(error).__name__}: {error}"}
+        self._send(status, json.dumps(answer).encode(), "application/json")
+
+    def _route(self, method: str, path: list[str], query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        desk = self.server.desk
+        match method, path:
+            case "GET", ["health"]:
+                return 200, {"connected": desk.connected, "link": desk.link_detail}
+            case "GET", ["orders"]:
+                return 200, {"orders": desk.book.orders()}
+            case "GET", ["vehicles"]:
+                return 200, {"vehicles": desk.book.vehicles()}
+            case "GET", ["places"]:
+                return 200, {"places": {name: msgspec.to_builtins(place) for name, place in desk.places.items()}}
+            case "GET", ["orders", order_id]:
+                if "wait_s" not in query:
+                    return 200, desk.order(order_id)
+                wait_s = min(max(_number(query, "wait_s"), 0.0), MAX_WAIT_S)
+                events = int(_number(query, "events"))
+                return 200, desk.wait_order(order_id, events, query.get("delivered") == "1", wait_s)
+            case "POST", ["orders"]:
+                return 201, desk.place_order(_parse(body, OrderRequest))
+            case "POST", ["orders", order_id, "cancel"]:
+                return 202, desk.cancel(order_id, _parse(body or b"{}", CancelRequest))
+            case _:
+                raise DeskError(f"there is no {method} {self.path[:200]}", 404)
+
+    def _check_host(self) -> None:
+        """A page from elsewhere may resolve its own name to 127.0.0.1; it must not order rides."""
+        host = self.headers.get("Host", "")
+        if host.rsplit(":", 1)[0] not in (*LOCAL_NAMES, str(self.server.server_address[0])):
+            raise DeskError(f"host {host[:80]!r} is not this desk", 403)
+
+    def _body(self) -> bytes:
+        if self.headers.get_content_type() != "application/json":
+            self.close_connection = True
+            raise DeskError("send application/json", 415)
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdecimal() or int(length) > MAX_BODY:
+            self.close_connection = True
+            raise DeskError(f"a body of at most {MAX_BODY} bytes with its Content-Length is read", 413)
+        return self.rfile.read(int(length))
+
+    def _send(self, status: int, data: bytes, content_type: str) -> None:
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.wfile.write(data)
+        except OSError:
+            self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug(format, *args)
+
+
+def _number(query: dict[str, str], name: str) -> float:
+    try:
+        value = float(query.get(name, "0"))
+    except ValueError as error:
+        raise DeskError(f"{name} is {query[name][:40]!r}, expected a number") from error
+    if not 0.0 <= value < 1e9:
+        raise DeskError(f"{name} is {value}, expected a number from 0")
+    return value
+
+
+def _parse(body: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DeskError(f"request: {error}") from error

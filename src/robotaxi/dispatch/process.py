@@ -1,0 +1,134 @@
+"""Start the broker and the desk as processes of their own, and know when they are ready.
+
+A child prints one JSON line when it is ready and ends when its standard input ends, so it does not
+outlive its parent, however that ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+READY_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 5.0
+
+
+class StartError(RuntimeError):
+    """A process ended or stayed silent instead of becoming ready; the message has its last words."""
+
+
+class Child:
+    """One running process. ``ready``: the JSON object of its ready line. ``url`` / ``port`` in it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ready: dict[str, Any], log: Path) -> None:
+        self.process = process
+        self.ready = ready
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """End it, gently first. Returns its exit status. Idempotent."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+        return int(self.process.returncode)
+
+
+def start_broker(pki: Path, log: Path, *, port: int = 0, operator: str = "demo", vehicles: Sequence[str] = ()) -> Child:
+    """The embedded broker; ``ready["port"]`` is where it listens. Makes the test PKI if it is missing."""
+    arguments = ["broker", "--pki", str(pki), "--port", str(port), "--operator", operator]
+    for vehicle in vehicles:
+        arguments += ["--vehicle", vehicle]
+    return start(arguments, log)
+
+
+def start_desk(
+    pki: Path,
+    broker_port: int,
+    book: Path,
+    log: Path,
+    *,
+    port: int = 0,
+    operator: str = "demo",
+    places: Path | None = None,
+) -> Child:
+    """The desk; ``ready["url"]`` is its address."""
+    arguments = ["desk", "--pki", str(pki), "--broker", f"localhost:{broker_port}", "--book", str(book)]
+    arguments += ["--port", str(port), "--operator", operator]
+    if places is not None:
+        arguments += ["--places", str(places)]
+    return start(arguments, log)
+
+
+def start(arguments: Sequence[str], log: Path) -> Child:
+    """Run ``robotaxi dispatch ...`` and wait for its ready line. Its other output goes to ``log``.
+
+    It gets a process group of its own: Ctrl-C at the terminal reaches the parent, which stops it.
+    Raises StartError.
+    """
+    command = [sys.executable, "-m", "robotaxi.dispatch", *arguments, "--announce"]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+        )
+    line = _first_line(process, READY_TIMEOUT_S)
+    try:
+        ready = json.loads(line)
+    except ValueError:
+        ready = None
+    if not isinstance(ready, dict):
+        Child(process, {}, log).stop()
+        words = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        raise StartError(f"dispatch {arguments[0]} did not start: {words[0]}")
+    return Child(process, ready, log)
+
+
+def _first_line(process: subprocess.Popen[bytes], timeout_s: float) -> bytes:
+    assert process.stdout is not None
+    end, line = time.monotonic() + timeout_s, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while not line.endswith(b"\n"):
+            if not selector.select(max(0.0, end - time.monotonic())):
+                return b""
+            part = os.read(process.stdout.fileno(), 65536)
+            if not part:
+                return line
+            line += part
+    return line
+
+
+def announce(ready: dict[str, Any]) -> None:
+    """The child's side: say that it is ready."""
+    print(json.dumps(ready), flush=True)
+
+
+def when_parent_ends(then: Callable[[], None]) -> None:
+    """The child's side: call ``then`` (from another thread) when standard input ends."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        then()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
