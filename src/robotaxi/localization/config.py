@@ -50,6 +50,7 @@ class LocalizationConfig:
     # standstill
     standstill_speed: float = param(0.02, lo=0.0, hi=0.5, unit="m/s", doc="wheel speed below which the car stands")
     standstill_rate: float = param(0.03, lo=0.0, hi=0.5, unit="rad/s", doc="unbiased yaw rate above which it does not")
+    standstill_estimate: float = param(0.3, lo=0.01, hi=2.0, unit="m/s", doc="estimated speed above which it does not")
     standstill_time: float = param(0.4, lo=0.0, hi=5.0, unit="s", doc="how long before standstill is believed")
     standstill_speed_sigma: float = param(0.01, lo=1e-4, hi=0.5, unit="m/s", doc="zero-velocity noise")
     standstill_rate_sigma: float = param(0.005, lo=1e-5, hi=0.1, unit="rad/s", doc="gyro reading noise at standstill")
@@ -66,9 +67,12 @@ class LocalizationConfig:
     gnss_timeout: float = param(1.0, lo=0.1, hi=60.0, unit="s", doc="without an accepted fix: degraded")
     wheel_silence: float = param(0.3, lo=0.05, hi=10.0, unit="s", doc="without wheel speed: degraded")
     heading_silence: float = param(10.0, lo=0.1, hi=600.0, unit="s", doc="a lost heading reference: degraded")
+    heading_rejection: float = param(1.0, lo=0.1, hi=60.0, unit="s", doc="a heading reference refused: degraded")
     imu_hold: float = param(0.2, lo=0.0, hi=2.0, unit="s", doc="bridge unusable inertial samples so long, then lost")
     max_gap: float = param(0.5, lo=0.05, hi=5.0, unit="s", doc="silence of the inertial sensor that starts over")
-    out_of_order: float = param(0.1, lo=0.0, hi=1.0, unit="s", doc="older samples are ignored; further back: start over")
+    out_of_order: float = param(
+        0.1, lo=0.0, hi=1.0, unit="s", doc="older samples are ignored; further back: start over"
+    )
     contradiction_fixes: int = param(3, lo=1, hi=100, doc="rejected fixes in a row that count as contradiction")
     contradiction_time: float = param(5.0, lo=0.1, hi=120.0, unit="s", doc="contradiction that long: lost")
     restart_time: float = param(10.0, lo=1.0, hi=600.0, unit="s", doc="standing and lost that long: start over")
@@ -78,4 +82,6 @@ class LocalizationConfig:
     correction_rate: float = param(0.03, lo=0.001, hi=1.0, unit="rad/s", doc="the same for yaw")
     acceleration_time: float = param(0.08, lo=0.0, hi=1.0, unit="s", doc="low-pass time constant of the acceleration")
     yaw_rate_time: float = param(0.0, lo=0.0, hi=1.0, unit="s", doc="low-pass time constant of the yaw rate; 0 is off")
-    course_distance: float = param(5.0, lo=1.0, hi=50.0, unit="m", doc="drive that gives a heading where none is sensed")
+    course_distance: float = param(
+        5.0, lo=1.0, hi=50.0, unit="m", doc="drive that gives a heading where none is sensed"
+    )

@@ -17,6 +17,7 @@ DEGRADED = "degraded"
 LOST = "lost"
 
 _S = 1_000_000_000
+_NOTHING = np.zeros(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class IntegrityMonitor:
     def contradiction(self) -> FloatArray:
         """(2,): east and north offset of fixes that keep contradicting the estimate; zero if none."""
         if self._last_rejected is None or self._rejected_count < self._config.contradiction_fixes:
-            return np.zeros(2)
+            return _NOTHING
         return np.array([self._last_rejected.east, self._last_rejected.north])
 
     def judge(self, stamp_ns: int, protection_lateral: float, yaw_sigma: float) -> Verdict:
@@ -78,7 +79,8 @@ class IntegrityMonitor:
         def since(then_ns: int) -> float:
             return (stamp_ns - then_ns) / _S
 
-        lost, degraded = [], []
+        lost: list[str] = []
+        degraded: list[str] = []
         imu_age = since(self._imu_ns)
         if imu_age > 0.0:
             (lost if imu_age > c.imu_hold else degraded).append(f"no usable inertial sample for {imu_age:.2f} s")
@@ -97,7 +99,7 @@ class IntegrityMonitor:
             why = "wheel speed contradicts the estimate" if self._wheel_rejected else "no wheel speed"
             degraded.append(f"{why} for {wheel_age:.1f} s")
         heading_age = 0.0 if self._heading_ns is None else since(self._heading_ns)
-        if heading_age > c.heading_silence:
+        if heading_age > (c.heading_rejection if self._heading_rejected else c.heading_silence):
             why = "heading reference contradicts the estimate" if self._heading_rejected else "no heading reference"
             degraded.append(f"{why} for {heading_age:.1f} s")
         if not math.isfinite(protection_lateral) or protection_lateral > c.lost_protection:

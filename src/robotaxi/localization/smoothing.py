@@ -20,7 +20,7 @@ class MotionBuffer:
     def __init__(self, duration_ns: int) -> None:
         self._duration_ns = duration_ns
         self._entries: deque[tuple[int, FloatArray, FloatArray]] = deque()
-        self._travelled = np.zeros(3)
+        self._travelled: FloatArray = np.zeros(3)
 
     def append(self, stamp_ns: int, displacement: FloatArray, arm: FloatArray) -> None:
         self._travelled = self._travelled + displacement
@@ -56,12 +56,13 @@ class CorrectionLimiter:
     def __init__(self, speed: float, rate: float) -> None:
         self._speed = speed
         self._rate = rate
-        self.offset = np.zeros(3)
+        self.offset: FloatArray = np.zeros(3)
 
-    def apply(self, correction: FloatArray, dt: float) -> None:
-        """Take this step's correction of the filter (x, y, yaw) and move towards it."""
-        x, y, yaw = (self.offset - correction).tolist()
-        yaw = math.remainder(yaw, 2.0 * math.pi)
+    def apply(self, before: tuple[float, float, float], after: tuple[float, float, float], dt: float) -> None:
+        """Take this step's correction of the filter, x, y, yaw ``before`` and ``after`` it."""
+        x = float(self.offset[0]) + before[0] - after[0]
+        y = float(self.offset[1]) + before[1] - after[1]
+        yaw = math.remainder(float(self.offset[2]) + before[2] - after[2], 2.0 * math.pi)
         distance = math.hypot(x, y)
         keep = max(0.0, distance - self._speed * dt) / distance if distance > 0.0 else 0.0
         yaw = math.copysign(max(0.0, abs(yaw) - self._rate * dt), yaw)

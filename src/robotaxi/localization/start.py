@@ -8,6 +8,7 @@ import numpy as np
 
 from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.eskf import ErrorStateFilter, initial_filter
+from robotaxi.localization.readings import heading_sigma
 from robotaxi.types import FloatArray, ImuSample, VehicleReport
 
 _FORWARD_SPEED = 0.5  # m/s; slower, the course over ground is no heading
@@ -70,9 +71,3 @@ class Starter:
         if length < self._config.course_distance:
             return None
         return math.atan2(way[1], way[0]), math.atan2(2.0 * float(max(sigma[0], sigma[1])), length)
-
-
-def heading_sigma(config: LocalizationConfig, imu: ImuSample) -> float:
-    """The sample's own sigma where it states one, at least the configured floor."""
-    stated = imu.heading_sigma
-    return max(config.heading_sigma_floor, stated) if math.isfinite(stated) else config.heading_sigma_floor

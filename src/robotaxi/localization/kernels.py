@@ -1,0 +1,330 @@
+"""Numerics of the error-state filter, compiled. State layout, frames and source: see `eskf`.
+
+Plain loops in a fixed order: the same input gives the same bits whatever BLAS is installed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from robotaxi.types import FloatArray
+
+NOMINAL = 20
+ERROR = 19
+
+
+@njit(cache=True)
+def rotation(state: FloatArray) -> FloatArray:
+    """Rotation matrix (3, 3) from base_link to map."""
+    w, x, y, z = state[6], state[7], state[8], state[9]
+    out = np.empty((3, 3))
+    out[0, 0] = 1.0 - 2.0 * (y * y + z * z)
+    out[0, 1] = 2.0 * (x * y - w * z)
+    out[0, 2] = 2.0 * (x * z + w * y)
+    out[1, 0] = 2.0 * (x * y + w * z)
+    out[1, 1] = 1.0 - 2.0 * (x * x + z * z)
+    out[1, 2] = 2.0 * (y * z - w * x)
+    out[2, 0] = 2.0 * (x * z - w * y)
+    out[2, 1] = 2.0 * (y * z + w * x)
+    out[2, 2] = 1.0 - 2.0 * (x * x + y * y)
+    return out
+
+
+@njit(cache=True)
+def rotate(state: FloatArray, rx: float, ry: float, rz: float, in_map: bool) -> None:
+    """Turn the attitude by a rotation vector given in map axes (left) or body axes (right)."""
+    angle = math.sqrt(rx * rx + ry * ry + rz * rz)
+    # sinc is flat at zero: below 1e-8 rad its series has one term in double precision
+    half_sinc = 0.5 if angle < 1e-8 else math.sin(0.5 * angle) / angle
+    a, b, c, d = math.cos(0.5 * angle), rx * half_sinc, ry * half_sinc, rz * half_sinc
+    w, x, y, z = state[6], state[7], state[8], state[9]
+    if in_map:
+        qw = a * w - b * x - c * y - d * z
+        qx = a * x + b * w + c * z - d * y
+        qy = a * y - b * z + c * w + d * x
+        qz = a * z + b * y - c * x + d * w
+    else:
+        qw = w * a - x * b - y * c - z * d
+        qx = w * b + x * a + y * d - z * c
+        qy = w * c - x * d + y * a + z * b
+        qz = w * d + x * c - y * b + z * a
+    norm = math.sqrt(qw * qw + qx * qx + qy * qy + qz * qz)
+    state[6], state[7], state[8], state[9] = qw / norm, qx / norm, qy / norm, qz / norm
+
+
+@njit(cache=True)
+def predict(
+    state: FloatArray,
+    cov: FloatArray,
+    force: FloatArray,
+    rate: FloatArray,
+    dt: float,
+    gravity: float,
+    noise: FloatArray,
+    lever_arm: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Advance by ``dt`` with mean specific force and angular rate; ``noise`` as in `process_noise`.
+
+    Returns the displacement and the lever arm in map axes afterwards, each (3,).
+    """
+    rot = rotation(state)
+    moved = np.empty(3)
+    # map acceleration with the attitude in the middle of the interval
+    wx, wy, wz = rate[0] - state[10], rate[1] - state[11], rate[2] - state[12]
+    rotate(state, 0.5 * wx * dt, 0.5 * wy * dt, 0.5 * wz * dt, False)
+    mid = rotation(state)
+    rotate(state, 0.5 * wx * dt, 0.5 * wy * dt, 0.5 * wz * dt, False)
+    fx, fy, fz = force[0] - state[13], force[1] - state[14], force[2] - state[15]
+    sx = mid[0, 0] * fx + mid[0, 1] * fy + mid[0, 2] * fz
+    sy = mid[1, 0] * fx + mid[1, 1] * fy + mid[1, 2] * fz
+    sz = mid[2, 0] * fx + mid[2, 1] * fy + mid[2, 2] * fz
+    acc = (sx, sy, sz - gravity)
+    for i in range(3):
+        moved[i] = state[3 + i] * dt + 0.5 * acc[i] * dt * dt
+        state[i] += moved[i]
+        state[3 + i] += acc[i] * dt
+    gnss_decay, heading_decay = noise[5], noise[6]
+    state[17] *= gnss_decay
+    state[18] *= gnss_decay
+    state[19] *= heading_decay
+
+    # F P: each block row needs only rows below it, so it can be done in place from the top
+    n = cov.shape[0]
+    for side in range(2):
+        for j in range(n):
+            c = cov[:, j] if side == 0 else cov[j, :]
+            for i in range(3):
+                c[i] += dt * c[3 + i]
+            t0, t1, t2 = c[6], c[7], c[8]
+            c[3] -= dt * (sy * t2 - sz * t1)
+            c[4] -= dt * (sz * t0 - sx * t2)
+            c[5] -= dt * (sx * t1 - sy * t0)
+            for i in range(3):
+                c[3 + i] -= dt * (rot[i, 0] * c[12] + rot[i, 1] * c[13] + rot[i, 2] * c[14])
+                c[6 + i] -= dt * (rot[i, 0] * c[9] + rot[i, 1] * c[10] + rot[i, 2] * c[11])
+            c[16] *= gnss_decay
+            c[17] *= gnss_decay
+            c[18] *= heading_decay
+    for i in range(3):
+        cov[3 + i, 3 + i] += noise[0] * dt
+        cov[6 + i, 6 + i] += noise[1] * dt
+        cov[9 + i, 9 + i] += noise[2] * dt
+        cov[12 + i, 12 + i] += noise[3] * dt
+    cov[15, 15] += noise[4] * dt
+    cov[16, 16] += noise[7]
+    cov[17, 17] += noise[7]
+    cov[18, 18] += noise[8]
+    rot = rotation(state)
+    arm = np.empty(3)
+    for i in range(3):
+        arm[i] = rot[i, 0] * lever_arm[0] + rot[i, 1] * lever_arm[1] + rot[i, 2] * lever_arm[2]
+    return moved, arm
+
+
+@njit(cache=True)
+def pose(state: FloatArray) -> tuple[float, float, float]:
+    w, x, y, z = state[6], state[7], state[8], state[9]
+    return state[0], state[1], math.atan2(2.0 * (x * y + w * z), 1.0 - 2.0 * (y * y + z * z))
+
+
+@njit(cache=True)
+def readout(
+    state: FloatArray,
+    cov: FloatArray,
+    offset: FloatArray,
+    contradiction: FloatArray,
+    force: FloatArray,
+    rate: FloatArray,
+    gravity: float,
+) -> tuple[FloatArray, FloatArray]:
+    rot = rotation(state)
+    x, y, yaw = pose(state)
+    out = np.empty(9)
+    out[0], out[1], out[2], out[3] = x + offset[0], y + offset[1], state[2], yaw + offset[2]
+    out[4] = rot[0, 0] * state[3] + rot[1, 0] * state[4] + rot[2, 0] * state[5]
+    out[5] = force[0] - state[13] - rot[2, 0] * gravity
+    out[6] = 0.0
+    for i in range(3):
+        out[6] += rot[2, i] * (rate[i] - state[10 + i])
+    pose_cov = np.empty((3, 3))
+    for i in range(3):
+        for j in range(3):
+            value = cov[0 if i == 0 else (1 if i == 1 else 8), 0 if j == 0 else (1 if j == 1 else 8)]
+            value += offset[i] * offset[j]
+            if i < 2 and j < 2:
+                value += contradiction[i] * contradiction[j]
+            pose_cov[i, j] = value
+    left_x, left_y = -math.sin(out[3]), math.cos(out[3])
+    lateral = left_x**2 * pose_cov[0, 0] + 2.0 * left_x * left_y * pose_cov[0, 1] + left_y**2 * pose_cov[1, 1]
+    out[7] = math.sqrt(max(lateral, 0.0))
+    out[8] = math.sqrt(max(pose_cov[2, 2], 0.0))
+    return out, pose_cov
+
+
+@njit(cache=True)
+def _scalar_update(cov: FloatArray, delta: FloatArray, h: FloatArray, innovation: float, variance: float) -> None:
+    """One scalar measurement; the correction accumulates in ``delta`` until `_inject`."""
+    n = cov.shape[0]
+    gain = np.zeros(n)
+    seen = 0.0
+    for j in range(n):
+        if h[j] != 0.0:
+            seen += h[j] * delta[j]
+            for i in range(n):
+                gain[i] += cov[i, j] * h[j]
+    s = variance
+    for j in range(n):
+        s += h[j] * gain[j]
+    residual = (innovation - seen) / s
+    for i in range(n):
+        delta[i] += gain[i] * residual
+    for i in range(n):
+        for j in range(i, n):
+            value = cov[i, j] - gain[i] * gain[j] / s
+            cov[i, j] = value
+            cov[j, i] = value
+
+
+@njit(cache=True)
+def _variance(cov: FloatArray, a: FloatArray, b: FloatArray) -> float:
+    """a' P b."""
+    total = 0.0
+    for i in range(cov.shape[0]):
+        if a[i] != 0.0:
+            for j in range(cov.shape[0]):
+                total += a[i] * cov[i, j] * b[j]
+    return total
+
+
+@njit(cache=True)
+def _inject(state: FloatArray, delta: FloatArray) -> None:
+    for i in range(6):
+        state[i] += delta[i]
+    rotate(state, delta[6], delta[7], delta[8], True)
+    for i in range(10):
+        state[10 + i] += delta[9 + i]
+
+
+@njit(cache=True)
+def update_position(
+    state: FloatArray,
+    cov: FloatArray,
+    offset: FloatArray,
+    arm: FloatArray,
+    sigma: FloatArray,
+    gate_1d: float,
+    gate_2d: float,
+) -> tuple[bool, bool, float]:
+    """Antenna position. ``offset``: measured minus predicted; ``arm``: lever arm in map axes, then.
+
+    Returns (horizontal accepted, vertical accepted, horizontal squared Mahalanobis distance).
+    """
+    h = np.zeros((3, ERROR))
+    for i in range(3):
+        h[i, i] = 1.0
+    # -[arm]x
+    h[0, 7], h[0, 8] = arm[2], -arm[1]
+    h[1, 6], h[1, 8] = -arm[2], arm[0]
+    h[2, 6], h[2, 7] = arm[1], -arm[0]
+    h[0, 16] = 1.0
+    h[1, 17] = 1.0
+    dx = offset[0] - state[17]
+    dy = offset[1] - state[18]
+    sxx = _variance(cov, h[0], h[0]) + sigma[0] ** 2
+    syy = _variance(cov, h[1], h[1]) + sigma[1] ** 2
+    sxy = _variance(cov, h[0], h[1])
+    distance = (dx * dx * syy - 2.0 * dx * dy * sxy + dy * dy * sxx) / (sxx * syy - sxy * sxy)
+    horizontal = distance <= gate_2d
+    szz = _variance(cov, h[2], h[2]) + sigma[2] ** 2
+    vertical = offset[2] * offset[2] / szz <= gate_1d
+    delta = np.zeros(ERROR)
+    if horizontal:
+        _scalar_update(cov, delta, h[0], dx, sigma[0] ** 2)
+        _scalar_update(cov, delta, h[1], dy, sigma[1] ** 2)
+    if horizontal and vertical:
+        _scalar_update(cov, delta, h[2], offset[2], sigma[2] ** 2)
+    _inject(state, delta)
+    return horizontal, vertical, distance
+
+
+@njit(cache=True)
+def update_body_velocity(
+    state: FloatArray,
+    cov: FloatArray,
+    wheel: float,
+    wheel_sigma: float,
+    slip: float,
+    lateral: float,
+    vertical: float,
+    gate: float,
+) -> tuple[bool, bool]:
+    """Wheel speed (NaN for none), sideways speed ``slip`` and no vertical speed at the rear axle.
+
+    Returns (wheel accepted, lateral constraint accepted).
+    """
+    rot = rotation(state)
+    body = np.zeros(3)
+    h = np.zeros((3, ERROR))
+    vx, vy, vz = state[3], state[4], state[5]
+    for i in range(3):
+        a, b, c = rot[0, i], rot[1, i], rot[2, i]
+        body[i] = a * vx + b * vy + c * vz
+        h[i, 3], h[i, 4], h[i, 5] = a, b, c
+        # row i of R' [v]x
+        h[i, 6] = b * vz - c * vy
+        h[i, 7] = c * vx - a * vz
+        h[i, 8] = a * vy - b * vx
+    delta = np.zeros(ERROR)
+    wheel_ok = False
+    scale = 1.0 + state[16]
+    if not math.isnan(wheel):
+        for j in range(3, 9):
+            h[0, j] *= scale
+        h[0, 15] = body[0]
+        innovation = wheel - scale * body[0]
+        wheel_ok = innovation * innovation <= gate * (_variance(cov, h[0], h[0]) + wheel_sigma**2)
+    sideways = slip - body[1]
+    lateral_ok = sideways * sideways <= gate * (_variance(cov, h[1], h[1]) + lateral**2)
+    if wheel_ok:
+        _scalar_update(cov, delta, h[0], wheel - scale * body[0], wheel_sigma**2)
+    if lateral_ok:
+        _scalar_update(cov, delta, h[1], sideways, lateral**2)
+        _scalar_update(cov, delta, h[2], -body[2], vertical**2)
+    _inject(state, delta)
+    return wheel_ok, lateral_ok
+
+
+@njit(cache=True)
+def update_heading(state: FloatArray, cov: FloatArray, heading: float, sigma: float, gate: float) -> bool:
+    rot = rotation(state)
+    innovation = heading - math.atan2(rot[1, 0], rot[0, 0]) - state[19]
+    innovation = math.atan2(math.sin(innovation), math.cos(innovation))
+    h = np.zeros(ERROR)
+    h[8] = 1.0
+    h[18] = 1.0
+    if innovation * innovation > gate * (_variance(cov, h, h) + sigma**2):
+        return False
+    delta = np.zeros(ERROR)
+    _scalar_update(cov, delta, h, innovation, sigma**2)
+    _inject(state, delta)
+    return True
+
+
+@njit(cache=True)
+def update_standstill(
+    state: FloatArray, cov: FloatArray, rate: FloatArray, speed_sigma: float, rate_sigma: float
+) -> None:
+    """The car stands: velocity is zero and the gyro reads its bias."""
+    delta = np.zeros(ERROR)
+    h = np.zeros(ERROR)
+    for i in range(3):
+        h[:] = 0.0
+        h[3 + i] = 1.0
+        _scalar_update(cov, delta, h, -state[3 + i], speed_sigma**2)
+        h[:] = 0.0
+        h[9 + i] = 1.0
+        _scalar_update(cov, delta, h, rate[i] - state[10 + i], rate_sigma**2)
+    _inject(state, delta)

@@ -1,0 +1,181 @@
+"""The running estimate: predict by the inertial sensor, correct by all others, judge, hand out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from robotaxi.geometry.geodesy import LocalFrame
+from robotaxi.localization.config import LocalizationConfig
+from robotaxi.localization.eskf import ErrorStateFilter
+from robotaxi.localization.integrity import IntegrityMonitor
+from robotaxi.localization.readings import NS, fix_sigma, heading_sigma, map_position
+from robotaxi.localization.smoothing import CorrectionLimiter, MotionBuffer, low_pass
+from robotaxi.types import EgoState, FloatArray, GnssFix, ImuSample, VehicleReport
+
+_GUESS_INFLATION = 400.0  # noise variance of a bridged inertial sample: twenty times the sigma
+
+
+@dataclass(frozen=True, slots=True)
+class Localization:
+    """``state`` is None while initialising. ``protection_lateral``: sideways error (m) not exceeded
+    but once in 1e5, as far as the sensors tell; it covers contradictions between them as well.
+
+    ``status``: 'initialising', 'good', 'degraded' (drive on with care), 'lost' (come to a stop).
+    ``reason`` names what is wrong, empty when good.
+    """
+
+    state: EgoState | None
+    status: str
+    reason: str
+    protection_lateral: float
+    protection_yaw: float = math.inf
+    standing: bool = False
+
+
+class Tracker:
+    """One run of the filter from a start to a restart. ``kalman`` is the state at ``imu``."""
+
+    def __init__(
+        self,
+        config: LocalizationConfig,
+        frame: LocalFrame,
+        lever_arm: FloatArray,
+        kalman: ErrorStateFilter,
+        imu: ImuSample,
+        report: VehicleReport,
+    ) -> None:
+        self._config = config
+        self._frame = frame
+        self._lever_arm = lever_arm
+        self._kalman = kalman
+        self.stamp_ns = imu.stamp_ns
+        self._force, self._rate = imu.acceleration, imu.angular_rate
+        self._steering = report.steering
+        self._report_ns = report.stamp_ns
+        self._pending: list[GnssFix] = []
+        self._still_since_ns: int | None = None
+        self._standing = False
+        self._acceleration = 0.0
+        self._yaw_rate = 0.0
+        self._monitor = IntegrityMonitor(config, imu.stamp_ns)
+        self._limiter = CorrectionLimiter(config.correction_speed, config.correction_rate)
+        self._motion = MotionBuffer(round(config.gnss_max_delay * NS))
+        self._motion.append(imu.stamp_ns, np.zeros(3), kalman.rotation() @ lever_arm)
+        if math.isfinite(imu.heading):
+            self._monitor.saw_heading(imu.stamp_ns, True)
+        self.result = self._read_out(0.0)
+
+    def step(self, imu: ImuSample, usable: bool, report: VehicleReport | None, fixes: list[GnssFix]) -> Localization:
+        """Advance to ``imu.stamp_ns``; ``usable`` false: the sample is not, go on with the last one."""
+        dt = (imu.stamp_ns - self.stamp_ns) / NS
+        if report is not None and report.stamp_ns == self._report_ns:
+            report = None
+        self._predict(imu, usable, dt)
+        before = self._kalman.pose()
+        self._standing = self._detect_standstill(usable, report)
+        self._update_wheels(report)
+        if usable and math.isfinite(imu.heading):
+            accepted = self._kalman.update_heading(imu.heading, heading_sigma(self._config, imu))
+            self._monitor.saw_heading(imu.stamp_ns, accepted)
+        self._update_fixes(fixes)
+        self._limiter.apply(before, self._kalman.pose(), dt)
+        self.result = self._read_out(dt)
+        return self.result
+
+    def wants_restart(self) -> bool:
+        return self._monitor.wants_restart(self.stamp_ns, self.result.status, self._standing)
+
+    def _predict(self, imu: ImuSample, usable: bool, dt: float) -> None:
+        if usable:
+            # readings are instantaneous: the mean of both ends is the interval's
+            force, rate = 0.5 * (self._force + imu.acceleration), 0.5 * (self._rate + imu.angular_rate)
+            self._force, self._rate = imu.acceleration, imu.angular_rate
+            self._monitor.saw_imu(imu.stamp_ns)
+        else:
+            force, rate = self._force, self._rate
+        inflation = 1.0 if usable else _GUESS_INFLATION
+        moved, arm = self._kalman.predict(force, rate, dt, self._lever_arm, inflation)
+        self.stamp_ns = imu.stamp_ns
+        self._motion.append(self.stamp_ns, moved, arm)
+
+    def _detect_standstill(self, usable: bool, report: VehicleReport | None) -> bool:
+        c, state = self._config, self._kalman.state
+        still = (
+            usable
+            and report is not None
+            and abs(report.speed) <= c.standstill_speed
+            and abs(float(self._rate[2] - state[12])) <= c.standstill_rate
+            # a dead wheel encoder also reads zero
+            and math.hypot(state[3], state[4]) <= c.standstill_estimate
+        )
+        if not still:
+            self._still_since_ns = None
+            return False
+        if self._still_since_ns is None:
+            self._still_since_ns = self.stamp_ns
+        return self.stamp_ns - self._still_since_ns >= c.standstill_time * NS
+
+    def _update_wheels(self, report: VehicleReport | None) -> None:
+        c, state = self._config, self._kalman.state
+        if self._standing:
+            self._kalman.update_standstill(self._rate)
+        wheel = math.nan
+        if report is not None:
+            self._steering, self._report_ns, wheel = report.steering, report.stamp_ns, report.speed
+        speed = math.hypot(state[3], state[4])
+        lateral_acceleration = speed * float(self._rate[2] - state[12])
+        # a turning car slides outwards at the rear by its tyres' slip angle
+        slip = -c.rear_slip_angle * lateral_acceleration * speed
+        accepted, _ = self._kalman.update_body_velocity(
+            wheel, slip, c.lateral_speed_sigma + c.rear_slip_spread * abs(slip)
+        )
+        if report is not None:
+            self._monitor.saw_wheel(self.stamp_ns, accepted)
+
+    def _update_fixes(self, fixes: list[GnssFix]) -> None:
+        waiting = []
+        for fix in sorted([*self._pending, *fixes], key=lambda f: f.stamp_ns):
+            if fix.stamp_ns > self.stamp_ns:
+                # its moment has not come; that of a clock far ahead never does
+                if fix.stamp_ns - self.stamp_ns <= self._config.gnss_max_delay * NS:
+                    waiting.append(fix)
+                continue
+            past = self._motion.at(fix.stamp_ns)
+            if past is None:
+                continue
+            travelled, arm = past
+            offset = map_position(self._frame, fix) - (self._kalman.state[:3] - travelled + arm)
+            outcome = self._kalman.update_position(offset, arm, fix_sigma(self._config, fix))
+            self._monitor.saw_fix(self.stamp_ns, outcome)
+        self._pending = waiting
+
+    def _read_out(self, dt: float) -> Localization:
+        c = self._config
+        values, covariance = self._kalman.readout(
+            self._limiter.offset, self._monitor.contradiction(), self._force, self._rate
+        )
+        x, y, z, yaw, speed, acceleration, yaw_rate, lateral_sigma, yaw_sigma = values.tolist()
+        if self._standing:
+            acceleration = yaw_rate = 0.0
+        self._acceleration = low_pass(self._acceleration, acceleration, dt, c.acceleration_time)
+        self._yaw_rate = low_pass(self._yaw_rate, yaw_rate, dt, c.yaw_rate_time)
+        state = EgoState(
+            stamp_ns=self.stamp_ns,
+            x=x,
+            y=y,
+            z=z,
+            yaw=math.remainder(yaw, 2.0 * math.pi),
+            speed=speed,
+            acceleration=self._acceleration,
+            yaw_rate=self._yaw_rate,
+            steering=self._steering,
+            covariance=covariance,
+        )
+        lateral = c.protection_sigmas * lateral_sigma
+        verdict = self._monitor.judge(self.stamp_ns, lateral, yaw_sigma)
+        return Localization(
+            state, verdict.status, verdict.reason, lateral, c.protection_sigmas * yaw_sigma, self._standing
+        )
