@@ -229,6 +229,8 @@ class Bridge:
         return replace(now, cancel_order_id=command.order_id, cancel_reason=clip(reason))
 
     def _received(self, receipt: Receipt) -> None:
+        if not receipt.ids:
+            self._sent.clear()
         self._outbox.delete(receipt.ids)
         for identity in receipt.ids:
             self._sent.pop(identity, None)

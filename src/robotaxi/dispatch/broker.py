@@ -8,7 +8,8 @@ What amqtt leaves open is closed here, before its own session handling sees a cl
 * a client certificate of our authority is required (amqtt only asks for one);
 * the MQTT client id must be the certificate's name, checked before amqtt would throw the previous
   holder of that id off, so nobody can disturb a vehicle by taking its id;
-* a last will may only go where its owner may publish.
+* a last will may only go where its owner may publish;
+* a client that connects is sent retained messages of its own subscriptions only, not of everybody's.
 """
 
 from __future__ import annotations
@@ -145,6 +146,10 @@ class FleetBroker(Broker):
         replay = _Replay(bytes(connect.to_bytes()), reader)
         handler, session = await super()._initialize_client_session(replay, writer, remote_address, remote_port)
         return handler, session
+
+    async def _publish_retained_messages_for_subscription(self, subscription: tuple[str, int], session: Session) -> None:
+        if any(owner.client_id == session.client_id for owner, _ in self._subscriptions.get(subscription[0], ())):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
 
     async def _client_connected(self, listener_name: str, reader: ReaderAdapter, writer: WriterAdapter) -> None:
         # A peer may vanish or send rubbish at any byte; that ends its connection and nothing else.

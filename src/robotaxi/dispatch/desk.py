@@ -105,7 +105,7 @@ class Desk:
             Session(
                 subscribe=(protocol.topic(self._config.operator, "+", "up", "+"),),
                 on_message=lambda topic, payload: self._inbound.put((topic, payload)),
-                birth=lambda: (),
+                birth=self._hello,
             )
         )
 
@@ -279,6 +279,10 @@ class Desk:
                 command = Command(command="cancel", order_id=order_id, by=cancel["by"], reason=cancel["reason"])
                 self._repeat(cancel["message_id"], order["vehicle"], command, 0)
 
+    def _hello(self) -> list[Outgoing]:
+        """To each known car: the desk is here again, send what has no receipt."""
+        return [self._outgoing(vehicle["vehicle"], Receipt(ids=())) for vehicle in self.book.vehicles()]
+
     def _repeat(self, message_id: str, vehicle: str, body: Body, expires_ns: int) -> None:
         now = time.monotonic()
         last = self._offered.get(message_id)
@@ -288,9 +292,12 @@ class Desk:
             self._offered[message_id] = now
 
     def _send(self, vehicle: str, body: Body, message_id: str = "", expires_ns: int = 0) -> bool:
+        return self._link.publish(self._outgoing(vehicle, body, message_id, expires_ns))
+
+    def _outgoing(self, vehicle: str, body: Body, message_id: str = "", expires_ns: int = 0) -> Outgoing:
         _, payload = self._sender.wrap(body, vehicle=vehicle, exp_ns=expires_ns, message_id=message_id)
         name = protocol.body_name(body)
-        return self._link.publish(Outgoing(protocol.topic(self._config.operator, vehicle, "down", name), payload))
+        return Outgoing(protocol.topic(self._config.operator, vehicle, "down", name), payload)
 
 
 def _order_body(order: dict[str, Any]) -> Order:

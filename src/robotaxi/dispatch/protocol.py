@@ -176,7 +176,10 @@ class Command(Body, frozen=True, kw_only=True):
 
 
 class Receipt(Body, frozen=True, kw_only=True):
-    """down: the dispatcher has stored these messages; the car may forget them."""
+    """down: the dispatcher has stored these messages; the car may forget them.
+
+    Without ids: the dispatcher is there (again); the car sends anew what has no receipt.
+    """
 
     ids: tuple[str, ...]
 

@@ -30,7 +30,7 @@ class MqttConfig:
     keep_alive: int = param(10, lo=2, hi=600, unit="s", doc="silence after which the peer counts as gone")
     connect_timeout: float = param(3.0, lo=0.5, hi=30.0, unit="s", doc="for one attempt to connect")
     retry_min: float = param(0.25, lo=0.05, hi=10.0, unit="s", doc="first pause between attempts; doubles")
-    retry_max: float = param(4.0, lo=0.1, hi=300.0, unit="s", doc="longest pause between attempts")
+    retry_max: float = param(2.0, lo=0.1, hi=300.0, unit="s", doc="longest pause between attempts")
 
 
 class MqttLink:
