@@ -1,0 +1,201 @@
+"""What the car does with commands already sent: dead time, lag, and what the model leaves out.
+
+Commands act ``command_latency`` plus the actuator's dead time after their stamp, through a
+first-order lag. The prediction runs the kinematic bicycle forward over that time with the commands
+sent meanwhile, so that the controllers act on the state their command will meet.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from robotaxi.control.config import ControlConfig
+from robotaxi.types import EgoState, FloatArray, VehicleParams, VehicleReport
+
+_SUBSTEP = 0.01  # s, of the forward prediction
+_HISTORY = 64  # commands kept; 1.28 s at 20 ms
+
+
+@dataclass(frozen=True)
+class PredictedState:
+    """State of ``base_link`` in ``map`` at the time the next command takes effect."""
+
+    x: float
+    y: float
+    yaw: float
+    speed: float
+    steering: float  # tyre angle
+    acceleration: float
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What the kinematic model leaves out, as observed."""
+
+    curvature: float = 0.0  # 1/m, added to the path of the bicycle
+    slip: float = 0.0  # rad, course of the rear axle minus yaw
+    acceleration: float = 0.0  # m/s^2, grade and brake bias
+
+
+class ActuationModel:
+    """Keeps the commands sent, follows the actuators, observes the disturbance."""
+
+    def __init__(self, config: ControlConfig, vehicle: VehicleParams) -> None:
+        self._config = config
+        self._vehicle = vehicle
+        self.steering_dead_time = config.command_latency + vehicle.steering_delay
+        self.drive_dead_time = config.command_latency + vehicle.drive_delay
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, as before the first command."""
+        self._stamps: list[int] = []
+        self._steering: list[float] = []
+        self._acceleration: list[float] = []
+        self._last: EgoState | None = None
+        self._tyre_angle = 0.0
+        self._drive = 0.0
+        self._observed_speed = 0.0
+        self.disturbance = Disturbance()
+
+    def sent(self, stamp_ns: int, steering: float, acceleration: float) -> None:
+        """Record a command given to the car."""
+        self._stamps.append(stamp_ns)
+        self._steering.append(steering)
+        self._acceleration.append(acceleration)
+        if len(self._stamps) > _HISTORY:
+            del self._stamps[0], self._steering[0], self._acceleration[0]
+
+    def update(self, state: EgoState, report: VehicleReport | None) -> None:
+        """Take a new measured state: follow the actuators and the disturbance up to it."""
+        measured_angle = report.steering if report is not None and math.isfinite(report.steering) else state.steering
+        last = self._last
+        self._last = state
+        if last is None:
+            self._tyre_angle, self._observed_speed = measured_angle, state.speed
+            return
+        dt = (state.stamp_ns - last.stamp_ns) * 1e-9
+        if dt <= 0.0:
+            return
+        before = self._predict(last, dt)  # the same model, now checked against what really happened
+        gain = self._config.steering_measurement_gain
+        self._tyre_angle = before.steering + gain * (measured_angle - before.steering)
+        self._drive = before.acceleration - self.disturbance.acceleration
+        self.disturbance = Disturbance(
+            self._observe_curvature(state, dt), self._observe_slip(state, before, dt), self._observe_grade(state, dt)
+        )
+
+    def at_steering_effect(self, state: EgoState) -> PredictedState:
+        """State when a steering command stamped now takes effect."""
+        return self._predict(state, self.steering_dead_time)
+
+    def at_drive_effect(self, state: EgoState) -> PredictedState:
+        """State when an acceleration command stamped now takes effect."""
+        return self._predict(state, self.drive_dead_time)
+
+    def _observe_curvature(self, state: EgoState, dt: float) -> float:
+        config, value = self._config, self.disturbance.curvature
+        if state.speed < config.min_observer_speed:
+            return value
+        model = bicycle_curvature(
+            self._tyre_angle, state.speed, self._vehicle.wheelbase, config.understeer_gradient
+        )
+        share = min(dt / config.curvature_bias_time, 1.0)
+        value += share * (state.yaw_rate / state.speed - model - value)
+        return min(max(value, -config.max_curvature_bias), config.max_curvature_bias)
+
+    def _observe_slip(self, state: EgoState, before: PredictedState, dt: float) -> float:
+        config, value = self._config, self.disturbance.slip
+        if state.speed < config.min_observer_speed:
+            return value
+        moved = (state.y - before.y) * math.cos(state.yaw) - (state.x - before.x) * math.sin(state.yaw)
+        value += min(dt / config.slip_bias_time, 1.0) * moved / (state.speed * dt)
+        return min(max(value, -config.max_slip_bias), config.max_slip_bias)
+
+    def _observe_grade(self, state: EgoState, dt: float) -> float:
+        config, value = self._config, self.disturbance.acceleration
+        if abs(state.speed) < 2.0 * config.hold_speed:  # the brakes hold: nothing to see
+            self._observed_speed = state.speed
+            return value
+        self._observed_speed += (self._drive + value) * dt
+        error = state.speed - self._observed_speed
+        self._observed_speed += min(2.0 * config.grade_observer_rate * dt, 1.0) * error
+        value += config.grade_observer_rate**2 * dt * error
+        return min(max(value, -config.max_grade_acceleration), config.max_grade_acceleration)
+
+    def _predict(self, state: EgoState, horizon: float) -> PredictedState:
+        if not self._stamps:
+            stamps, steering, acceleration = np.zeros(1), np.array([self._tyre_angle]), np.zeros(1)
+        else:
+            stamps = np.array([(s - state.stamp_ns) * 1e-9 for s in self._stamps])
+            steering, acceleration = np.array(self._steering), np.array(self._acceleration)
+        x, y, yaw, speed, angle, drive = _roll(
+            np.array([state.x, state.y, state.yaw, state.speed, self._tyre_angle, self._drive]),
+            stamps,
+            steering,
+            acceleration,
+            horizon,
+            np.array(
+                [
+                    self._vehicle.wheelbase,
+                    self.steering_dead_time,
+                    max(self._vehicle.steering_lag, 1e-3),
+                    self._vehicle.max_steering_rate,
+                    self.drive_dead_time,
+                    max(self._vehicle.drive_lag, 1e-3),
+                    self.disturbance.curvature,
+                    self.disturbance.slip,
+                    self.disturbance.acceleration,
+                    self._config.understeer_gradient,
+                    self._config.rear_slip_gradient,
+                ]
+            ),
+        )
+        return PredictedState(x, y, yaw, speed, angle, drive + self.disturbance.acceleration)
+
+
+@njit(cache=True)
+def bicycle_curvature(steering: float, speed: float, wheelbase: float, understeer: float) -> float:
+    """Curvature of the rear axle's path at a tyre angle; ``understeer`` in rad per m/s^2."""
+    return math.tan(steering) / (wheelbase + understeer * speed * speed)
+
+
+@njit(cache=True)
+def _roll(
+    start: FloatArray, stamps: FloatArray, steering: FloatArray, acceleration: FloatArray, horizon: float, p: FloatArray
+) -> tuple[float, float, float, float, float, float]:
+    x, y, yaw, v, angle, drive = start[0], start[1], start[2], start[3], start[4], start[5]
+    wheelbase, steer_dead, steer_lag, steer_rate, drive_dead, drive_lag = p[0], p[1], p[2], p[3], p[4], p[5]
+    n = len(stamps)
+    steps = max(int(math.ceil(horizon / _SUBSTEP - 1e-9)), 1)
+    h = horizon / steps
+    if h <= 0.0:
+        return x, y, yaw, v, angle, drive + 0.0
+    keep_steer, keep_drive = math.exp(-h / steer_lag), math.exp(-h / drive_lag)
+    i_steer = i_drive = 0
+    for k in range(steps):
+        middle = (k + 0.5) * h
+        while i_steer + 1 < n and stamps[i_steer + 1] + steer_dead <= middle:
+            i_steer += 1
+        while i_drive + 1 < n and stamps[i_drive + 1] + drive_dead <= middle:
+            i_drive += 1
+        turn = (steering[i_steer] - angle) * (1.0 - keep_steer)
+        turn = min(max(turn, -steer_rate * h), steer_rate * h)
+        angle_mid = angle + 0.5 * turn
+        angle += turn
+        drive += (acceleration[i_drive] - drive) * (1.0 - keep_drive)
+        v_new = v + (drive + p[8]) * h
+        if v >= 0.0 and v_new < 0.0:  # brakes stop the car, they do not push it back
+            v_new = 0.0
+        v_mid = 0.5 * (v + v_new)
+        curvature = bicycle_curvature(angle_mid, v_mid, wheelbase, p[9]) + p[6]
+        course = yaw + 0.5 * curvature * v_mid * h + p[7] - p[10] * v_mid * v_mid * curvature
+        x += v_mid * h * math.cos(course)
+        y += v_mid * h * math.sin(course)
+        yaw += curvature * v_mid * h
+        v = v_new
+    return x, y, yaw, v, angle, drive

@@ -1,0 +1,70 @@
+"""Tunables of the controller, declared once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robotaxi.params import param
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """Steering and speed control. Vehicle geometry and actuation come from `VehicleParams`."""
+
+    # timing
+    period: float = param(0.02, lo=0.005, hi=0.1, unit="s", doc="time between two calls of step")
+    command_latency: float = param(0.02, lo=0.0, hi=0.2, unit="s", doc="command stamp to actuator input (gate's LET)")
+    max_trajectory_age: float = param(0.4, lo=0.1, hi=5.0, unit="s", doc="older: brake comfortably along it")
+
+    # the vehicle beyond its kinematics
+    understeer_gradient: float = param(
+        0.0, lo=-0.02, hi=0.05, unit="rad s^2/m", doc="extra tyre angle per lateral acceleration"
+    )
+    rear_slip_gradient: float = param(
+        0.0, lo=0.0, hi=0.05, unit="rad s^2/m", doc="rear axle slip angle per lateral acceleration"
+    )
+    curvature_bias_time: float = param(1.0, lo=0.1, hi=20.0, unit="s", doc="time constant of the curvature observer")
+    slip_bias_time: float = param(1.0, lo=0.1, hi=20.0, unit="s", doc="time constant of the side-slip observer")
+    max_curvature_bias: float = param(0.02, lo=0.0, hi=0.1, unit="1/m", doc="limit of the observed curvature offset")
+    max_slip_bias: float = param(0.03, lo=0.0, hi=0.1, unit="rad", doc="limit of the observed side-slip angle")
+    min_observer_speed: float = param(2.0, lo=0.2, hi=10.0, unit="m/s", doc="slower: lateral observers keep")
+    steering_measurement_gain: float = param(0.3, lo=0.0, hi=1.0, doc="weight of the reported tyre angle per step")
+
+    # lateral MPC
+    mpc_steps: int = param(30, lo=5, hi=80, doc="horizon in steps")
+    mpc_step_time: float = param(0.05, lo=0.02, hi=0.2, unit="s", doc="length of one step of the horizon")
+    lateral_weight: float = param(1.0, lo=0.0, hi=1e3, unit="1/m^2", doc="cost of lateral error")
+    heading_weight: float = param(1.0, lo=0.0, hi=1e3, unit="1/rad^2", doc="cost of heading error")
+    terminal_weight: float = param(5.0, lo=0.0, hi=1e3, doc="factor on both errors at the end of the horizon")
+    steering_rate_weight: float = param(0.005, lo=1e-6, hi=10.0, unit="s^2/rad^2", doc="cost of steering rate")
+    lateral_jerk_weight: float = param(
+        1e-5, lo=0.0, hi=1.0, unit="s^6/m^2", doc="cost of lateral jerk, (v^2/L) steering rate"
+    )
+    speed_error_time: float = param(1.0, lo=0.1, hi=10.0, unit="s", doc="decay of today's speed error over the horizon")
+    max_heading_error: float = param(0.6, lo=0.1, hi=1.5, unit="rad", doc="beyond: pure pursuit instead of the MPC")
+    max_lateral_error: float = param(2.0, lo=0.2, hi=10.0, unit="m", doc="beyond: pure pursuit instead of the MPC")
+
+    # pure pursuit, where the MPC cannot be used
+    lookahead_time: float = param(0.8, lo=0.1, hi=3.0, unit="s", doc="look-ahead distance per speed")
+    min_lookahead: float = param(4.0, lo=1.0, hi=20.0, unit="m", doc="shortest look-ahead")
+
+    # speed
+    speed_gain: float = param(1.2, lo=0.0, hi=5.0, unit="1/s", doc="acceleration per speed error")
+    station_gain: float = param(0.5, lo=0.0, hi=5.0, unit="1/s^2", doc="acceleration per position error along the path")
+    max_station_error: float = param(2.0, lo=0.0, hi=10.0, unit="m", doc="position error fed back at most")
+    max_feedback: float = param(2.0, lo=0.1, hi=5.0, unit="m/s^2", doc="limit of the fed back acceleration")
+    grade_observer_rate: float = param(1.5, lo=0.1, hi=10.0, unit="rad/s", doc="bandwidth of the grade observer")
+    max_grade_acceleration: float = param(1.5, lo=0.0, hi=3.0, unit="m/s^2", doc="limit of the observed disturbance")
+    jerk_limit: float = param(4.0, lo=0.5, hi=20.0, unit="m/s^3", doc="change of the commanded acceleration")
+    braking_jerk_limit: float = param(15.0, lo=1.0, hi=60.0, unit="m/s^3", doc="the same when braking hard is wanted")
+    hard_braking: float = param(3.0, lo=1.0, hi=8.0, unit="m/s^2", doc="wanted deceleration that counts as hard")
+
+    # stopping
+    soft_stop_speed: float = param(0.8, lo=0.1, hi=3.0, unit="m/s", doc="slower, before a stop: the tapered final stop")
+    soft_stop_distance: float = param(1.2, lo=0.1, hi=5.0, unit="m", doc="farther from the stop: no final stop yet")
+    final_deceleration: float = param(0.3, lo=0.05, hi=1.0, unit="m/s^2", doc="deceleration at standstill")
+    hold_speed: float = param(0.05, lo=0.005, hi=0.3, unit="m/s", doc="slower, at a stop: hold")
+    hold_distance: float = param(0.4, lo=0.05, hi=2.0, unit="m", doc="a stop this near is not crept to from standstill")
+    hold_deceleration: float = param(1.0, lo=0.2, hi=4.0, unit="m/s^2", doc="brake demand while standing")
+    departure_speed: float = param(0.3, lo=0.05, hi=2.0, unit="m/s", doc="trajectory faster than this: drive off")
+    comfortable_deceleration: float = param(2.0, lo=0.5, hi=4.0, unit="m/s^2", doc="without a usable trajectory")

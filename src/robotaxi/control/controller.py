@@ -1,0 +1,195 @@
+"""The controller: one step every 20 ms from state and trajectory to a command."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from robotaxi.control.actuation import ActuationModel, PredictedState
+from robotaxi.control.config import ControlConfig
+from robotaxi.control.lateral_mpc import LateralMpc
+from robotaxi.control.longitudinal import SpeedController, SpeedTask
+from robotaxi.control.pure_pursuit import pursue
+from robotaxi.control.reference import Projection, Reference, TrajectoryError
+from robotaxi.types import (
+    TRAJECTORY_DTYPE,
+    Command,
+    EgoState,
+    FloatArray,
+    Trajectory,
+    VehicleParams,
+    VehicleReport,
+)
+
+_SEARCH_WINDOW = 15.0  # m of path before and after the expected place that projection looks at
+_DEPARTURE_WINDOW = 1.0  # s; a trajectory that moves within it drives off
+_MAX_GAP_NS = 500_000_000  # a longer gap between states, or one back in time, starts afresh
+
+
+@dataclass(frozen=True)
+class ControlOutput:
+    """One command and how well the last ones did.
+
+    Errors are those of the measured state: ``lateral_error`` left of the path positive (m),
+    ``heading_error`` (rad), ``speed_error`` measured minus wanted (m/s). NaN without a trajectory.
+    ``status``: "tracking", "holding", or a sentence.
+    """
+
+    command: Command
+    lateral_error: float
+    heading_error: float
+    speed_error: float
+    status: str
+
+
+class Controller:
+    """Delay-compensated path and speed tracking. Deterministic; keeps the commands it gave."""
+
+    def __init__(self, config: ControlConfig, vehicle: VehicleParams) -> None:
+        self._config = config
+        self._vehicle = vehicle
+        self._actuation = ActuationModel(config, vehicle)
+        self._mpc = LateralMpc(config, vehicle)
+        self._speed = SpeedController(config, vehicle)
+        self._trajectory: Trajectory | None = None
+        self._reference: Reference | None = None
+        self._reference_fault = ""
+        self._steering: float | None = None
+        self._last_stamp_ns: int | None = None
+
+    def warm_up(self) -> None:
+        """Compile the hot loops before the first step, so that it is as fast as the others."""
+        scratch = Controller(self._config, self._vehicle)
+        points = np.zeros(8, TRAJECTORY_DTYPE)
+        points["t"] = points["s"] = points["x"] = np.arange(8)
+        points["speed"] = 1.0
+        for stamp_ns in (0, 20_000_000):
+            scratch.step(EgoState(stamp_ns, 0.0, 0.0, 0.0, 1.0), Trajectory(0, points), None)
+
+    def step(self, state: EgoState, trajectory: Trajectory | None, report: VehicleReport | None) -> ControlOutput:
+        """Command for the state's stamp; call once every ``period``.
+
+        Never raises on bad input: a state that is not finite, or a trajectory that is missing or not
+        usable, gives a braking command with the steering kept and a status that says why.
+        """
+        if not _finite(state):
+            return self._without_reference(state.stamp_ns, 0.0, "State is not finite: braking.")
+        self._follow(state, report)
+        self._take(trajectory)
+        if self._reference is None:
+            return self._without_reference(state.stamp_ns, state.speed, self._reference_fault)
+        return self._track(state, self._reference)
+
+    def _follow(self, state: EgoState, report: VehicleReport | None) -> None:
+        last = self._last_stamp_ns
+        if last is not None and not 0 <= state.stamp_ns - last <= _MAX_GAP_NS:
+            self._actuation.reset()
+        self._last_stamp_ns = state.stamp_ns
+        self._actuation.update(state, report)
+        if self._steering is None:
+            measured = report.steering if report is not None and math.isfinite(report.steering) else state.steering
+            self._steering = min(max(measured, -self._vehicle.max_steering), self._vehicle.max_steering)
+
+    def _take(self, trajectory: Trajectory | None) -> None:
+        if trajectory is self._trajectory and (trajectory is not None or self._reference_fault):
+            return
+        self._trajectory = trajectory
+        if trajectory is None:
+            self._reference, self._reference_fault = None, "Waiting for a trajectory."
+            return
+        try:
+            self._reference = Reference(trajectory)
+        except TrajectoryError as error:
+            self._reference, self._reference_fault = None, f"Braking: {error}."
+
+    def _without_reference(self, stamp_ns: int, speed: float, status: str) -> ControlOutput:
+        steering = self._steering if self._steering is not None else 0.0
+        command = self._send(stamp_ns, steering, self._speed.brake(speed), 0.0)
+        return ControlOutput(command, math.nan, math.nan, math.nan, status)
+
+    def _track(self, state: EgoState, reference: Reference) -> ControlOutput:
+        now = (state.stamp_ns - reference.stamp_ns) * 1e-9
+        wanted_now = reference.at_time(now)
+        measured = reference.project(state.x, state.y, state.yaw, wanted_now.s, _SEARCH_WINDOW)
+        steering, lateral_status = self._steer(reference, self._actuation.at_steering_effect(state), measured.s)
+        if now > self._config.max_trajectory_age:
+            acceleration = self._speed.brake(state.speed)
+            aim, status = 0.0, f"Braking: the trajectory is {now:.1f} s old."
+        else:
+            acceleration, aim = self._drive(reference, self._actuation.at_drive_effect(state), state.speed, now)
+            status = lateral_status or ("holding" if self._speed.holding else "tracking")
+        command = self._send(state.stamp_ns, steering, acceleration, aim)
+        return ControlOutput(command, measured.lateral, measured.heading, state.speed - wanted_now.speed, status)
+
+    def _steer(self, reference: Reference, predicted: PredictedState, near_s: float) -> tuple[float, str]:
+        config, last = self._config, self._steering or 0.0
+        at = reference.project(predicted.x, predicted.y, predicted.yaw, near_s, _SEARCH_WINDOW)
+        angle: float | None = None
+        status = ""
+        if abs(at.lateral) > config.max_lateral_error or abs(at.heading) > config.max_heading_error:
+            status = f"Pure pursuit: {at.lateral:.1f} m and {at.heading:.2f} rad off the path."
+        else:
+            angle = self._solve(reference, predicted, at, last)
+            if angle is None:
+                status = "Pure pursuit: the steering optimisation did not converge."
+        if angle is None:
+            standing = predicted.speed < config.hold_speed
+            angle = last if standing else pursue(config, self._vehicle, reference, predicted, at.s)
+        step = self._vehicle.max_steering_rate * config.period
+        angle = min(max(angle, last - step), last + step)
+        return min(max(angle, -self._vehicle.max_steering), self._vehicle.max_steering), status
+
+    def _solve(self, reference: Reference, predicted: PredictedState, at: Projection, last: float) -> float | None:
+        speeds, arc = self._horizon(reference, predicted.speed, at.s)
+        disturbance = self._actuation.disturbance
+        return self._mpc.solve(
+            at.lateral,
+            at.heading,
+            predicted.steering,
+            speeds,
+            reference.curvature_along(arc),
+            last,
+            disturbance.curvature,
+            disturbance.slip,
+        )
+
+    def _horizon(self, reference: Reference, speed: float, s: float) -> tuple[FloatArray, FloatArray]:
+        """Expected speeds and arc lengths (mpc_steps,) in the middle of each step of the horizon."""
+        config = self._config
+        dt = config.mpc_step_time
+        start = float(np.interp(s, reference.s, reference.t))
+        times = (np.arange(config.mpc_steps) + 0.5) * dt
+        wanted = np.interp(start + times, reference.t, reference.speed)
+        error = speed - float(np.interp(start, reference.t, reference.speed))
+        speeds = np.maximum(wanted + error * np.exp(-times / config.speed_error_time), 0.0)
+        return speeds, s + np.cumsum(speeds) * dt - 0.5 * dt * speeds
+
+    def _drive(
+        self, reference: Reference, predicted: PredictedState, measured_speed: float, now: float
+    ) -> tuple[float, float]:
+        effect = now + self._actuation.drive_dead_time
+        wanted = reference.at_time(effect)
+        at = reference.project(predicted.x, predicted.y, predicted.yaw, wanted.s, _SEARCH_WINDOW)
+        task = SpeedTask(
+            wanted_speed=wanted.speed,
+            wanted_acceleration=reference.at_time(effect + self._vehicle.drive_lag).acceleration,
+            station_error=wanted.s - at.s,
+            predicted_speed=predicted.speed,
+            grade=self._actuation.disturbance.acceleration,
+            measured_speed=measured_speed,
+            distance_to_stop=reference.end_s - at.s if reference.ends_at_rest else math.inf,
+            departing=reference.max_speed_between(now, effect + _DEPARTURE_WINDOW) > self._config.departure_speed,
+        )
+        return self._speed.step(task), wanted.speed
+
+    def _send(self, stamp_ns: int, steering: float, acceleration: float, aim: float) -> Command:
+        self._steering = steering
+        self._actuation.sent(stamp_ns, steering, acceleration)
+        return Command(stamp_ns, steering, acceleration, aim)
+
+
+def _finite(state: EgoState) -> bool:
+    values = (state.x, state.y, state.yaw, state.speed, state.yaw_rate, state.steering)
+    return all(math.isfinite(value) for value in values)

@@ -1,0 +1,151 @@
+"""Steering by model predictive control on the path error, with the steering lag as a state.
+
+Error model along the path (Kong et al., "Kinematic and dynamic vehicle models for autonomous
+driving control design", IV 2015, with the rear axle as reference point): lateral error ``e``,
+heading error ``h``, tyre angle ``d`` behind a first-order lag of the command ``u``::
+
+    e' = v (h + slip)      h' = v (curvature(d) - curvature_path)      d' = (u - d) / lag
+
+The states are eliminated, so the quadratic program has the commands alone as variables: one dense
+problem of fixed size with exact bounds on angle and rate, solved by PIQP (Schwan et al., 2023).
+Dead time is not in the model: the state given is the one at the end of it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import piqp
+from numba import njit
+
+from robotaxi.control.config import ControlConfig
+from robotaxi.types import FloatArray, VehicleParams
+
+
+class LateralMpc:
+    """Built once for one vehicle; `solve` is called at each control step."""
+
+    def __init__(self, config: ControlConfig, vehicle: VehicleParams) -> None:
+        self._config = config
+        self._vehicle = vehicle
+        n = config.mpc_steps
+        self._difference = np.asfortranarray(np.eye(n) - np.eye(n, k=-1))  # rows: u[k] - u[k-1]
+        self._rate = np.full(n, vehicle.max_steering_rate * config.mpc_step_time)
+        self._rate[0] = vehicle.max_steering_rate * config.period
+        self._angle = np.full(n, vehicle.max_steering)
+        self._solver = self._new_solver()
+        self._ready = False
+
+    def _new_solver(self) -> piqp.DenseSolver:
+        solver = piqp.DenseSolver()
+        solver.settings.eps_abs = 1e-7
+        solver.settings.eps_rel = 1e-7
+        solver.settings.max_iter = 40
+        return solver
+
+    def solve(
+        self,
+        lateral: float,
+        heading: float,
+        steering: float,
+        speeds: FloatArray,
+        curvatures: FloatArray,
+        last_command: float,
+        curvature_bias: float,
+        slip_bias: float,
+    ) -> float | None:
+        """Tyre angle to command now, or None when the solver does not converge.
+
+        ``speeds``, ``curvatures``: (mpc_steps,) along the horizon; errors and ``steering`` are those
+        at the time the command takes effect; ``last_command`` is the one sent before.
+        """
+        config = self._config
+        hessian, gradient = _condense(
+            np.array([lateral, heading, steering]),
+            speeds,
+            curvatures,
+            last_command,
+            np.array(
+                [
+                    config.mpc_step_time,
+                    self._vehicle.wheelbase,
+                    max(self._vehicle.steering_lag, 1e-3),
+                    config.understeer_gradient,
+                    config.rear_slip_gradient,
+                    curvature_bias,
+                    slip_bias,
+                    config.lateral_weight,
+                    config.heading_weight,
+                    config.terminal_weight,
+                    config.steering_rate_weight,
+                    config.lateral_jerk_weight,
+                ]
+            ),
+        )
+        low, high = -self._rate, self._rate.copy()
+        low[0] += last_command
+        high[0] += last_command
+        if self._ready:
+            self._solver.update(P=hessian, c=gradient, h_l=low, h_u=high)
+        else:
+            self._solver.setup(
+                hessian, gradient, None, None, self._difference, low, high, -self._angle, self._angle
+            )
+            self._ready = True
+        if self._solver.solve() != piqp.PIQP_SOLVED:
+            self._solver, self._ready = self._new_solver(), False
+            return None
+        command = float(self._solver.result.x[0])
+        return command if math.isfinite(command) else None
+
+
+@njit(cache=True)
+def _condense(
+    start: FloatArray, speeds: FloatArray, curvatures: FloatArray, last_command: float, p: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Hessian (n, n) and gradient (n,) of the cost over the commands."""
+    dt, wheelbase, lag, understeer, rear_slip, curvature_bias, slip_bias = p[0], p[1], p[2], p[3], p[4], p[5], p[6]
+    q_lateral, q_heading, q_end, r_rate, r_jerk = p[7], p[8], p[9], p[10], p[11]
+    n = len(speeds)
+    keep = math.exp(-dt / lag)
+    mean_keep = lag / dt * (1.0 - keep)  # share of the old angle in the mean over one step
+    # each state as: free response + row vector over the commands
+    e, h, d = start[0], start[1], start[2]
+    ge, gh, gd = np.zeros(n), np.zeros(n), np.zeros(n)
+    hessian = np.zeros((n, n))
+    gradient = np.zeros(n)
+    for k in range(n):
+        v = speeds[k]
+        length = wheelbase + understeer * v * v
+        # linearise the curvature about the tyre angle that follows the path
+        follow = math.atan(length * (curvatures[k] - curvature_bias))
+        slope = (1.0 + math.tan(follow) ** 2) / length
+        offset = math.tan(follow) / length - slope * follow + curvature_bias - curvatures[k]
+        slip = slip_bias - rear_slip * v * v * curvatures[k]
+        turn = v * dt * (slope * mean_keep * d + offset)
+        new_e = e + v * dt * (h + 0.5 * turn + slip)
+        e, h, d = new_e, h + turn, keep * d
+        for j in range(k + 1):
+            direct = 1.0 - mean_keep if j == k else 0.0
+            turn_j = v * dt * slope * (mean_keep * gd[j] + direct)
+            ge[j] += v * dt * (gh[j] + 0.5 * turn_j)
+            gh[j] += turn_j
+            gd[j] = keep * gd[j] + (1.0 - keep if j == k else 0.0)
+        scale = q_end if k == n - 1 else 1.0
+        target_heading = -slip  # crabbing along the path has no lateral drift
+        for j in range(k + 1):
+            for i in range(k + 1):
+                hessian[i, j] += scale * (q_lateral * ge[i] * ge[j] + q_heading * gh[i] * gh[j])
+            gradient[j] += scale * (q_lateral * e * ge[j] + q_heading * (h - target_heading) * gh[j])
+    for k in range(n):
+        jerk_per_rate = speeds[k] * speeds[k] / wheelbase
+        weight = (r_rate + r_jerk * jerk_per_rate * jerk_per_rate) / (dt * dt)
+        hessian[k, k] += weight
+        if k == 0:
+            gradient[0] -= weight * last_command
+        else:
+            hessian[k - 1, k - 1] += weight
+            hessian[k, k - 1] -= weight
+            hessian[k - 1, k] -= weight
+    return hessian, gradient

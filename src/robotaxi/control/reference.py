@@ -1,0 +1,158 @@
+"""The trajectory as a reference: projection on its path, interpolation along path and time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from robotaxi.types import FloatArray, Trajectory
+
+_MIN_SEGMENT = 1e-3  # m; shorter segments carry no direction (the car stands)
+
+
+class TrajectoryError(ValueError):
+    """A trajectory that cannot be followed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A pose seen from the path.
+
+    ``s``: arc length of the nearest path point (beyond the last point it goes on along the tangent);
+    ``lateral``: offset of the pose, left positive; ``heading``: pose yaw minus path yaw.
+    """
+
+    s: float
+    lateral: float
+    heading: float
+
+
+@dataclass(frozen=True)
+class TimedPoint:
+    """Where the trajectory wants the car at one time. ``s`` in its own arc length."""
+
+    s: float
+    speed: float
+    acceleration: float
+
+
+class Reference:
+    """One trajectory, checked once, as float64 columns (N,) in frame ``map``.
+
+    Raises TrajectoryError when it is empty, not finite, or not ordered in time and arc length.
+    """
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        points = trajectory.points
+        if len(points) == 0:
+            raise TrajectoryError("trajectory has no points")
+        self.stamp_ns = trajectory.stamp_ns
+        columns = [
+            np.ascontiguousarray(points[name], dtype=np.float64)
+            for name in ("x", "y", "yaw", "t", "s", "speed", "acceleration", "curvature")
+        ]
+        for name, column in zip(("x", "y", "yaw", "t", "s", "speed", "acceleration", "curvature"), columns, strict=True):
+            if not np.isfinite(column).all():
+                raise TrajectoryError(f"trajectory field '{name}' is not finite")
+        self.x, self.y, yaw, self.t, self.s, self.speed, self.acceleration, self.curvature = columns
+        self.yaw = np.unwrap(yaw)
+        if (np.diff(self.t) < 0.0).any():
+            raise TrajectoryError("trajectory times do not increase")
+        if (np.diff(self.s) < 0.0).any():
+            raise TrajectoryError("trajectory arc length does not increase")
+
+    @property
+    def ends_at_rest(self) -> bool:
+        """The last point stands still."""
+        return bool(abs(self.speed[-1]) < 0.05)
+
+    @property
+    def end_s(self) -> float:
+        return float(self.s[-1])
+
+    def project(self, x: float, y: float, yaw: float, near_s: float, window: float) -> Projection:
+        """Nearest point of the path with arc length within ``window`` of ``near_s``."""
+        s, lateral, path_yaw = _project(self.x, self.y, self.yaw, self.s, self.curvature, x, y, near_s, window)
+        return Projection(s, lateral, wrap(yaw - path_yaw))
+
+    def at_time(self, t: float) -> TimedPoint:
+        """State wanted ``t`` seconds after the stamp; before and after, the ends go on at their speed."""
+        first, last = float(self.t[0]), float(self.t[-1])
+        inside = min(max(t, first), last)
+        s = float(np.interp(inside, self.t, self.s))
+        speed = float(np.interp(inside, self.t, self.speed))
+        if t > last:
+            return TimedPoint(s + speed * (t - last), speed, 0.0)
+        if t < first:
+            return TimedPoint(s - speed * (first - t), speed, 0.0)
+        return TimedPoint(s, speed, float(np.interp(t, self.t, self.acceleration)))
+
+    def max_speed_between(self, t0: float, t1: float) -> float:
+        """Highest wanted speed from ``t0`` to ``t1`` seconds after the stamp."""
+        inside = (self.t >= t0) & (self.t <= t1)
+        ends = np.interp([t0, t1], self.t, self.speed)
+        return float(max(ends.max(), self.speed[inside].max() if inside.any() else 0.0))
+
+    def point_at(self, s: float) -> tuple[float, float, float]:
+        """Position and yaw at arc length ``s``; straight on beyond the ends."""
+        inside = min(max(s, float(self.s[0])), float(self.s[-1]))
+        yaw = float(np.interp(inside, self.s, self.yaw))
+        x = float(np.interp(inside, self.s, self.x)) + (s - inside) * math.cos(yaw)
+        y = float(np.interp(inside, self.s, self.y)) + (s - inside) * math.sin(yaw)
+        return x, y, yaw
+
+    def curvature_along(self, s: FloatArray) -> FloatArray:
+        """Curvature (N,) at arc lengths (N,)."""
+        return np.interp(s, self.s, self.curvature)
+
+
+def wrap(angle: float) -> float:
+    """Angle in [-pi, pi)."""
+    return (angle + math.pi) % (2.0 * math.pi) - math.pi
+
+
+@njit(cache=True)
+def _project(
+    xs: FloatArray,
+    ys: FloatArray,
+    yaws: FloatArray,
+    ss: FloatArray,
+    curvatures: FloatArray,
+    x: float,
+    y: float,
+    near_s: float,
+    window: float,
+) -> tuple[float, float, float]:
+    best = np.inf
+    best_s, best_lateral, best_yaw = ss[0], 0.0, yaws[0]
+    found = False
+    n = len(xs)
+    for i in range(n - 1):
+        dx, dy = xs[i + 1] - xs[i], ys[i + 1] - ys[i]
+        length = math.sqrt(dx * dx + dy * dy)
+        if length < _MIN_SEGMENT or ss[i + 1] < near_s - window or ss[i] > near_s + window:
+            continue
+        ux, uy = dx / length, dy / length
+        along = (x - xs[i]) * ux + (y - ys[i]) * uy
+        f = min(max(along / length, 0.0), 1.0)
+        rx, ry = x - xs[i] - f * dx, y - ys[i] - f * dy
+        distance = rx * rx + ry * ry
+        if distance < best:
+            best = distance
+            found = True
+            # the path is an arc over its chord: it bulges to the outside of the turn
+            bulge = -0.5 * (curvatures[i] + f * (curvatures[i + 1] - curvatures[i])) * length * length * f * (1.0 - f)
+            best_s = ss[i] + f * (ss[i + 1] - ss[i])
+            best_lateral = (ys[i] + f * dy - y) * ux - (xs[i] + f * dx - x) * uy
+            best_lateral = -best_lateral - bulge
+            best_yaw = yaws[i] + f * (yaws[i + 1] - yaws[i])
+    if found and ss[0] < best_s < ss[n - 1]:
+        return best_s, best_lateral, best_yaw
+    # off an end, or a path of one place: go along the tangent there
+    end = n - 1 if found and best_s >= ss[n - 1] else 0
+    c, s = math.cos(yaws[end]), math.sin(yaws[end])
+    dx, dy = x - xs[end], y - ys[end]
+    return ss[end] + c * dx + s * dy, c * dy - s * dx, yaws[end]
