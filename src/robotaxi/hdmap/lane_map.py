@@ -5,10 +5,21 @@ Sources: Lanelet2 (`lanelet2_io`) and OpenDRIVE (`opendrive`). Both give the sam
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from robotaxi.geometry.polyline import headings, interpolate
+from robotaxi.types import Pose2
+
+if TYPE_CHECKING:
+    from robotaxi.hdmap.drivable import DrivableArea
+    from robotaxi.hdmap.index import LaneIndex
+    from robotaxi.hdmap.route_path import PathConfig, RoutePath
 
 FloatArray = NDArray[np.float64]
 
@@ -137,3 +148,76 @@ class LaneMap:
     crosswalks: dict[int, Crosswalk] = field(default_factory=dict)
     stopping_places: dict[int, StoppingPlace] = field(default_factory=dict)
     checksum: str = ""  # sha256 of the file it came from
+
+    def nearest_lanes(self, x: float, y: float, yaw: float | None = None, max_distance: float = 5.0) -> list[LaneMatch]:
+        """Lanes whose centre line lies within ``max_distance`` of a point, best first.
+
+        With ``yaw`` only lanes within 90 degrees of it, and a radian of difference counts as 2 m.
+        A point that is not finite matches nothing.
+        """
+        return self.index.near(x, y, yaw, max_distance)
+
+    def lane_at(self, x: float, y: float, yaw: float | None = None) -> LaneMatch | None:
+        """The best lane whose area holds the point, None off the lanes."""
+        for match in self.nearest_lanes(x, y, yaw, _WIDEST_LANE / 2.0):
+            lane = self.lanes[match.lane_id]
+            k = int(np.clip(np.searchsorted(lane.s, match.s), 0, len(lane.s) - 1))
+            half = float(np.hypot(*(lane.left[k] - lane.right[k])[:2])) / 2.0
+            if abs(match.offset) <= half:
+                return match
+        return None
+
+    def lane_point(self, lane_id: int, s: float, offset: float = 0.0) -> FloatArray:
+        """Point (3,) at arc length ``s`` of a lane, ``offset`` to its left."""
+        lane = self.lanes[lane_id]
+        point = interpolate(lane.centerline, lane.s, [s])[0]
+        if offset:
+            yaw = self.lane_yaw(lane_id, s)
+            point[:2] += offset * np.array([-np.sin(yaw), np.cos(yaw)])
+        return point
+
+    def lane_yaw(self, lane_id: int, s: float) -> float:
+        """Heading of a lane at arc length ``s``."""
+        lane = self.lanes[lane_id]
+        yaw = float(np.interp(s, lane.s, headings(lane.centerline)))
+        return (yaw + np.pi) % (2.0 * np.pi) - np.pi
+
+    def route(self, start: Pose2, goal: StoppingPlace | Pose2 | Sequence[float]) -> Route:
+        """Fastest lane-level route to a stopping place, a pose or (x, y[, yaw]).
+
+        A goal within 1 m of a stopping place's pose means that place; any other goal is reached in
+        the middle of its lane. Raises RouteError saying from where to where and why not.
+        """
+        from robotaxi.hdmap.routing import find_route
+
+        return find_route(self, start, goal)
+
+    def route_path(
+        self,
+        route: Route,
+        start_offset: float = 0.0,
+        config: PathConfig | None = None,
+    ) -> RoutePath:
+        """The line to drive along a route; ``start_offset``: where in the first lane the car stands."""
+        from robotaxi.hdmap.route_path import PathConfig, build_path
+
+        return build_path(self, route, start_offset, config or PathConfig())
+
+    def drivable(self, points: ArrayLike, margin: float = 0.0) -> NDArray[np.bool_]:
+        """Mask (N,) of points (N, 2+) on a lane or in a stopping place, grown by ``margin``."""
+        return self.drivable_area.contains(points, margin)
+
+    @cached_property
+    def index(self) -> LaneIndex:
+        from robotaxi.hdmap.index import LaneIndex
+
+        return LaneIndex(self.lanes)
+
+    @cached_property
+    def drivable_area(self) -> DrivableArea:
+        from robotaxi.hdmap.drivable import DrivableArea
+
+        return DrivableArea(self)
+
+
+_WIDEST_LANE = 12.0  # m
