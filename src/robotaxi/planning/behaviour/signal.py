@@ -1,0 +1,118 @@
+"""Traffic lights: what they show, remembered and confirmed, and whether to stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from robotaxi.planning.config import PlannerConfig
+from robotaxi.planning.constraint import Constraint, Kind, stop_sentence
+from robotaxi.planning.route_features import RouteLine
+from robotaxi.planning.scene import Scene
+from robotaxi.types import Cause, LightState, RecordArray
+
+MIN_CONFIDENCE = 0.3
+LINE_PASSED = 0.6  # m beyond the line from which it no longer counts
+WAIT_RANGE = 3.0  # m before the line within which an unseen light holds a standing car
+
+
+@dataclass
+class _Seen:
+    state: LightState = LightState.UNKNOWN
+    stamp_ns: int = 0
+    candidate: LightState = LightState.UNKNOWN
+    count: int = 0
+
+
+@dataclass
+class LightMemory:
+    """Confirmed state by signal id; lines that the car goes over because it cannot stop any more."""
+
+    signals: dict[int, _Seen] = field(default_factory=dict)
+    stamp_ns: int = -1
+    going: set[int] = field(default_factory=set)
+
+    def update(self, lights: RecordArray, stamp_ns: int, config: PlannerConfig) -> None:
+        """Take one message; a change counts after ``light_confirmations`` equal ones, amber at once."""
+        if stamp_ns <= self.stamp_ns:
+            return
+        self.stamp_ns = stamp_ns
+        for record in lights:
+            state = LightState(int(record["state"])) if record["state"] <= LightState.OFF else LightState.UNKNOWN
+            if state == LightState.UNKNOWN or not record["confidence"] >= MIN_CONFIDENCE:
+                continue
+            seen = self.signals.setdefault(int(record["signal_id"]), _Seen())
+            seen.count = seen.count + 1 if state == seen.candidate else 1
+            seen.candidate = state
+            first_sight = seen.state == LightState.UNKNOWN and state != LightState.GREEN
+            after_green = seen.state == LightState.GREEN and state == LightState.AMBER
+            if state == seen.state or first_sight or after_green or seen.count >= config.light_confirmations:
+                seen.state, seen.stamp_ns = state, stamp_ns
+
+    def state(self, signal_ids: tuple[int, ...], stamp_ns: int, config: PlannerConfig) -> LightState:
+        """The strictest state that the heads of one line show."""
+        fresh = []
+        for key in signal_ids:
+            seen = self.signals.get(key)
+            if seen is not None and stamp_ns - seen.stamp_ns <= config.light_hold * 1e9:
+                fresh.append(seen.state)
+        for state in (LightState.RED, LightState.AMBER, LightState.GREEN, LightState.OFF):
+            if state in fresh:
+                return state
+        return LightState.UNKNOWN
+
+
+def obey_lights(scene: Scene, memory: LightMemory) -> list[Constraint]:
+    """Stops at signal lines ahead."""
+    out = []
+    for item in scene.features.lines:
+        if item.line.kind != "signal" or item.s - scene.front_s > scene.config.look_ahead:
+            continue
+        if scene.front_s > item.s + LINE_PASSED:
+            memory.going.discard(item.line.id)
+            continue
+        state = memory.state(item.line.signal_ids, scene.stamp_ns, scene.config)
+        if _must_stop(scene, item, state, memory):
+            out.append(_stop(scene, item, state))
+    return out
+
+
+def _must_stop(scene: Scene, item: RouteLine, state: LightState, memory: LightMemory) -> bool:
+    """Whether to stop; the dilemma zone is decided once and the decision kept."""
+    key, config = item.line.id, scene.config
+    room = item.s - scene.front_s
+    needed = scene.speed**2 / (2.0 * max(room - 0.2 * scene.speed - 0.2, 0.05))
+    if state in (LightState.GREEN, LightState.OFF):
+        memory.going.discard(key)
+        return False
+    if scene.standing:
+        return room > -LINE_PASSED
+    if state == LightState.RED:
+        if needed <= config.amber_deceleration:
+            memory.going.discard(key)
+        elif needed > config.red_deceleration:
+            memory.going.add(key)
+        return key not in memory.going
+    if needed > config.amber_deceleration:
+        memory.going.add(key)
+    if key in memory.going:
+        return False
+    if state == LightState.AMBER:
+        return True
+    reach = scene.speed**2 / (2.0 * config.unknown_deceleration) + 0.5 * scene.speed + WAIT_RANGE
+    return room < reach
+
+
+def _stop(scene: Scene, item: RouteLine, state: LightState) -> Constraint:
+    config = scene.config
+    what = {LightState.RED: "red light", LightState.AMBER: "amber light"}.get(state, "light not seen")
+    limit = config.red_deceleration if state == LightState.RED else config.amber_deceleration + 0.5
+    distance = item.s - scene.front_s
+    return Constraint(
+        Kind.STOP,
+        item.s - config.line_gap - scene.vehicle.front,
+        Cause.RED_LIGHT,
+        stop_sentence(scene.standing, f"{what} at stop line {item.line.id}", distance),
+        item.line.id,
+        distance,
+        deceleration=limit,
+    )

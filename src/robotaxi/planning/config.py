@@ -1,0 +1,72 @@
+"""Parameters of the planner, one place for all of planning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robotaxi.params import param
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    # -- time and inputs
+    horizon: float = param(8.0, lo=3.0, hi=12.0, unit="s", doc="length of the trajectory")
+    max_state_age: float = param(0.1, lo=0.02, hi=1.0, unit="s", doc="older ego state counts as lost")
+    max_objects_age: float = param(0.4, lo=0.1, hi=2.0, unit="s", doc="older objects count as lost")
+    max_lights_age: float = param(0.8, lo=0.2, hi=5.0, unit="s", doc="older light states count as lost")
+    # -- comfort and limits
+    max_speed: float = param(16.7, lo=1.0, hi=40.0, unit="m/s", doc="fastest speed whatever the map allows")
+    acceleration: float = param(1.4, lo=0.3, hi=2.4, unit="m/s^2", doc="normal acceleration; nuPlan comfort limit 2.40")
+    deceleration: float = param(1.5, lo=0.3, hi=4.0, unit="m/s^2", doc="normal braking")
+    max_deceleration: float = param(5.0, lo=2.0, hi=9.0, unit="m/s^2", doc="hardest braking that is planned")
+    jerk: float = param(1.8, lo=0.3, hi=8.0, unit="m/s^3", doc="normal jerk; nuPlan comfort limit 4.13")
+    max_jerk: float = param(4.0, lo=1.0, hi=20.0, unit="m/s^3", doc="jerk when braking hard")
+    lateral_acceleration: float = param(2.0, lo=0.5, hi=4.0, unit="m/s^2", doc="speed in curves keeps below this")
+    # -- reference path
+    lane_change_time: float = param(4.5, lo=2.0, hi=10.0, unit="s", doc="duration of a lane change")
+    lane_change_length_min: float = param(22.0, lo=8.0, hi=60.0, unit="m", doc="shortest lane change")
+    bay_shift_length: float = param(20.0, lo=8.0, hi=60.0, unit="m", doc="length of the shift into and out of a bay")
+    max_path_offset: float = param(1.2, lo=0.3, hi=5.0, unit="m", doc="farther from the path, it is laid anew")
+    smoothing: float = param(1.5, lo=0.0, hi=4.0, unit="m", doc="sigma of the smoothing of the centerline")
+    # -- corridor
+    moving_margin: float = param(0.3, lo=0.0, hi=1.0, unit="m", doc="beside the body, against moving objects")
+    static_margin: float = param(0.2, lo=0.0, hi=1.0, unit="m", doc="beside the body, against standing objects")
+    pass_margin: float = param(0.6, lo=0.0, hi=2.0, unit="m", doc="closer than this to a standing object: pass slowly")
+    pass_speed: float = param(6.0, lo=1.0, hi=15.0, unit="m/s", doc="speed beside a close standing object")
+    look_ahead: float = param(120.0, lo=40.0, hi=300.0, unit="m", doc="how far ahead along the path causes count")
+    # -- leads and obstacles
+    time_gap: float = param(1.4, lo=0.5, hi=4.0, unit="s", doc="time gap behind a lead")
+    lead_gap: float = param(3.5, lo=1.0, hi=10.0, unit="m", doc="gap behind a standing lead")
+    obstacle_gap: float = param(2.5, lo=0.5, hi=10.0, unit="m", doc="gap before a standing obstacle")
+    ghost_time: float = param(0.35, lo=0.0, hi=2.0, unit="s", doc="an object on the path is kept when it flickers")
+    min_existence: float = param(0.3, lo=0.0, hi=1.0, doc="less certain objects are ignored")
+    # -- lines
+    line_gap: float = param(1.0, lo=0.2, hi=5.0, unit="m", doc="front bumper to stop line when stopped")
+    amber_deceleration: float = param(2.8, lo=1.0, hi=5.0, unit="m/s^2", doc="amber: stop if this is enough")
+    red_deceleration: float = param(5.0, lo=2.0, hi=9.0, unit="m/s^2", doc="red: stop if this is enough")
+    unknown_deceleration: float = param(1.8, lo=1.0, hi=5.0, unit="m/s^2", doc="unseen light: brake this late")
+    light_confirmations: int = param(2, lo=1, hi=10, doc="equal messages in a row before a light's change counts")
+    light_hold: float = param(1.0, lo=0.0, hi=5.0, unit="s", doc="a light that drops out keeps its state this long")
+    stop_sign_speed: float = param(0.1, lo=0.0, hi=0.5, unit="m/s", doc="standstill at a stop sign")
+    stop_sign_range: float = param(3.5, lo=1.0, hi=10.0, unit="m", doc="standstill counts this near the line")
+    yield_speed: float = param(6.0, lo=2.0, hi=15.0, unit="m/s", doc="fastest over a line where others go first")
+    # -- giving way
+    gap_before: float = param(1.5, lo=0.3, hi=5.0, unit="s", doc="clear time before somebody with priority arrives")
+    gap_after: float = param(0.7, lo=0.0, hi=5.0, unit="s", doc="clear time after somebody with priority has left")
+    merge_deceleration: float = param(1.2, lo=0.3, hi=4.0, unit="m/s^2", doc="braking that a merge may ask of others")
+    priority_range: float = param(90.0, lo=30.0, hi=200.0, unit="m", doc="traffic farther from the conflict is ignored")
+    priority_speed: float = param(0.6, lo=0.1, hi=3.0, unit="m/s", doc="slower traffic does not use its priority")
+    commit_deceleration: float = param(3.0, lo=1.0, hi=6.0, unit="m/s^2", doc="going, unless this still stops the car")
+    # -- pedestrians
+    crosswalk_time: float = param(3.0, lo=0.5, hi=8.0, unit="s", doc="walking this far from the path is about to cross")
+    crosswalk_margin: float = param(1.5, lo=0.0, hi=5.0, unit="m", doc="beside the crosswalk that counts as on it")
+    crosswalk_gap: float = param(1.5, lo=0.5, hi=5.0, unit="m", doc="front bumper to crosswalk when stopped")
+    walking_speed: float = param(0.3, lo=0.1, hi=1.5, unit="m/s", doc="slower pedestrians stand")
+    standing_patience: float = param(6.0, lo=0.0, hi=60.0, unit="s", doc="standing pedestrians beside the path: go on")
+    hazard_time: float = param(3.0, lo=0.5, hi=6.0, unit="s", doc="entering the path within this time is a hazard")
+    # -- goal
+    goal_tolerance: float = param(1.5, lo=0.2, hi=5.0, unit="m", doc="standing this near the goal is arrival")
+    goal_blocked_tolerance: float = param(8.0, lo=1.0, hi=30.0, unit="m", doc="arrival where the bay is blocked")
+    goal_blocked_time: float = param(8.0, lo=1.0, hi=120.0, unit="s", doc="blocked this long before that counts")
+    standstill_speed: float = param(0.1, lo=0.01, hi=0.5, unit="m/s", doc="slower is standing")
+    start_distance: float = param(0.4, lo=0.05, hi=3.0, unit="m", doc="a standing car stays until it can go this far")

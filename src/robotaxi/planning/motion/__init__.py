@@ -1,0 +1,1 @@
+"""Motion: from constraints to a speed profile, from the profile to a trajectory."""

@@ -1,0 +1,43 @@
+"""How fast the road itself lets one drive: limits and curves, with room to brake for both."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from robotaxi.planning.config import PlannerConfig
+from robotaxi.planning.reference import SPACING, Reference
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.int64]
+
+MIN_CURVE_SPEED = 2.0  # m/s, whatever the curvature
+GAIN = 1.03  # a curve slower than the limit by this factor counts as a cause
+
+
+def road_speed(reference: Reference, config: PlannerConfig) -> tuple[FloatArray, IntArray]:
+    """Speed allowed at each sample and the sample that causes it (-1: no slower place ahead)."""
+    bend = np.maximum(np.abs(reference.curvature), 1e-6)
+    curve = np.maximum(np.sqrt(config.lateral_acceleration / bend), MIN_CURVE_SPEED)
+    raw = np.minimum(reference.speed_limit, curve)
+    return _brake_ahead(raw, reference.speed_limit, config.deceleration * 0.8, SPACING)
+
+
+@njit(cache=True)
+def _brake_ahead(raw, limit, deceleration, step):  # type: ignore[no-untyped-def]
+    n = raw.shape[0]
+    speed = raw.copy()
+    source = np.full(n, -1, np.int64)
+    for i in range(n - 1, -1, -1):
+        if raw[i] * GAIN < limit[i]:
+            source[i] = i
+        if i + 1 < n:
+            reachable = math.sqrt(speed[i + 1] ** 2 + 2.0 * deceleration * step)
+            if reachable < speed[i]:
+                speed[i] = reachable
+                source[i] = source[i + 1] if source[i + 1] >= 0 else i + 1
+    return speed, source

@@ -1,0 +1,367 @@
+"""The planner: one pure step from state, objects, lights and goal to a trajectory and its reason."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from robotaxi.hdmap.lane_map import LaneMap, Route
+from robotaxi.planning.behaviour.crossing_traffic import mind_crossing_traffic
+from robotaxi.planning.behaviour.crosswalk import WalkerMemory, mind_pedestrians
+from robotaxi.planning.behaviour.give_way import LineMemory, give_way, halt_at_stop_signs
+from robotaxi.planning.behaviour.lead import follow
+from robotaxi.planning.behaviour.merge import MERGE_TIME, blocking, change_lanes, leave_bay, next_change
+from robotaxi.planning.behaviour.signal import LightMemory, obey_lights
+from robotaxi.planning.config import PlannerConfig
+from robotaxi.planning.constraint import Constraint, Kind
+from robotaxi.planning.explain import explain
+from robotaxi.planning.mission import Mission
+from robotaxi.planning.motion import trajectory as motion
+from robotaxi.planning.motion.rollout import Rollout, roll_out
+from robotaxi.planning.motion.speed_limits import road_speed
+from robotaxi.planning.motion.speed_qp import SpeedQp
+from robotaxi.planning.reference import SPACING, FloatArray, Reference, build_reference, wrap
+from robotaxi.planning.route_features import RouteFeatures, find_features
+from robotaxi.planning.scene import ObjectMemory, Scene, at_stamp, look, with_ghosts
+from robotaxi.prediction import LaneGraph, PredictionConfig
+from robotaxi.types import (
+    Cause,
+    EgoState,
+    Explanation,
+    Goal,
+    MissionState,
+    MissionStatus,
+    RecordArray,
+    Trajectory,
+    VehicleParams,
+)
+
+KEEP_POSITION = 0.8  # m between plan and car up to which the next plan goes on from the last one
+KEEP_SPEED = 0.8  # m/s
+MAX_TURNED = 1.0  # rad between car and path; beyond it the path is laid anew
+PULL = 0.1  # share of that difference that each plan takes back
+CHANGE_SHIFT = 15.0  # m by which a lane change that is not free is put off
+LAST_LEAD_SHARE = 0.6  # share of the standstill gap that is never given up
+
+
+@dataclass(frozen=True)
+class PlanningInput:
+    """Newest inputs that count at ``stamp_ns``; None where there never was one. All in frame map."""
+
+    stamp_ns: int
+    state: EgoState | None
+    objects: RecordArray | None
+    objects_stamp_ns: int
+    lights: RecordArray | None
+    lights_stamp_ns: int
+    goal: Goal | None
+
+
+@dataclass(frozen=True)
+class PlanningOutput:
+    trajectory: Trajectory | None
+    explanation: Explanation
+    mission: MissionStatus
+    route: Route | None
+
+
+@dataclass
+class _Memory:
+    """What one cycle leaves for the next."""
+
+    reference: Reference | None = None
+    features: RouteFeatures | None = None
+    road: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    curve_source: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    s: float | None = None
+    plan: tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None  # stamp, t, s, v, a
+    lights: LightMemory = field(default_factory=LightMemory)
+    lines: LineMemory = field(default_factory=LineMemory)
+    walkers: WalkerMemory = field(default_factory=WalkerMemory)
+    objects: ObjectMemory = field(default_factory=ObjectMemory)
+
+
+class Planner:
+    """Call `step` every 100 ms. Same inputs, same outputs."""
+
+    def __init__(
+        self,
+        config: PlannerConfig,
+        lane_map: LaneMap,
+        vehicle: VehicleParams,
+        prediction: PredictionConfig | None = None,
+    ) -> None:
+        self.config, self.lane_map, self.vehicle = config, lane_map, vehicle
+        self.prediction = prediction or PredictionConfig()
+        self._graph = LaneGraph(lane_map)
+        self._qp = SpeedQp(config)
+        self._mission = Mission(lane_map, config)
+        self._memory = _Memory()
+
+    def step(self, inputs: PlanningInput) -> PlanningOutput:
+        """Plan from ``inputs.stamp_ns`` on. Missing or old inputs give a stop that names them."""
+        state, memory = inputs.state, self._memory
+        if state is None or not _finite(state):
+            why = "never came" if state is None else "is not finite"
+            return self._lost(inputs, None, f"the vehicle state {why}")
+        age = (inputs.stamp_ns - state.stamp_ns) * 1e-9
+        if age > self.config.max_state_age:
+            return self._lost(inputs, state, f"the vehicle state is {age:.2f} s old")
+        state = _moved_on(state, age)
+        if self._mission.update(inputs.goal, state):
+            self._lay_path(state)
+        if inputs.lights is not None:
+            memory.lights.update(inputs.lights, inputs.lights_stamp_ns, self.config)
+        lost = self._missing(inputs)
+        if lost:
+            return self._lost(inputs, state, lost)
+        if self._mission.holding:
+            return self._hold(inputs, state)
+        if memory.reference is None:
+            self._lay_path(state)
+        self._locate(state)
+        return self._drive(inputs, state)
+
+    # ------------------------------------------------------------------ the path
+
+    def _lay_path(self, state: EgoState) -> None:
+        memory, route = self._memory, self._mission.route
+        assert route is not None
+        self._use(build_reference(self.lane_map, route, state.pose, self.config))
+        memory.s, memory.plan = None, None
+        memory.objects = ObjectMemory()
+
+    def _use(self, reference: Reference) -> None:
+        memory = self._memory
+        memory.reference = reference
+        memory.features = find_features(self.lane_map, self._graph, reference, self.vehicle, self.config)
+        memory.road, memory.curve_source = road_speed(reference, self.config)
+
+    def _locate(self, state: EgoState) -> None:
+        """Arc length of the car on the path; far from it the mission is planned anew."""
+        memory = self._memory
+        assert memory.reference is not None
+        s, offset, k = memory.reference.locate(state.x, state.y, memory.s)
+        far = abs(offset) > self.config.max_path_offset
+        turned = abs(wrap(state.yaw - float(memory.reference.yaw[k]))) > MAX_TURNED
+        if (far or turned) and memory.s is not None and self._mission.plan(state):
+            self._lay_path(state)
+            s, _, _ = memory.reference.locate(state.x, state.y)
+        memory.s = s
+
+    def _start(self, inputs: PlanningInput, state: EgoState) -> tuple[float, float, float]:
+        """Where the plan starts: on the last plan where the car keeps to it, else where the car is."""
+        memory = self._memory
+        assert memory.s is not None
+        speed = max(state.speed, 0.0)
+        if memory.plan is not None:
+            stamp, t, ps, pv, pa = memory.plan
+            dt = (inputs.stamp_ns - stamp) * 1e-9
+            if 0.0 <= dt <= float(t[-1]):
+                s, v, a = (float(np.interp(dt, t, p)) for p in (ps, pv, pa))
+                if abs(s - memory.s) < KEEP_POSITION and abs(v - speed) < KEEP_SPEED:
+                    return s + PULL * (memory.s - s), max(v + PULL * (speed - v), 0.0) if v > 0.0 else 0.0, a
+        a = float(np.clip(state.acceleration, -self.config.max_deceleration, self.config.acceleration))
+        return memory.s, speed if speed > 0.02 else 0.0, a if speed > 0.3 else 0.0
+
+    # ------------------------------------------------------------------ driving
+
+    def _drive(self, inputs: PlanningInput, state: EgoState) -> PlanningOutput:
+        memory, config = self._memory, self.config
+        assert memory.reference is not None and memory.features is not None and memory.s is not None
+        s, speed, acceleration = self._start(inputs, state)
+        assert inputs.objects is not None
+        objects = at_stamp(inputs.objects, inputs.objects_stamp_ns, inputs.stamp_ns, config)
+        objects = with_ghosts(objects, memory.objects, inputs.stamp_ns, config)
+        scene = look(
+            memory.reference, memory.features, self._graph, memory.road, objects, inputs.stamp_ns, s, speed,
+            acceleration, self.vehicle, config, self.prediction,
+        )  # fmt: skip
+        if self._put_off_change(scene):
+            return self._drive(inputs, state)
+        on_path = np.flatnonzero(~np.isnan(scene.now[:, 0])).tolist()
+        memory.objects = ObjectMemory(objects, inputs.stamp_ns, on_path)
+        constraints = [
+            *follow(scene),
+            *obey_lights(scene, memory.lights),
+            *halt_at_stop_signs(scene, memory.lines),
+            *give_way(scene, memory.lines),
+            *mind_pedestrians(scene, memory.walkers),
+            *mind_crossing_traffic(scene),
+            *leave_bay(scene),
+            *change_lanes(scene),
+            *self._goal(scene),
+        ]
+        trajectory, explanation = self._profile(inputs, scene, constraints)
+        blocked = explanation.cause in (Cause.OBSTACLE, Cause.LEAD)
+        self._mission.progress(memory.reference.goal_s - memory.s, state.speed, blocked, inputs.stamp_ns)
+        return PlanningOutput(trajectory, explanation, self._mission.status, self._mission.route)
+
+    def _goal(self, scene: Scene) -> list[Constraint]:
+        reference = scene.reference
+        distance = reference.goal_s - scene.s
+        if distance > self.config.look_ahead:
+            return []
+        sentence = f"Stopping at the goal, {max(distance, 0.0):.0f} m ahead."
+        return [Constraint(Kind.STOP, reference.goal_s, Cause.GOAL, sentence, 0, distance, deceleration=3.0)]
+
+    def _put_off_change(self, scene: Scene) -> bool:
+        """Lay the path anew with a later lane change where the next one is near and not free."""
+        change = next_change(scene)
+        if change is None or change.start_s - scene.s > CHANGE_SHIFT + scene.speed:
+            return False
+        if blocking(scene, change.to_lane, MERGE_TIME) is None:
+            return False
+        before = scene.reference
+        number = before.changes.index(change)
+        delays = list(before.delays) + [0.0] * (len(before.changes) - len(before.delays))
+        delays[number] += CHANGE_SHIFT
+        later = build_reference(self.lane_map, before.route, before.start, self.config, tuple(delays))
+        if later.changes[number].start_s < change.start_s + 0.5 * CHANGE_SHIFT:
+            return False
+        self._use(later)
+        return True
+
+    def _profile(
+        self, inputs: PlanningInput, scene: Scene, constraints: list[Constraint]
+    ) -> tuple[Trajectory, Explanation]:
+        """The speed profile under ``constraints`` and the reason for it."""
+        memory, config, reference = self._memory, self.config, scene.reference
+        s, speed, times = scene.s, scene.speed, self._qp.times
+        rollout = roll_out(reference, memory.road, constraints, s, speed, times, config)
+        explanation = explain(rollout, times, constraints, reference, memory.curve_source, s, speed, self.vehicle.front)
+        held = [item for item in constraints if item.kind != Kind.CAP and item.s - s < config.start_distance]
+        if speed < config.standstill_speed and any(item.speed < 0.5 for item in held):
+            profile = motion.rest(s, config.horizon)
+        else:
+            profile = self._solve(scene, rollout, constraints)
+        memory.plan = (inputs.stamp_ns, *profile)
+        return motion.on_path(reference, inputs.stamp_ns, *profile), explanation
+
+    def _solve(
+        self, scene: Scene, rollout: Rollout, constraints: list[Constraint]
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Times, arc lengths, speeds, accelerations; plain braking should the program fail."""
+        config, times, s = self.config, self._qp.times, scene.s
+        stop = min([item.s for item in constraints if item.kind == Kind.STOP and _worth(scene, item)], default=math.inf)
+        lead = np.full(times.size - 1, math.inf)
+        for item in constraints:
+            if item.kind == Kind.LEAD:
+                given_up = (1.0 - LAST_LEAD_SHARE) * config.lead_gap
+                lead = np.minimum(lead, item.s - s + given_up + item.speed * times[1:])
+        jerk = config.max_jerk if rollout.braking > 1.5 * config.deceleration else config.jerk
+        # a car about to stand still cannot be asked to shed its braking faster than jerk allows
+        softest = -0.95 * math.sqrt(2.0 * jerk * max(scene.speed, 0.0))
+        acceleration = float(np.clip(scene.acceleration, max(softest, -config.max_deceleration), 2.4))
+        solved = self._qp.solve(
+            scene.speed, acceleration, rollout.s[1:] - s, rollout.speed[1:], max(stop - s, 0.0), lead,
+            np.maximum(rollout.speed[1:], self._allowed(scene, rollout)), rollout.braking,
+        )  # fmt: skip
+        if solved is None:
+            t, ds, v, a = motion.brake(scene.speed, acceleration, rollout.braking, config.max_jerk, config.horizon)
+        else:
+            t, ds, v, a = motion.sample(solved, config.horizon)
+        return t, s + ds, v, a
+
+    def _allowed(self, scene: Scene, rollout: Rollout) -> FloatArray:
+        """Speed not to exceed at each time: limit and curves where the rollout is then."""
+        at = np.clip((rollout.s[1:] / SPACING).astype(np.int64), 0, self._memory.road.size - 1)
+        return self._memory.road[at]
+
+    # ------------------------------------------------------------------ standing and stopping
+
+    def _missing(self, inputs: PlanningInput) -> str:
+        """Which input is missing or too old to drive on, '' for none."""
+        config, memory = self.config, self._memory
+        if inputs.objects is None:
+            return "objects never came"
+        age = (inputs.stamp_ns - inputs.objects_stamp_ns) * 1e-9
+        if age > config.max_objects_age:
+            return f"objects are {age:.2f} s old"
+        if memory.features is None or memory.s is None or self._mission.holding:
+            return ""
+        front = memory.s + self.vehicle.front
+        signal_ahead = any(
+            item.line.kind == "signal" and -0.5 < item.s - front < config.look_ahead / 2
+            for item in memory.features.lines
+        )
+        if signal_ahead and inputs.lights is None:
+            return "traffic light states never came"
+        age = (inputs.stamp_ns - inputs.lights_stamp_ns) * 1e-9
+        if signal_ahead and age > config.max_lights_age:
+            return f"traffic light states are {age:.2f} s old"
+        return ""
+
+    def _lost(self, inputs: PlanningInput, state: EgoState | None, what: str) -> PlanningOutput:
+        """Brake along the last path and name what is missing."""
+        trajectory = self._stop(inputs, state)
+        moving = state is None or state.speed > self.config.standstill_speed
+        sentence = f"{'Stopping' if moving else 'Waiting'}: {what}."
+        return PlanningOutput(
+            trajectory, Explanation(Cause.INPUT_LOST, sentence, True), self._mission.status, self._mission.route
+        )
+
+    def _hold(self, inputs: PlanningInput, state: EgoState) -> PlanningOutput:
+        """No way to go: stand, or brake comfortably to a stand."""
+        status = self._mission.status
+        if status.state == MissionState.UNREACHABLE:
+            explanation = Explanation(Cause.NO_ROUTE, f"Standing: {status.reason}", True)
+        elif status.state == MissionState.ARRIVED:
+            explanation = Explanation(Cause.GOAL, f"Standing at the goal {status.goal_id}.", True)
+        elif inputs.goal is not None:
+            explanation = Explanation(Cause.BOARDING, "Standing at the pick-up for boarding.", True)
+        else:
+            explanation = Explanation(Cause.NO_ROUTE, "Standing: no goal.", True)
+        return PlanningOutput(self._stop(inputs, state), explanation, status, self._mission.route)
+
+    def _stop(self, inputs: PlanningInput, state: EgoState | None) -> Trajectory | None:
+        memory, config = self._memory, self.config
+        reference = memory.reference
+        if state is not None and abs(state.speed) < config.standstill_speed:
+            memory.plan = None
+            return motion.standing(state, inputs.stamp_ns, config.horizon)
+        if state is not None and reference is not None:
+            s, offset, _ = reference.locate(state.x, state.y, memory.s)
+            if abs(offset) < config.max_path_offset:
+                memory.s = s
+                start, speed, acceleration = self._start(inputs, state)
+                t, ds, v, a = motion.brake(
+                    speed, acceleration, config.deceleration + 0.5, config.max_jerk / 2, config.horizon
+                )
+                memory.plan = (inputs.stamp_ns, t, start + ds, v, a)
+                return motion.on_path(reference, inputs.stamp_ns, t, start + ds, v, a)
+        if state is not None:
+            return motion.brake_straight(state, inputs.stamp_ns, config)
+        if memory.plan is None or reference is None:
+            return None
+        stamp, t, ps, pv, pa = memory.plan
+        dt = (inputs.stamp_ns - stamp) * 1e-9
+        s, speed, acceleration = (float(np.interp(dt, t, p)) for p in (ps, pv, pa))
+        t, ds, v, a = motion.brake(speed, acceleration, config.deceleration + 0.5, config.max_jerk / 2, config.horizon)
+        memory.plan = (inputs.stamp_ns, t, s + ds, v, a)
+        return motion.on_path(reference, inputs.stamp_ns, t, s + ds, v, a)
+
+
+def _worth(scene: Scene, item: Constraint) -> bool:
+    """Whether a stop can be kept with the braking it is worth; later ones are kept as well as possible."""
+    return scene.speed**2 / (2.0 * item.deceleration) <= max(item.s - scene.s, 0.0) + 1.0 or item.s <= scene.s + 1.0
+
+
+def _finite(state: EgoState) -> bool:
+    return all(math.isfinite(v) for v in (state.x, state.y, state.yaw, state.speed, state.acceleration))
+
+
+def _moved_on(state: EgoState, dt: float) -> EgoState:
+    """The state ``dt`` seconds later at constant speed and yaw rate."""
+    if dt <= 0.0:
+        return state
+    yaw_rate = state.yaw_rate if math.isfinite(state.yaw_rate) else 0.0
+    middle = state.yaw + 0.5 * yaw_rate * dt
+    return replace(
+        state,
+        x=state.x + state.speed * dt * math.cos(middle),
+        y=state.y + state.speed * dt * math.sin(middle),
+        yaw=state.yaw + yaw_rate * dt,
+    )
