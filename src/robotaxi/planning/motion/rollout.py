@@ -23,7 +23,7 @@ IntArray = NDArray[np.int64]
 
 FREE = -1  # bound by the acceleration only
 ROAD = -2  # bound by speed limit or curve
-LANDING = 0.9  # share of the needed braking kept in reserve when a stop asks for more than normal
+URGENT = 1.4  # times normal braking needed from which a stop is braked for harder
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def roll_out(
             needed = closing**2 / (2.0 * max(item.s - s, 0.3))
         elif item.kind == Kind.STOP:
             needed = speed**2 / (2.0 * max(item.s - s, 0.05)) if speed > config.standstill_speed else 0.0
-            rate = min(max(config.deceleration, needed / LANDING), item.deceleration)
+            rate = min(needed, item.deceleration) if needed > URGENT * config.deceleration else config.deceleration
             curve = np.sqrt(2.0 * rate * np.maximum(item.s - grid, 0.0))
             lower = curve < allowed
             allowed[lower], binding[lower] = curve[lower], index

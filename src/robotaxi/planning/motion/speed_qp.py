@@ -1,7 +1,8 @@
 """The speed profile: a quadratic program over arc length, speed, acceleration and jerk.
 
-It follows the rollout's position, speed and acceleration, limits acceleration and jerk, and keeps behind stop points and leads. The
-sparsity never changes, so the solver is set up once; a cycle writes bounds and right-hand sides.
+It follows the rollout's position, speed and acceleration, limits acceleration and jerk, and keeps
+behind stop points and leads. The sparsity never changes, so the solver is set up once; a cycle
+writes bounds and right-hand sides.
 Solver: PIQP (Schwan et al., 2023), whose result does not depend on wall time.
 """
 
