@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from robotaxi.interfaces import INTERFACES, TICK_NS
 from robotaxi.nodes import convert
 from robotaxi.nodes.common import load_sensor_rig, load_vehicle_params
@@ -49,7 +51,7 @@ class CommandGateNode(StackNode):
             )
         )
         self.set_status(True, output.reason)
-        self.write("vehicle/command", convert.joint_trajectory(output.command))
+        self.write("vehicle/command", convert.joint_trajectory(replace(output.command, stamp_ns=at_ns)))
         if is_scheduled(at_ns, _MODE.period_ns, _MODE.phase_ns):
             self.write("system/mode", convert.mode_record(output.mode, output.reason, at_ns))
         if output.mode is not self._mode:

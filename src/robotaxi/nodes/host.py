@@ -22,7 +22,7 @@ _SPIN_TIMEOUT_S = 0.2
 EXIT_CONFIG = 2  # the process could not start: parameters, files
 
 
-def make_executor() -> Any:
+def make_executor(context: Any = None) -> Any:
     """The events executor where rclpy has it (half the cost a message), else the single-threaded one.
 
     Its ``spin`` hangs in some releases; a ``spin_once`` loop works in all.
@@ -32,8 +32,8 @@ def make_executor() -> Any:
     except ImportError:
         from rclpy.executors import SingleThreadedExecutor
 
-        return SingleThreadedExecutor()
-    return EventsExecutor()
+        return SingleThreadedExecutor(context=context)
+    return EventsExecutor(context=context)
 
 
 class StopFlag:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -114,6 +114,10 @@ class StackNode(LifecycleNode):
     def set_status(self, ok: bool, sentence: str) -> None:
         """What the node says of itself in /diagnostics."""
         self._status = (b"\0" if ok else b"\1", sentence)
+
+    def measurements(self) -> dict[str, str]:
+        """Further values for the node's diagnostics, taken once a second."""
+        return {}
 
     def listened_to(self, topic: str) -> bool:
         """Whether anybody subscribes to an output of this node (pictures for people are made only then)."""
@@ -247,9 +251,14 @@ class StackNode(LifecycleNode):
         lost = self.lost_inputs()
         if lost:
             level, sentence = b"\2", "no data on " + ", ".join(lost)
-        samples = ",".join(f"{value:.2f}" for value in self._latency_ms)
+        values = {"latency_ms": joined(self._latency_ms), **self.measurements()}
         self._latency_ms.clear()
-        self.write(_DIAGNOSTICS.topic, to_record(self.get_name(), sentence, {"latency_ms": samples}, at_ns, level))
+        self.write(_DIAGNOSTICS.topic, to_record(self.get_name(), sentence, values, at_ns, level))
+
+
+def joined(samples: Sequence[float]) -> str:
+    """Samples as one value of a diagnostic message."""
+    return ",".join(f"{value:.2f}" for value in samples)
 
 
 def _steady_clock() -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
 
+from robotaxi.bags.ride_reader import SENSOR_TO_COMMAND
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.interfaces import INTERFACES, MS, TICK_NS, TRUTH_PREFIX, VEHICLE
 from robotaxi.nodes import convert
@@ -19,7 +20,7 @@ from robotaxi.nodes.common import load_lane_map, load_sensor_rig, load_vehicle_p
 from robotaxi.nodes.let import is_scheduled
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_cloud, to_record, to_time
-from robotaxi.nodes.runtime import StackNode
+from robotaxi.nodes.runtime import StackNode, joined
 from robotaxi.params import ParameterError
 from robotaxi.sim.cabin import RiderPlan
 from robotaxi.sim.ride_plan import plan_ride
@@ -36,6 +37,8 @@ _IMAGE = INTERFACES["sensing/camera/front/image_raw"]
 _GNSS = INTERFACES["sensing/gnss/fix"]
 _AGENTS = INTERFACES[TRUTH_PREFIX + "agents"]
 _READY = INTERFACES["system/ready"]
+# a sweep shapes the first command that is this much younger: through objects, planner and trajectory
+_SENSOR_TO_COMMAND_NS = INTERFACES["perception/objects"].let_ns + INTERFACES["planning/trajectory"].let_ns
 _CLOCK_PERIOD_NS = 100 * MS
 _ENDED = (TripState.COMPLETED, TripState.CANCELLED, TripState.ABORTED, TripState.NO_SHOW, TripState.REJECTED)
 _AFTERMATH_NS = 3000 * MS  # driven on after the trip has ended
@@ -57,6 +60,8 @@ class SimulatorNode(StackNode):
         self._ends_ns: int | None = None
         self._last_progress = time.monotonic()
         self._command_lost = False
+        self._sweep_sent: dict[int, float] = {}
+        self._sensor_to_command_ms: list[float] = []
 
     # ------------------------------------------------------------------ set-up
 
@@ -124,7 +129,15 @@ class SimulatorNode(StackNode):
 
     # ------------------------------------------------------------------ the clock's owner
 
+    def measurements(self) -> dict[str, str]:
+        values = {SENSOR_TO_COMMAND: joined(self._sensor_to_command_ms)}
+        self._sensor_to_command_ms.clear()
+        return values
+
     def activate(self, at_ns: int) -> None:
+        sent = self._sweep_sent.pop(at_ns - _SENSOR_TO_COMMAND_NS, None)
+        if sent is not None:
+            self._sensor_to_command_ms.append((time.perf_counter() - sent) * 1e3)
         if self._command_lost and at_ns + TICK_NS >= self._world.stamp_ns - TICK_NS:
             self._command_lost = False
         self._advance()
@@ -192,6 +205,7 @@ class SimulatorNode(StackNode):
         if due(_GNSS.topic):
             self.write(_GNSS.topic, convert.nav_sat_fix(self._sensors.gnss(view)))
         if due(_CLOUD.topic):
+            self._sweep_sent[now_ns] = time.perf_counter()
             self.write(_CLOUD.topic, to_cloud(self._sensors.lidar(view), now_ns, _CLOUD.frame))
         if self._camera and due(_IMAGE.topic):
             self.write(_IMAGE.topic, convert.image(self._sensors.camera("front", view), now_ns, _IMAGE.frame))

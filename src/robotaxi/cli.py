@@ -1,0 +1,55 @@
+"""`robotaxi ...`: one sub-command a task. Each explains itself with `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+_COMMANDS = (
+    "robotaxi.ride.commands",
+    "robotaxi.bringup",
+    "robotaxi.bags.commands",
+    "robotaxi.evaluation.commands",
+    "robotaxi.dispatch.commands",
+    "robotaxi.hdmap.commands",
+    "robotaxi.housekeeping",
+)
+_EPILOG = """examples:
+  robotaxi ride --seed 7                      one ride from order to drop-off, with a report
+  robotaxi bringup mode:=sim map:=town        the stack's processes, as `ros2 launch` starts them
+  robotaxi replay BAG                         a bag through perception, with pictures
+  robotaxi dispatch --help                    broker, dispatch desk and orders
+
+Every command with --json FILE writes its figures there, prints one summary line last, and exits
+non-zero when what it checks does not hold.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="robotaxi",
+        description="ROS 2 autonomy stack of a robotaxi: from a ride order to the drop-off.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in _COMMANDS:
+        import_module(module).register(subparsers)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point. Ctrl-C ends with status 130 and no traceback."""
+    args = build_parser().parse_args(arguments)
+    try:
+        return int(args.run(args) or 0)
+    except KeyboardInterrupt:
+        print("robotaxi: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""What one ride is asked to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class RideError(RuntimeError):
+    """A ride that cannot begin or go on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class RideOptions:
+    """Arguments of `robotaxi ride`.
+
+    ``rate``: sim seconds per wall second, 0 as fast as the stack can. ``record``: profile of the bag.
+    """
+
+    map: str = "town"
+    vehicle: str = "robotaxi"
+    sensors: str = "robotaxi"
+    seed: int = 1
+    mode: str = "sim"
+    composed: bool = False
+    camera: bool = True
+    rate: float = 0.0
+    record: str = "drive"
+    params_file: str = ""
+    runs: Path = Path("runs")
+    max_duration: float = 900.0

@@ -1,0 +1,238 @@
+"""One ride, start to end: broker, desk, stack, order, the drive, and the clean-up, whatever happens."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robotaxi.bags.profiles import PROFILES
+from robotaxi.dispatch import client, process
+from robotaxi.dispatch.pki import make_test_pki
+from robotaxi.environment import reserve_domain, stack_environment
+from robotaxi.geometry.geodesy import LocalFrame
+from robotaxi.hdmap.lane_map import LaneMap
+from robotaxi.ride.monitor import Monitor, Progress
+from robotaxi.ride.options import RideError, RideOptions
+from robotaxi.sim.ride_plan import RidePlan
+from robotaxi.stack import StackArguments, describe
+from robotaxi.supervisor import Supervisor, describe_exit
+from robotaxi.types import Pose2, TripState
+
+_OPERATOR, _VEHICLE_ID = "demo", "car1"
+_CONNECT_S = 60.0  # until the bridge is online; the first start on a slow machine compiles
+_READY_S = 180.0
+_STANDSTILL_S = 30.0  # wall time that the safety gate gets to stop the car after a process died
+_BOOKS_S = 10.0  # until the dispatcher's books are closed
+_POLL_S = 0.1
+_ENDED = (TripState.COMPLETED, TripState.CANCELLED, TripState.ABORTED, TripState.NO_SHOW, TripState.REJECTED)
+
+
+@dataclass
+class Outcome:
+    """How a ride went, before its bag is read."""
+
+    folder: Path
+    bag: Path
+    progress: Progress
+    wall_s: float = 0.0
+    order: dict[str, Any] | None = None
+    failure: str = ""
+    interrupted: bool = False
+
+
+class Interrupt:
+    """Ctrl-C and SIGTERM as a flag: the ride is ended in order, and nothing interrupts the clean-up."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._previous[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        self.is_set = True
+
+
+def drive(options: RideOptions, lane_map: LaneMap, plan: RidePlan, folder: Path,
+          show: Callable[[Progress, str], None]) -> Outcome:  # fmt: skip
+    """Run the ride. ``show`` is called about ten times a second with the progress and the phase.
+
+    Returns an outcome whatever happens; ``failure`` says in a sentence what went wrong.
+    """
+    outcome = Outcome(folder, folder / "bag", Progress())
+    reservation = reserve_domain()
+    try:
+        with Interrupt() as interrupt, Supervisor(reservation.domain_id, folder / "log") as supervisor:
+            ride = _Ride(options, lane_map, plan, outcome, show, interrupt, supervisor)
+            try:
+                ride.run()
+            except (RideError, client.OrderError, process.StartError) as error:
+                outcome.failure = outcome.failure or str(error)
+            finally:
+                ride.end()
+            outcome.interrupted = interrupt.is_set
+    finally:
+        reservation.release()
+    return outcome
+
+
+class _Ride:
+    def __init__(self, options: RideOptions, lane_map: LaneMap, plan: RidePlan, outcome: Outcome,
+                 show: Callable[[Progress, str], None], interrupt: Interrupt, supervisor: Supervisor) -> None:  # fmt: skip
+        self._options, self._map, self._plan, self._outcome = options, lane_map, plan, outcome
+        self._show, self._interrupt, self._supervisor = show, interrupt, supervisor
+        self._dispatch: list[process.Child] = []
+        self._desk_url = ""
+        self._order_id = f"ride-{options.seed}"
+
+    def run(self) -> None:
+        broker_port = self._start_dispatch()
+        with Monitor(self._supervisor.domain_id) as monitor:
+            self._outcome.progress = monitor.progress
+            self._start_stack(broker_port)
+            self._wait("waiting for the car to come online", monitor, _CONNECT_S, self._car_is_online)
+            client.place_order(
+                self._desk_url,
+                self._place(self._plan.pickup, self._plan.pickup_name),
+                self._place(self._plan.dropoff, self._plan.dropoff_name),
+                vehicle=_VEHICLE_ID,
+                order_id=self._order_id,
+            )
+            self._wait("waiting for every node to connect", monitor, _READY_S, lambda: bool(monitor.progress.started))
+            self._follow(monitor)
+        self._outcome.wall_s = time.monotonic() - monitor.progress.started if monitor.progress.started else 0.0
+
+    def end(self) -> None:
+        """Books first, then the stack with the recorder last, then desk and broker."""
+        self._supervisor.stop("stack" if self._options.composed else "dispatch")  # sends what is left in its outbox
+        if self._desk_url:
+            try:
+                if self._outcome.progress.trip in _ENDED:
+                    client.wait_for_state(self._desk_url, self._order_id, (), _BOOKS_S)
+                self._outcome.order = client.get_order(self._desk_url, self._order_id)
+            except client.OrderError as error:
+                self._outcome.failure = self._outcome.failure or f"the dispatcher's books: {error}"
+        for name in [name for name in self._supervisor.children if name != "recorder"]:
+            self._supervisor.stop(name)
+        self._supervisor.stop_all()
+        for child in reversed(self._dispatch):
+            child.stop()
+
+    def _start_dispatch(self) -> int:
+        folder = self._outcome.folder / "dispatch"
+        self._show(self._outcome.progress, "starting the dispatch desk")
+        pki = make_test_pki(folder / "pki", _OPERATOR, [_VEHICLE_ID]).folder
+        log = self._outcome.folder / "log"
+        broker = process.start_broker(pki, log / "broker.log", operator=_OPERATOR, vehicles=[_VEHICLE_ID])
+        self._dispatch.append(broker)
+        port = int(broker.ready["port"])
+        desk = process.start_desk(pki, port, folder / "book.sqlite", log / "desk.log", operator=_OPERATOR)
+        self._dispatch.append(desk)
+        self._desk_url = str(desk.ready["url"])
+        return port
+
+    def _start_stack(self, broker_port: int) -> None:
+        options, folder = self._options, self._outcome.folder
+        arguments = StackArguments(
+            mode=options.mode,
+            map=options.map,
+            vehicle=options.vehicle,
+            sensors=options.sensors,
+            seed=options.seed,
+            params_file=options.params_file,
+            broker=f"localhost:{broker_port}",
+            pki=str(folder / "dispatch" / "pki"),
+        )
+        extra = {
+            "record_profile": options.record,
+            "bag": str(self._outcome.bag),
+            "outbox": str(folder / "dispatch" / "outbox.sqlite"),
+            "wait_for_order": True,
+            "stop_after_trip": True,
+            "camera": options.camera,
+            "real_time_rate": float(options.rate),
+            "max_duration": float(options.max_duration),
+            "bridge.operator": _OPERATOR,
+            "bridge.vehicle": _VEHICLE_ID,
+        }
+        executables = describe(arguments, recorder=options.record in PROFILES, record_profile=options.record)
+        self._supervisor.start_stack(
+            arguments, executables, composed=options.composed, extra=extra, parameter_folder=folder / "params"
+        )
+
+    def _wait(self, phase: str, monitor: Monitor, patience_s: float, done: Callable[[], bool]) -> None:
+        """Until ``done``; RideError when a process dies, on Ctrl-C, or when it takes too long."""
+        begun = time.monotonic()
+        while not done():
+            monitor.poll(_POLL_S)
+            self._show(monitor.progress, phase)
+            self._check_children()
+            if self._interrupt.is_set:
+                raise RideError("interrupted before the ride began")
+            if time.monotonic() - begun > patience_s:
+                silent = sorted(set(self._expected_ready()) - monitor.ready)
+                raise RideError(
+                    f"gave up {phase} after {patience_s:.0f} s"
+                    + (f"; not ready: {', '.join(silent)}" if silent else "")
+                    + f". Logs: {self._outcome.folder / 'log'}"
+                )
+
+    def _expected_ready(self) -> list[str]:
+        return ["simulator", "localization", "lidar_perception", "camera_perception", "planner", "controller",
+                "command_gate", "dispatch_bridge", "recorder"]  # fmt: skip
+
+    def _check_children(self) -> None:
+        for child in self._supervisor.dead():
+            words = child.last_words()
+            status = describe_exit(int(child.exit_status or 0))
+            raise RideError(f"{child.name} ended ({status})" + (f": {words}" if words else ""))
+
+    def _car_is_online(self) -> bool:
+        vehicles = client.list_vehicles(self._desk_url)
+        return any(item.get("vehicle") == _VEHICLE_ID and item.get("connection") == "online" for item in vehicles)
+
+    def _place(self, pose: Pose2, name: str) -> dict[str, Any]:
+        latitude_deg, longitude_deg, _ = LocalFrame(*self._map.origin).to_geodetic(pose.x, pose.y, 0.0)
+        heading_deg = (90.0 - math.degrees(pose.yaw)) % 360.0
+        return {"lat": latitude_deg, "lon": longitude_deg, "heading_deg": heading_deg, "name": name}
+
+    def _follow(self, monitor: Monitor) -> None:
+        """Until the simulator has ended by itself; a dead process or Ctrl-C ends the ride early."""
+        clock_owner = self._supervisor.children.get("simulator") or self._supervisor.children["stack"]
+        until: float | None = None
+        while clock_owner.exit_status is None:
+            monitor.poll(_POLL_S)
+            self._show(monitor.progress, "")
+            if self._interrupt.is_set:
+                self._outcome.failure = "interrupted by the user"
+                return
+            dead = [child for child in self._supervisor.dead() if child is not clock_owner]
+            if dead and until is None:
+                child = dead[0]
+                self._outcome.failure = (
+                    f"{child.name} ended during the ride ({describe_exit(int(child.exit_status or 0))}) "
+                    f"at t={monitor.progress.stamp_ns / 1e9:.1f} s"
+                )
+                until = time.monotonic() + _STANDSTILL_S
+            if until is not None and time.monotonic() > until:
+                return
+        if clock_owner.exit_status != 0:
+            words = clock_owner.last_words()
+            self._outcome.failure = self._outcome.failure or (
+                f"{clock_owner.name} ended ({describe_exit(clock_owner.exit_status)})" + (f": {words}" if words else "")
+            )
+        elif monitor.progress.trip is not TripState.COMPLETED and not self._outcome.failure:
+            self._outcome.failure = f"the trip ended as {monitor.progress.trip.name}: {monitor.progress.trip_reason}"
+
