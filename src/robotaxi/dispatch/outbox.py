@@ -122,7 +122,7 @@ class Outbox:
 
     def delete(self, ids: Sequence[str]) -> None:
         """Forget messages whose receipt has come. Unknown ids are ignored."""
-        known = [identity for identity in ids if identity in self._waiting]
+        known = [identity for identity in dict.fromkeys(ids) if identity in self._waiting]
         for identity in known:
             self._bytes -= len(self._waiting.pop(identity).payload)
         if known:

@@ -298,6 +298,7 @@ def step(trip: Trip, now: TripInput, config: TripConfig) -> tuple[Trip, tuple[Tr
         state, reason = taken
         trip = replace(trip, state=state, since_ns=now.stamp_ns, stop_since_ns=-1, reason=reason)
         events.append(TripEvent(now.stamp_ns, trip.order_id, state, reason))
+    trip = _watch_mode(trip, now)
     return trip, tuple(events), goal_of(trip)
 
 
