@@ -105,7 +105,12 @@ def test_a_ride_from_order_to_completion(town: Town) -> None:
     order = client.wait_for_state(town.url, "ride-7", ("COMPLETED",), PATIENCE_S)
     assert [event["state"] for event in order["events"]] == FULL_RIDE
     assert [event["event_no"] for event in order["events"]] == list(range(1, 9))
-    assert [goal.goal_id for goal in car.goals] == ["ride-7/pickup", "ride-7/pickup", "ride-7/dropoff", "ride-7/dropoff"]
+    assert [goal.goal_id for goal in car.goals] == [
+        "ride-7/pickup",
+        "ride-7/pickup",
+        "ride-7/dropoff",
+        "ride-7/dropoff",
+    ]
     assert bridge.close() == 0  # every message has its receipt
     vehicle = next(v for v in client.list_vehicles(town.url) if v["vehicle"] == "car1")
     assert vehicle["state"]["position"]["datum"] == "WGS84"

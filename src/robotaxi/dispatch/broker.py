@@ -147,7 +147,9 @@ class FleetBroker(Broker):
         handler, session = await super()._initialize_client_session(replay, writer, remote_address, remote_port)
         return handler, session
 
-    async def _publish_retained_messages_for_subscription(self, subscription: tuple[str, int], session: Session) -> None:
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
         if any(owner.client_id == session.client_id for owner, _ in self._subscriptions.get(subscription[0], ())):
             await super()._publish_retained_messages_for_subscription(subscription, session)
 
