@@ -9,8 +9,8 @@ from robotaxi.hdmap.lane_map import (
     Route,
     RouteError,
     Signal,
-    StoppingPlace,
     StopLine,
+    StoppingPlace,
 )
 from robotaxi.hdmap.load import known_maps, load_map
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from robotaxi.geometry import polyline
 from robotaxi.geometry.se2 import wrap_angle
-from robotaxi.hdmap.lane_map import Crosswalk, Lane, LaneMap, MapError, Signal, StoppingPlace, StopLine
+from robotaxi.hdmap.lane_map import Crosswalk, Lane, LaneMap, MapError, Signal, StopLine, StoppingPlace
 from robotaxi.hdmap.priority import TURN_ANGLE, add_priorities
 
 FloatArray = NDArray[np.float64]

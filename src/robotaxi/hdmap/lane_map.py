@@ -203,6 +203,33 @@ class LaneMap:
 
         return build_path(self, route, start_offset, config or PathConfig())
 
+    def stop_lines_on(self, route: Route | RoutePath) -> list[tuple[float, StopLine]]:
+        """(s along the path, stop line) for each line still to cross, in driving order."""
+        from robotaxi.hdmap.route_path import stop_lines_on
+
+        return stop_lines_on(self, self._path(route))
+
+    def signals_on(self, route: Route | RoutePath) -> list[tuple[float, Signal]]:
+        """(s of its stop line along the path, light), in driving order."""
+        from robotaxi.hdmap.route_path import signals_on
+
+        return signals_on(self, self._path(route))
+
+    def crosswalks_on(self, route: Route | RoutePath) -> list[tuple[float, float, Crosswalk]]:
+        """(s where the path enters, s where it leaves, crosswalk), in driving order."""
+        from robotaxi.hdmap.route_path import crosswalks_on
+
+        return crosswalks_on(self, self._path(route))
+
+    def junctions_on(self, route: Route | RoutePath) -> list[tuple[float, float, int]]:
+        """(s where the path enters, s where it leaves, junction id), in driving order."""
+        from robotaxi.hdmap.route_path import junctions_on
+
+        return junctions_on(self, self._path(route))
+
+    def _path(self, route: Route | RoutePath) -> RoutePath:
+        return self.route_path(route) if isinstance(route, Route) else route
+
     def drivable(self, points: ArrayLike, margin: float = 0.0) -> NDArray[np.bool_]:
         """Mask (N,) of points (N, 2+) on a lane or in a stopping place, grown by ``margin``."""
         return self.drivable_area.contains(points, margin)

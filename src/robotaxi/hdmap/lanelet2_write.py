@@ -61,7 +61,7 @@ class _Writer:
             origin_ele=repr(altitude),
         )
         for k, point in enumerate(self._nodes):
-            lat, lon, ele = self._frame.to_geodetic(*point.tolist())
+            lat, lon, _ = self._frame.to_geodetic(*point.tolist())
             node = ET.SubElement(root, "node", id=str(FIRST_NODE + k), lat=f"{lat:.11f}", lon=f"{lon:.11f}")
             _tags(node, local_x=_fix(point[0]), local_y=_fix(point[1]), ele=_fix(point[2]))
         root.extend([*self._ways, *lanelets, *self._relations, *regulatory])

@@ -19,6 +19,7 @@ DRIVABLE_TYPES = frozenset(
     ("driving", "entry", "exit", "onRamp", "offRamp", "connectingRamp", "slipLane", "bus", "taxi", "HOV")
 )
 STRAIGHT_STEP, CURVED_STEP = 2.0, 1.0  # m between the points of a lane
+TIGHT = 1.0 / 40.0  # 1/m: curves tighter than this get the shorter step
 MIN_STEP = 0.05  # m, closer breakpoints are merged
 SPEED_UNITS = {"m/s": 1.0, "km/h": 1.0 / 3.6, "kph": 1.0 / 3.6, "mph": 0.44704}
 
@@ -132,7 +133,7 @@ def _stations(road: Road, section: Section) -> FloatArray:
     curved = False
     for element in road.plan:
         if element.s < section.end and element.s + element.length > section.start:
-            curved |= element.kind != "line"
+            curved |= _is_tight(element)
             breaks.add(element.s)
     changing = [piece for piece in road.lane_offset if piece[2] or piece[3] or piece[4]]
     for lane in section.lanes.values():
@@ -146,6 +147,14 @@ def _stations(road: Road, section: Section) -> FloatArray:
         if s - kept[-1] > MIN_STEP and section.end - s > MIN_STEP:
             kept.append(s)
     return densified_stations(np.array([*kept, section.end]), CURVED_STEP if curved else STRAIGHT_STEP)
+
+
+def _is_tight(element: PlanElement) -> bool:
+    if element.kind == "line":
+        return False
+    if element.kind in ("arc", "spiral"):
+        return max(abs(k) for k in element.values) > TIGHT
+    return True
 
 
 def read_road(source: XmlSource, element: ET.Element) -> Road:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from robotaxi.geometry.se2 import wrap_angle
 from robotaxi.hdmap.plan_view import PlanElement, evaluate
 
-TURN_TRANSITION = 0.4  # part of a junction turn's angle taken by its two clothoids
+TURN_TRANSITION = 0.25  # part of a junction turn's angle taken by its two clothoids
 _MIN_LENGTH = 1e-6  # m
 
 
@@ -35,7 +36,7 @@ def align(start: tuple[float, float], bends: Sequence[Bend], end: tuple[float, f
     Raises ValueError where two bends need more tangent than lies between them.
     """
     corners = [start, *((b.x, b.y) for b in bends), end]
-    legs = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(corners[:-1], corners[1:], strict=True)]
+    legs = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(corners)]
     heading = [math.atan2(dy, dx) for dx, dy in legs]
     curves = [
         _bend_curve(wrap_angle(heading[i + 1] - heading[i]), bend.radius, bend.transition)

@@ -65,7 +65,7 @@ class Town:
         return next(n for n in self.nodes if n.id == node_id)
 
 
-_WIDE, _NARROW, _ROUND = 16.0, 12.0, 38.0  # node radii, m
+_WIDE, _NARROW, _ROUND = 18.0, 14.0, 34.0  # node radii, m
 
 _NODES = (
     Node(1, -280.0, -780.0, _NARROW),
