@@ -178,7 +178,7 @@ def test_a_certificate_of_another_authority_is_refused(town: Town, tmp_path: Pat
 def test_a_vehicle_cannot_take_another_ones_name(town: Town) -> None:
     victim = town.link("car6")
     online = threading.Event()
-    victim.start(Session((), lambda *_: None, lambda: (online.set(), ())[1]))
+    victim.start(Session((), lambda *_: None, lambda: tell(online)))
     assert online.wait(PATIENCE_S)
     impostor = MqttLink(_config(town), town.pki.vehicle("car7"), "car6")
     assert "Not authorized" in _why_not(town, impostor)
@@ -194,7 +194,7 @@ def test_a_vehicle_cannot_speak_or_listen_for_another(town: Town) -> None:
     assert "refused a subscription" in _wait_for(link, "refused")
     link.close()
     link = town.link("car7")
-    link.start(Session(("rt/v1/demo/car7/down/+",), lambda *_: None, lambda: (online.set(), ())[1]))
+    link.start(Session(("rt/v1/demo/car7/down/+",), lambda *_: None, lambda: tell(online)))
     assert online.wait(PATIENCE_S)
     link.publish(Outgoing("rt/v1/demo/car6/up/state", b"{}"))
     link.close()
@@ -204,6 +204,11 @@ def test_a_vehicle_cannot_speak_or_listen_for_another(town: Town) -> None:
 def test_a_port_in_use_is_told_in_a_sentence(town: Town, tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"port \d+ on 127.0.0.1 is already in use"):
         start_broker(town.pki.folder, tmp_path / "log", port=town.broker.ready["port"])
+
+
+def tell(online: threading.Event) -> tuple[Outgoing, ...]:
+    online.set()
+    return ()
 
 
 def _config(town: Town) -> MqttConfig:

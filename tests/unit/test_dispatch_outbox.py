@@ -38,7 +38,8 @@ def test_what_was_recorded_survives_a_kill(tmp_path: Path) -> None:
     code = (
         "import os, sys; from robotaxi.dispatch.outbox import Outbox, TripRecord\n"
         "box = Outbox(sys.argv[1])\n"
-        "for n in range(50): box.record([(f'm{n}', 'order_event', b'x')], [TripRecord('a', 'EN_ROUTE', True, n, b'')])\n"
+        "for n in range(50):\n"
+        "    box.record([(f'm{n}', 'order_event', b'x')], [TripRecord('a', 'EN_ROUTE', True, n, b'')])\n"
         "os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "box.sqlite")], check=False)
