@@ -101,9 +101,7 @@ class ActuationModel:
         config, value = self._config, self.disturbance.curvature
         if state.speed < config.min_observer_speed:
             return value
-        model = bicycle_curvature(
-            self._tyre_angle, state.speed, self._vehicle.wheelbase, config.understeer_gradient
-        )
+        model = bicycle_curvature(self._tyre_angle, state.speed, self._vehicle.wheelbase, config.understeer_gradient)
         share = min(dt / config.curvature_bias_time, 1.0)
         value += share * (state.yaw_rate / state.speed - model - value)
         return min(max(value, -config.max_curvature_bias), config.max_curvature_bias)
@@ -129,15 +127,15 @@ class ActuationModel:
 
     def _predict(self, state: EgoState, horizon: float) -> PredictedState:
         if not self._stamps:
-            stamps, steering, acceleration = np.zeros(1), np.array([self._tyre_angle]), np.zeros(1)
+            columns: list[list[float]] = [[0.0], [self._tyre_angle], [0.0]]
         else:
-            stamps = np.array([(s - state.stamp_ns) * 1e-9 for s in self._stamps])
-            steering, acceleration = np.array(self._steering), np.array(self._acceleration)
+            ages = [(stamp_ns - state.stamp_ns) * 1e-9 for stamp_ns in self._stamps]
+            columns = [ages, self._steering, self._acceleration]
         x, y, yaw, speed, angle, drive = _roll(
             np.array([state.x, state.y, state.yaw, state.speed, self._tyre_angle, self._drive]),
-            stamps,
-            steering,
-            acceleration,
+            np.array(columns[0]),
+            np.array(columns[1]),
+            np.array(columns[2]),
             horizon,
             np.array(
                 [
@@ -171,7 +169,7 @@ def _roll(
     x, y, yaw, v, angle, drive = start[0], start[1], start[2], start[3], start[4], start[5]
     wheelbase, steer_dead, steer_lag, steer_rate, drive_dead, drive_lag = p[0], p[1], p[2], p[3], p[4], p[5]
     n = len(stamps)
-    steps = max(int(math.ceil(horizon / _SUBSTEP - 1e-9)), 1)
+    steps = max(math.ceil(horizon / _SUBSTEP - 1e-9), 1)
     h = horizon / steps
     if h <= 0.0:
         return x, y, yaw, v, angle, drive + 0.0

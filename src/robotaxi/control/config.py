@@ -18,10 +18,10 @@ class ControlConfig:
 
     # the vehicle beyond its kinematics
     understeer_gradient: float = param(
-        0.0, lo=-0.02, hi=0.05, unit="rad s^2/m", doc="extra tyre angle per lateral acceleration"
+        0.0011, lo=-0.02, hi=0.05, unit="rad s^2/m", doc="extra tyre angle per lateral acceleration"
     )
     rear_slip_gradient: float = param(
-        0.0, lo=0.0, hi=0.05, unit="rad s^2/m", doc="rear axle slip angle per lateral acceleration"
+        0.0068, lo=0.0, hi=0.05, unit="rad s^2/m", doc="rear axle slip angle per lateral acceleration"
     )
     curvature_bias_time: float = param(1.0, lo=0.1, hi=20.0, unit="s", doc="time constant of the curvature observer")
     slip_bias_time: float = param(1.0, lo=0.1, hi=20.0, unit="s", doc="time constant of the side-slip observer")
@@ -52,10 +52,14 @@ class ControlConfig:
     speed_gain: float = param(1.2, lo=0.0, hi=5.0, unit="1/s", doc="acceleration per speed error")
     station_gain: float = param(0.5, lo=0.0, hi=5.0, unit="1/s^2", doc="acceleration per position error along the path")
     max_station_error: float = param(2.0, lo=0.0, hi=10.0, unit="m", doc="position error fed back at most")
-    max_feedback: float = param(2.0, lo=0.1, hi=5.0, unit="m/s^2", doc="limit of the fed back acceleration")
+    max_feedback: float = param(1.2, lo=0.1, hi=5.0, unit="m/s^2", doc="limit of the fed back acceleration")
     grade_observer_rate: float = param(1.5, lo=0.1, hi=10.0, unit="rad/s", doc="bandwidth of the grade observer")
     max_grade_acceleration: float = param(1.5, lo=0.0, hi=3.0, unit="m/s^2", doc="limit of the observed disturbance")
-    jerk_limit: float = param(4.0, lo=0.5, hi=20.0, unit="m/s^3", doc="change of the commanded acceleration")
+    max_acceleration: float = param(
+        2.2, lo=0.5, hi=4.0, unit="m/s^2", doc="commanded at most; nuPlan comfort limit 2.40"
+    )
+    launch_acceleration: float = param(0.4, lo=0.1, hi=2.0, unit="m/s^2", doc="commanded at most until the car moves")
+    jerk_limit: float = param(3.0, lo=0.5, hi=20.0, unit="m/s^3", doc="change of the commanded acceleration")
     braking_jerk_limit: float = param(15.0, lo=1.0, hi=60.0, unit="m/s^3", doc="the same when braking hard is wanted")
     hard_braking: float = param(3.0, lo=1.0, hi=8.0, unit="m/s^2", doc="wanted deceleration that counts as hard")
 

@@ -89,9 +89,7 @@ class LateralMpc:
         if self._ready:
             self._solver.update(P=hessian, c=gradient, h_l=low, h_u=high)
         else:
-            self._solver.setup(
-                hessian, gradient, None, None, self._difference, low, high, -self._angle, self._angle
-            )
+            self._solver.setup(hessian, gradient, None, None, self._difference, low, high, -self._angle, self._angle)
             self._ready = True
         if self._solver.solve() != piqp.PIQP_SOLVED:
             self._solver, self._ready = self._new_solver(), False

@@ -48,7 +48,11 @@ class SpeedController:
             # standing: the change of the brake demand is not felt
             self.acceleration = -config.hold_deceleration
             return self.acceleration
-        return self._limited(self._wanted(task) - task.grade)
+        wanted = self._wanted(task) - task.grade
+        if abs(task.measured_speed) < config.hold_speed:
+            # dead time and lag: what is asked for before the first motion comes as one push
+            wanted = min(wanted, config.launch_acceleration)
+        return self._limited(wanted)
 
     def brake(self, measured_speed: float) -> float:
         """Acceleration to command when there is nothing to follow."""
@@ -67,9 +71,7 @@ class SpeedController:
             if task.departing and task.distance_to_stop > config.hold_distance:
                 self.holding = False
                 self.acceleration = 0.0  # brakes released while standing
-        elif standing and not task.departing:
-            self.holding = True
-        elif standing and task.distance_to_stop < config.hold_distance:
+        elif standing and (not task.departing or task.distance_to_stop < config.hold_distance):
             self.holding = True
 
     def _wanted(self, task: SpeedTask) -> float:
@@ -79,9 +81,7 @@ class SpeedController:
             if soft is not None:
                 return soft
         station = min(max(task.station_error, -config.max_station_error), config.max_station_error)
-        feedback = (
-            config.speed_gain * (task.wanted_speed - task.predicted_speed) + config.station_gain * station
-        )
+        feedback = config.speed_gain * (task.wanted_speed - task.predicted_speed) + config.station_gain * station
         return task.wanted_acceleration + min(max(feedback, -config.max_feedback), config.max_feedback)
 
     def _soft_stop(self, speed: float, distance: float) -> float | None:
@@ -106,7 +106,7 @@ class SpeedController:
 
     def _limited(self, wanted: float) -> float:
         config, vehicle = self._config, self._vehicle
-        wanted = min(max(wanted, -vehicle.max_deceleration), vehicle.max_acceleration)
+        wanted = min(max(wanted, -vehicle.max_deceleration), min(vehicle.max_acceleration, config.max_acceleration))
         down = config.braking_jerk_limit if wanted < -config.hard_braking else config.jerk_limit
         step_up = config.jerk_limit * config.period
         step_down = down * config.period

@@ -54,11 +54,13 @@ class Reference:
             np.ascontiguousarray(points[name], dtype=np.float64)
             for name in ("x", "y", "yaw", "t", "s", "speed", "acceleration", "curvature")
         ]
-        for name, column in zip(("x", "y", "yaw", "t", "s", "speed", "acceleration", "curvature"), columns, strict=True):
+        for name, column in zip(
+            ("x", "y", "yaw", "t", "s", "speed", "acceleration", "curvature"), columns, strict=True
+        ):
             if not np.isfinite(column).all():
                 raise TrajectoryError(f"trajectory field '{name}' is not finite")
         self.x, self.y, yaw, self.t, self.s, self.speed, self.acceleration, self.curvature = columns
-        self.yaw = np.unwrap(yaw)
+        self.yaw = np.unwrap(yaw).astype(np.float64)
         if (np.diff(self.t) < 0.0).any():
             raise TrajectoryError("trajectory times do not increase")
         if (np.diff(self.s) < 0.0).any():

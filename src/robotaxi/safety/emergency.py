@@ -1,0 +1,110 @@
+"""The emergency envelope: is the car about to touch something that full braking only just avoids?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from robotaxi.safety.config import GateConfig
+from robotaxi.types import FloatArray, VehicleParams
+
+_HISTORY = 5  # sweeps that the obstacle's speed rests on
+_STATIC_GATE = 0.8  # m, an obstacle seen again may lie this far from where it should be
+_SLOWEST, _FASTEST = -15.0, 25.0  # m/s along the way, what may drive there
+
+
+@dataclass
+class _Track:
+    """One obstacle over sweeps: times (s) and places along the driven way (m)."""
+
+    times: list[float] = field(default_factory=list)
+    places: list[float] = field(default_factory=list)
+
+    def speed(self) -> float:
+        """Along the way, least squares over the last sweeps; 0 after only one."""
+        if len(self.times) < 2:
+            return 0.0
+        t, p = np.array(self.times), np.array(self.places)
+        t -= t.mean()
+        return float((t * (p - p.mean())).sum() / (t * t).sum())
+
+    def span(self) -> float:
+        return self.times[-1] - self.times[0]
+
+    def accepts(self, time: float, place: float) -> bool:
+        dt = time - self.times[-1]
+        moved = place - self.places[-1]
+        if len(self.times) == 1:
+            return _SLOWEST * dt - _STATIC_GATE <= moved <= _FASTEST * dt + _STATIC_GATE
+        return abs(moved - self.speed() * dt) <= 2.0 * _STATIC_GATE
+
+    def add(self, time: float, place: float) -> None:
+        self.times = [*self.times[1 - _HISTORY :], time]
+        self.places = [*self.places[1 - _HISTORY :], place]
+
+
+@dataclass(frozen=True)
+class Threat:
+    """The obstacle that is inside the envelope: gap to the bumper now (m), speed along the way."""
+
+    distance: float
+    speed: float
+
+
+class EmergencyMonitor:
+    """Follows what stands in the corridor from sweep to sweep and compares it with the envelope."""
+
+    def __init__(self, config: GateConfig, vehicle: VehicleParams) -> None:
+        self._config = config
+        self._reaction = config.reaction_time + vehicle.drive_delay + vehicle.drive_lag
+        self._tracks: list[_Track] = []
+
+    def needed(self, closing: float) -> float:
+        """Gap (m) that full braking needs to end a closing speed, margin included."""
+        closing = max(closing, 0.0)
+        config = self._config
+        return (
+            closing * self._reaction + closing * closing / (2.0 * config.envelope_deceleration) + config.envelope_margin
+        )
+
+    def sweep(self, time: float, distances: FloatArray, odometer: float) -> None:
+        """Take the contact distances of one sweep; what it does not show is forgotten."""
+        old = list(self._tracks)
+        self._tracks = []
+        for distance in distances:
+            place = float(distance) + odometer
+            match = min(
+                (track for track in old if track.accepts(time, place)),
+                key=lambda track: abs(place - track.places[-1] - track.speed() * (time - track.times[-1])),
+                default=None,
+            )
+            if match is None:
+                match = _Track()
+            else:
+                old.remove(match)
+            match.add(time, place)
+            self._tracks.append(match)
+
+    def threat(self, time: float, odometer: float, speed: float) -> Threat | None:
+        """The nearest confirmed obstacle inside the envelope at this time."""
+        if speed < self._config.min_emergency_speed:
+            return None
+        for track in self._tracks:
+            if len(track.times) < self._config.min_sweeps:
+                continue
+            away = self._proven_speed(track)
+            gap = track.places[-1] + away * (time - track.times[-1]) - odometer
+            if gap < self.needed(speed - away):
+                return Threat(max(gap, 0.0), away)
+        return None
+
+    def nearest(self, odometer: float) -> float:
+        """Gap (m) to the nearest thing seen in the corridor, infinite when there is none."""
+        return min((track.places[-1] - odometer for track in self._tracks), default=float("inf"))
+
+    def _proven_speed(self, track: _Track) -> float:
+        """Speed less what noise can feign: nothing moves until it has been seen to."""
+        speed = track.speed()
+        doubt = self._config.motion_tolerance / max(track.span(), 1e-3)
+        return max(speed - doubt, 0.0) if speed > 0.0 else min(speed + doubt, 0.0)

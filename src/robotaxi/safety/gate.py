@@ -1,0 +1,220 @@
+"""The command gate: the last word before the actuators.
+
+Each step reads top to bottom: where is the car, which inputs are good, what does the lidar see in
+its way, which mode follows, and what the actuators get in that mode.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from robotaxi.safety.command_limits import CommandLimits
+from robotaxi.safety.config import GateConfig
+from robotaxi.safety.corridor import obstacles
+from robotaxi.safety.emergency import EmergencyMonitor
+from robotaxi.safety.inputs import GateInput, InputMonitor, sentence
+from robotaxi.safety.modes import ModeMachine, Observation
+from robotaxi.safety.motion import GoodTrajectory, Odometer, on_path, pursue, way_ahead
+from robotaxi.types import Command, EgoState, LidarSweep, Pose2, SystemMode, Trajectory, VehicleParams
+
+_NOMINAL_STEP = 0.02  # s, assumed for the first step and after a clock that stood still
+_LONGEST_STEP = 0.1  # s; a longer gap does not widen the rate limits further
+_CORRIDOR_SPARE = 5.0  # m looked at beyond the envelope, so that obstacles are known before they matter
+_SWEEP_PERIOD = 0.1  # s
+
+
+@dataclass(frozen=True, slots=True)
+class GateOutput:
+    """What the actuators get. ``reason``: a sentence; ``limited``: the command was cut."""
+
+    command: Command
+    mode: SystemMode
+    reason: str
+    limited: bool
+
+
+class CommandGate:
+    """One per vehicle; `step` every 20 ms. Deterministic, reads no clock, never raises on bad data."""
+
+    def __init__(self, config: GateConfig, vehicle: VehicleParams) -> None:
+        self._config = config
+        self._vehicle = vehicle
+        self._inputs = InputMonitor(config)
+        self._limits = CommandLimits(config, vehicle)
+        self._odometer = Odometer(vehicle)
+        self._emergency = EmergencyMonitor(config, vehicle)
+        self._modes = ModeMachine(config)
+        self._last_stamp_ns: int | None = None
+        self._speed = 0.0
+        self._steering = 0.0
+        self._reported = False
+        self._last_state: EgoState | None = None
+        self._jump_ns: int | None = None
+        self._taken: Trajectory | None = None
+        self._trajectory: GoodTrajectory | None = None
+
+    def warm_up(self) -> None:
+        """Compile the sweep's loops before the first step, so that it is as fast as the others."""
+        points = np.zeros(8, [("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
+        points["x"], points["z"] = 8.0, 1.0
+        way = way_ahead(None, None, None, 0.0, self._vehicle.wheelbase, 10.0)
+        obstacles(self._config, self._vehicle, LidarSweep(0, points, np.eye(4)), way)
+
+    def step(self, inputs: GateInput) -> GateOutput:
+        """The command for the actuators at ``inputs.stamp_ns``."""
+        dt = self._elapsed(inputs.stamp_ns)
+        faults = [f"{topic} is dead" for topic in inputs.inputs_lost]
+        faults.append(self._move(inputs, dt))
+        faults.append(self._localize(inputs))
+        faults.append(self._take_trajectory(inputs))
+        faults.append(self._inputs.command_fault(inputs))
+        if inputs.sweep is not None:
+            self._look(inputs.sweep, inputs.stamp_ns)
+        faults.append(self._inputs.sweep_fault(inputs.stamp_ns))
+        if not any(faults):
+            faults.append(self._inputs.contradiction(inputs))
+        mode, reason = self._modes.step(
+            Observation(
+                stamp_ns=inputs.stamp_ns,
+                fault=sentence([fault for fault in faults if fault]),
+                threat=self._threat(inputs.stamp_ns),
+                standing=self._standing,
+                clear=self._emergency.nearest(self._odometer.distance) > self._config.clear_distance,
+            )
+        )
+        output = self._act(mode, reason, inputs, dt)
+        self._inputs.sent(inputs.stamp_ns, output.command.steering)
+        return output
+
+    @property
+    def _standing(self) -> bool:
+        return abs(self._speed) < self._config.standing_speed
+
+    def _elapsed(self, stamp_ns: int) -> float:
+        last, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
+        dt = 0.0 if last is None else (stamp_ns - last) * 1e-9
+        return min(dt, _LONGEST_STEP) if dt > 0.0 else _NOMINAL_STEP
+
+    def _move(self, inputs: GateInput, dt: float) -> str:
+        """Speed and tyre angle from the report, or carried on without one; then dead reckoning."""
+        fault = self._inputs.report_fault(inputs)
+        if not fault:
+            if not self._reported:
+                self._limits.start_from(inputs.report.steering)
+            self._reported = True
+            self._speed, self._steering = inputs.report.speed, inputs.report.steering
+        else:
+            self._speed = max(self._speed + self._limits.acceleration * dt, 0.0)
+            self._steering = self._limits.steering
+        self._odometer.advance(self._speed, self._steering, dt)
+        return fault
+
+    def _localize(self, inputs: GateInput) -> str:
+        """Take the state if it is good, and if it did not jump while driving."""
+        fault = self._inputs.state_fault(inputs)
+        state = inputs.state
+        if fault or state is None:
+            return fault
+        if self._jumped(state):
+            self._jump_ns = inputs.stamp_ns
+        before = self._jump_ns
+        if before is not None and not self._standing:
+            held_ns = inputs.stamp_ns - before
+            if 0 <= held_ns < self._config.recovery_time * 1e9:
+                self._last_state = state
+                return f"localization jumped by more than {self._config.max_pose_jump:.1f} m"
+        self._jump_ns = None
+        self._last_state = state
+        self._odometer.correct(state, (inputs.stamp_ns - state.stamp_ns) * 1e-9)
+        return ""
+
+    def _jumped(self, state: EgoState) -> bool:
+        last = self._last_state
+        if last is None or self._standing:
+            return False
+        dt = (state.stamp_ns - last.stamp_ns) * 1e-9
+        if not 0.0 < dt < _LONGEST_STEP * 5.0:
+            return False
+        moved = math.hypot(state.x - last.x, state.y - last.y)
+        return abs(moved - abs(self._speed) * dt) > self._config.max_pose_jump
+
+    def _take_trajectory(self, inputs: GateInput) -> str:
+        fault = self._inputs.trajectory_fault(inputs)
+        if not fault and inputs.trajectory is not None and inputs.trajectory is not self._taken:
+            self._taken = inputs.trajectory
+            self._trajectory = GoodTrajectory(inputs.trajectory)
+        return fault
+
+    def _look(self, sweep: LidarSweep, now_ns: int) -> None:
+        """Measure what stands in the way, seen from where the car was at the sweep."""
+        if not self._inputs.take_sweep(sweep):
+            return
+        back = self._speed * min(max((now_ns - sweep.stamp_ns) * 1e-9, 0.0), self._config.max_sweep_age)
+        pose = self._odometer.pose
+        if pose is not None:
+            pose = Pose2(pose.x - back * math.cos(pose.yaw), pose.y - back * math.sin(pose.yaw), pose.yaw)
+        length = self._emergency.needed(self._speed) + 2.0 * _SWEEP_PERIOD * self._speed + _CORRIDOR_SPARE
+        way = way_ahead(
+            self._trajectory,
+            on_path(self._config, self._trajectory, pose),
+            pose,
+            self._steering,
+            self._vehicle.wheelbase,
+            min(length, self._config.max_corridor_length),
+        )
+        distances = obstacles(self._config, self._vehicle, sweep, way)
+        self._emergency.sweep(sweep.stamp_ns * 1e-9, distances, self._odometer.distance - back)
+
+    def _threat(self, now_ns: int) -> str:
+        threat = self._emergency.threat(now_ns * 1e-9, self._odometer.distance, self._speed)
+        if threat is None:
+            return ""
+        return (
+            f"Emergency stop: obstacle {threat.distance:.1f} m ahead of the bumper "
+            f"at {self._speed:.1f} m/s, itself at {threat.speed:.1f} m/s."
+        )
+
+    def _act(self, mode: SystemMode, reason: str, inputs: GateInput, dt: float) -> GateOutput:
+        now, command = inputs.stamp_ns, inputs.command
+        if mode is SystemMode.AUTONOMOUS and command is not None:
+            steering, acceleration, limited = self._limits.apply(
+                command.steering, command.acceleration, self._speed, dt
+            )
+            aim = min(max(command.speed, 0.0), self._config.max_speed) if math.isfinite(command.speed) else 0.0
+            if limited:
+                reason = "Driving: the command was limited."
+            return GateOutput(Command(now, steering, acceleration, aim), mode, reason, limited)
+        emergency = mode is SystemMode.EMERGENCY_STOP
+        wanted = -self._limits.max_deceleration if emergency else self._comfortable(dt)
+        if self._standing:
+            steering, wanted = self._limits.steering, -self._config.hold_deceleration
+        else:
+            steering = self._follow()
+        steering, acceleration, _ = self._limits.apply(steering, wanted, self._speed, dt, jerk_limited=not emergency)
+        return GateOutput(Command(now, steering, acceleration, 0.0), mode, reason, False)
+
+    def _follow(self) -> float:
+        """Steering along the last good trajectory; as it is when there is none."""
+        pose, trajectory = self._odometer.pose, self._trajectory
+        s = on_path(self._config, trajectory, pose)
+        if s is None or trajectory is None or pose is None:
+            return self._limits.steering
+        return pursue(self._config, self._vehicle, trajectory, pose, s, self._speed, self._steering)
+
+    def _comfortable(self, dt: float) -> float:
+        """Deceleration (negative) of the comfortable stop: its onset limited in jerk, its end tapered,
+        harder only where the trajectory itself would have ended at rest sooner."""
+        config = self._config
+        wanted = min(config.stop_deceleration, config.stop_taper + config.stop_taper_rate * abs(self._speed))
+        pose, trajectory = self._odometer.pose, self._trajectory
+        s = on_path(config, trajectory, pose)
+        if s is not None and trajectory is not None and trajectory.stops:
+            left = max(float(trajectory.s[-1]) - s, 0.1)
+            needed = self._speed * self._speed / (2.0 * left)
+            if needed > config.stop_deceleration:
+                wanted = min(needed, config.stop_deceleration_most)
+        last = min(self._limits.acceleration, 0.0)
+        return max(-wanted, last - config.stop_jerk * dt)

@@ -1,0 +1,165 @@
+"""Where the car is and where it is going, with the least that can be trusted.
+
+The pose comes from localization while that is good and from wheel speed and tyre angle otherwise;
+the way ahead is the last good trajectory while the car is on it, else the arc of the tyre angle.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from robotaxi.safety.config import GateConfig
+from robotaxi.types import EgoState, FloatArray, Pose2, Trajectory, VehicleParams
+
+PATH_STEP = 0.25  # m, between two poses of the way ahead
+_REJOIN = 6.0  # m over which the car comes back to its trajectory
+
+
+class Odometer:
+    """Dead reckoning, corrected by each good state. ``distance`` is the way driven (m)."""
+
+    def __init__(self, vehicle: VehicleParams) -> None:
+        self._wheelbase = vehicle.wheelbase
+        self.pose: Pose2 | None = None
+        self.distance = 0.0
+
+    def advance(self, speed: float, steering: float, dt: float) -> None:
+        """Go on with the kinematic bicycle."""
+        way = speed * dt
+        self.distance += way
+        if self.pose is None:
+            return
+        turn = way * math.tan(steering) / self._wheelbase
+        course = self.pose.yaw + 0.5 * turn
+        self.pose = Pose2(
+            self.pose.x + way * math.cos(course), self.pose.y + way * math.sin(course), self.pose.yaw + turn
+        )
+
+    def correct(self, state: EgoState, age: float) -> None:
+        """Take a good state, ``age`` seconds old."""
+        way = state.speed * age
+        self.pose = Pose2(
+            state.x + way * math.cos(state.yaw), state.y + way * math.sin(state.yaw), state.yaw + state.yaw_rate * age
+        )
+
+
+class GoodTrajectory:
+    """The last good trajectory as a path. Columns (N,) float64, frame ``map``, places where the car
+    stands left out; ``stops``: it ends at rest."""
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        points = trajectory.points
+        x, y = (np.asarray(points[name], dtype=np.float64) for name in ("x", "y"))
+        yaw = np.unwrap(np.asarray(points["yaw"], dtype=np.float64))
+        steps = np.hypot(np.diff(x), np.diff(y))
+        keep = np.concatenate([[True], steps > 1e-3])
+        self.x, self.y, self.yaw = x[keep], y[keep], yaw[keep]
+        self.s = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(self.x), np.diff(self.y)))])
+        self.stops = bool(abs(float(points["speed"][-1])) < 0.05)
+
+    @staticmethod
+    def fault(trajectory: Trajectory) -> str:
+        """Why it cannot be used; empty if it can."""
+        if len(trajectory.points) == 0:
+            return "has no points"
+        for name in ("x", "y", "yaw", "speed"):
+            if not np.isfinite(trajectory.points[name]).all():
+                return f"has a {name} that is not finite"
+        return ""
+
+    def locate(self, pose: Pose2) -> tuple[float, float, float]:
+        """Arc length, lateral offset (left positive) and heading difference of a pose on the path."""
+        n = len(self.x)
+        if n == 1:
+            return self._beyond(pose, 0)
+        dx, dy = np.diff(self.x), np.diff(self.y)
+        length = np.diff(self.s)
+        px, py = pose.x - self.x[:-1], pose.y - self.y[:-1]
+        f = np.clip((px * dx + py * dy) / length**2, 0.0, 1.0)
+        i = int(np.argmin((px - f * dx) ** 2 + (py - f * dy) ** 2))
+        if i == 0 and f[0] <= 0.0:
+            return self._beyond(pose, 0)
+        if i == n - 2 and f[i] >= 1.0:
+            return self._beyond(pose, n - 1)
+        lateral = (dx[i] * py[i] - dy[i] * px[i]) / length[i]
+        yaw = self.yaw[i] + f[i] * (self.yaw[i + 1] - self.yaw[i])
+        return float(self.s[i] + f[i] * length[i]), float(lateral), wrap(pose.yaw - float(yaw))
+
+    def _beyond(self, pose: Pose2, end: int) -> tuple[float, float, float]:
+        yaw = float(self.yaw[end])
+        dx, dy = pose.x - float(self.x[end]), pose.y - float(self.y[end])
+        along, across = math.cos(yaw) * dx + math.sin(yaw) * dy, -math.sin(yaw) * dx + math.cos(yaw) * dy
+        return float(self.s[end]) + along, across, wrap(pose.yaw - yaw)
+
+    def sample(self, s: FloatArray) -> FloatArray:
+        """Poses (N, 3) at arc lengths (N,), straight on beyond the ends."""
+        inside = np.clip(s, 0.0, self.s[-1])
+        yaw = np.interp(inside, self.s, self.yaw)
+        x = np.interp(inside, self.s, self.x) + (s - inside) * np.cos(yaw)
+        y = np.interp(inside, self.s, self.y) + (s - inside) * np.sin(yaw)
+        return np.column_stack([x, y, yaw])
+
+
+def on_path(config: GateConfig, trajectory: GoodTrajectory | None, pose: Pose2 | None) -> float | None:
+    """Arc length of the car on the trajectory, or None when it is not on it."""
+    if trajectory is None or pose is None:
+        return None
+    s, lateral, heading = trajectory.locate(pose)
+    if abs(lateral) > config.max_path_offset or abs(heading) > config.max_path_heading:
+        return None
+    return s
+
+
+def way_ahead(
+    trajectory: GoodTrajectory | None,
+    s: float | None,
+    pose: Pose2 | None,
+    steering: float,
+    wheelbase: float,
+    length: float,
+) -> FloatArray:
+    """Poses (N, 3) of base_link ahead, ``PATH_STEP`` apart, in today's base_link frame.
+
+    ``s``: where the car is on the trajectory, None to follow the tyre angle instead. The car's own
+    offset from the trajectory fades out over the first metres, as its controller will steer it back.
+    """
+    ahead = (np.arange(math.ceil(length / PATH_STEP) + 1) * PATH_STEP).astype(np.float64)
+    if trajectory is None or s is None or pose is None:
+        curvature = math.tan(steering) / wheelbase
+        yaw = curvature * ahead
+        middle = np.where(np.abs(yaw) > 1e-6, np.sinc(yaw / (2.0 * np.pi)), 1.0) * ahead  # chord
+        return np.column_stack([middle * np.cos(yaw / 2.0), middle * np.sin(yaw / 2.0), yaw])
+    world = trajectory.sample(s + ahead)
+    c, sn = math.cos(pose.yaw), math.sin(pose.yaw)
+    dx, dy = world[:, 0] - pose.x, world[:, 1] - pose.y
+    local = np.column_stack([c * dx + sn * dy, -sn * dx + c * dy, world[:, 2] - pose.yaw])
+    fade = np.clip(1.0 - ahead / _REJOIN, 0.0, 1.0)[:, None]
+    return local - fade * np.array([local[0, 0], local[0, 1], wrap(local[0, 2])])
+
+
+def pursue(
+    config: GateConfig,
+    vehicle: VehicleParams,
+    trajectory: GoodTrajectory,
+    pose: Pose2,
+    s: float,
+    speed: float,
+    steering: float,
+) -> float:
+    """Tyre angle of pure pursuit from where the car will be when it acts."""
+    way = max(speed, 0.0) * (vehicle.steering_delay + vehicle.steering_lag)
+    turn = way * math.tan(steering) / vehicle.wheelbase
+    x, y = pose.x + way * math.cos(pose.yaw + 0.5 * turn), pose.y + way * math.sin(pose.yaw + 0.5 * turn)
+    yaw = pose.yaw + turn
+    reach = max(config.min_lookahead, config.lookahead_time * speed)
+    target = trajectory.sample(np.array([s + way + reach]))[0]
+    dx, dy = float(target[0]) - x, float(target[1]) - y
+    sideways = -math.sin(yaw) * dx + math.cos(yaw) * dy
+    return math.atan(2.0 * vehicle.wheelbase * sideways / max(dx * dx + dy * dy, 1.0))
+
+
+def wrap(angle: float) -> float:
+    """Angle in [-pi, pi)."""
+    return (angle + math.pi) % (2.0 * math.pi) - math.pi
