@@ -6,8 +6,7 @@ directions, conflicts and rules of priority, and crosswalks and bays find their 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,11 +14,13 @@ from numpy.typing import NDArray
 
 from robotaxi.geometry import polyline
 from robotaxi.geometry.se2 import wrap_angle
+from robotaxi.hdmap.index import LaneIndex
 from robotaxi.hdmap.lane_map import Crosswalk, Lane, LaneMap, MapError, Signal, StopLine, StoppingPlace
 from robotaxi.hdmap.priority import TURN_ANGLE, add_priorities
 
 FloatArray = NDArray[np.float64]
 MAX_SPACING = 2.0  # m between points of a lane
+BAY_REACH = 10.0  # m between a stopping place and its lane
 
 
 @dataclass
@@ -155,18 +156,21 @@ def _junction_after(lanes: dict[int, Lane], line: StopLine | None) -> int | None
 
 
 def _crosswalks(polygons: Iterable[tuple[int, FloatArray]], lanes: dict[int, Lane]) -> dict[int, Crosswalk]:
-    points = np.concatenate([lane.centerline for lane in lanes.values()])
+    points = np.concatenate([lane.centerline[:, :2] for lane in lanes.values()])
     owner = np.concatenate([np.full(len(lane.s), lane.id) for lane in lanes.values()])
+    station = np.concatenate([lane.s for lane in lanes.values()])
     out = {}
     for number, polygon in sorted(polygons, key=lambda item: item[0]):
         quad = walking_quad(polygon)
-        low, high = quad[:, :2].min(axis=0) - MAX_SPACING, quad[:, :2].max(axis=0) + MAX_SPACING
-        near = np.all((points[:, :2] >= low) & (points[:, :2] <= high), axis=1)
+        middle = quad[:, :2].mean(axis=0)
+        reach = float(np.hypot(*(quad[:, :2] - middle).T).max()) + MAX_SPACING
+        near = np.flatnonzero(np.all(np.abs(points - middle) <= reach, axis=1))
         crossed = []
         for lane_id in np.unique(owner[near]):
             lane = lanes[int(lane_id)]
-            fine = polyline.interpolate(lane.centerline, lane.s, np.arange(0.0, lane.length, 0.25))
-            if polyline.points_in_polygon(fine, quad).any():
+            beside = station[near[owner[near] == lane_id]]
+            fine = np.arange(beside.min() - MAX_SPACING, beside.max() + MAX_SPACING, 0.25)
+            if polyline.points_in_polygon(polyline.interpolate(lane.centerline, lane.s, fine), quad).any():
                 crossed.append(int(lane_id))
         axis = np.stack([(quad[0] + quad[3]) / 2.0, (quad[1] + quad[2]) / 2.0])
         out[number] = Crosswalk(number, quad, axis, tuple(crossed))
@@ -196,27 +200,17 @@ def walking_quad(polygon: FloatArray) -> FloatArray:
 
 
 def _stopping_places(draft: MapDraft, lanes: dict[int, Lane]) -> dict[int, StoppingPlace]:
+    index = LaneIndex(lanes) if draft.bays else None
     out = {}
     for bay in sorted(draft.bays, key=lambda item: item.id):
-        lane = lanes.get(bay.lane_id) if bay.lane_id is not None else _lane_beside(bay.pose, list(lanes.values()))
-        if lane is None:
+        lane_id = bay.lane_id if bay.lane_id in lanes else None
+        if lane_id is None and index is not None:
+            lane_id = next((m.lane_id for m in index.near(*bay.pose, BAY_REACH)), None)
+        if lane_id is None:
             raise MapError(f"{draft.name}: stopping place {bay.id} '{bay.name}' lies beside no lane")
+        lane = lanes[lane_id]
         at = polyline.project(lane.centerline, np.array([bay.pose[:2]]), lane.s)
         out[bay.id] = StoppingPlace(
             bay.id, bay.name, bay.pose, lane.id, float(at.s[0]), float(at.offset[0]), bay.polygon
         )
     return out
-
-
-def _lane_beside(pose: tuple[float, float, float], lanes: Sequence[Lane]) -> Lane | None:
-    """The nearest lane of the pose's direction within 10 m."""
-    best, best_distance = None, 10.0
-    for lane in lanes:
-        gap = np.hypot(lane.centerline[:, 0] - pose[0], lane.centerline[:, 1] - pose[1]).min()
-        if gap > best_distance + MAX_SPACING:
-            continue
-        at = polyline.project(lane.centerline, np.array([pose[:2]]), lane.s)
-        heading = float(polyline.headings(lane.centerline)[at.segment[0]])
-        if abs(wrap_angle(heading - pose[2])) < math.pi / 4.0 and at.distance[0] < best_distance:
-            best, best_distance = lane, float(at.distance[0])
-    return best

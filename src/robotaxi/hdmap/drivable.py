@@ -86,10 +86,10 @@ def _contains(
         x, y = points[i, 0], points[i, 1]
         if not (math.isfinite(x) and math.isfinite(y)):
             continue
-        c0 = max(0, int(math.floor((x - margin - low[0]) / cell)))
-        c1 = min(columns - 1, int(math.floor((x + margin - low[0]) / cell)))
-        r0 = max(0, int(math.floor((y - margin - low[1]) / cell)))
-        r1 = min(rows - 1, int(math.floor((y + margin - low[1]) / cell)))
+        c0 = max(0, math.floor((x - margin - low[0]) / cell))
+        c1 = min(columns - 1, math.floor((x + margin - low[0]) / cell))
+        r0 = max(0, math.floor((y - margin - low[1]) / cell))
+        r1 = min(rows - 1, math.floor((y + margin - low[1]) / cell))
         for row in range(r0, r1 + 1):
             for column in range(c0, c1 + 1):
                 number = row * columns + column

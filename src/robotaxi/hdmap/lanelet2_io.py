@@ -47,7 +47,8 @@ class _Relation:
 @dataclass
 class _Osm:
     source: XmlSource
-    points: dict[int, FloatArray]
+    points: FloatArray  # (N, 3), all nodes
+    node_index: dict[int, int]  # node id -> row of points
     ways: dict[int, tuple[int, ...]]
     way_tags: dict[int, dict[str, str]]
     relations: dict[int, _Relation]
@@ -55,8 +56,10 @@ class _Osm:
     elements: dict[int, ET.Element] = field(default_factory=dict)  # ways
 
     def line(self, ref: int, relation: _Relation) -> FloatArray:
-        nodes = self.way(ref, relation)
-        return np.array([self.points[node] for node in nodes])
+        return self.positions(self.way(ref, relation))
+
+    def positions(self, nodes: tuple[int, ...]) -> FloatArray:
+        return self.points[[self.node_index[node] for node in nodes]]
 
     def way(self, ref: int, relation: _Relation) -> tuple[int, ...]:
         if ref not in self.ways:
@@ -103,21 +106,21 @@ def _small_ids(ids: list[int]) -> dict[int, int]:
 
 
 def _read_osm(source: XmlSource, origin: tuple[float, float, float] | None) -> _Osm:
-    geodetic: dict[int, tuple[float, float, float]] = {}
-    points: dict[int, FloatArray] = {}
-    osm = _Osm(source, points, {}, {}, {}, (0.0, 0.0, 0.0))
+    osm = _Osm(source, np.zeros((0, 3)), {}, {}, {}, {}, (0.0, 0.0, 0.0))
+    rows: list[tuple[float, float, float]] = []
+    geodetic: list[int] = []  # rows that hold latitude, longitude, height
     for element in source.root:
         if element.get("action") == "delete":
             continue
         if element.tag == "node":
-            number = source.integer(element, "id")
+            osm.node_index[source.integer(element, "id")] = len(rows)
             tags = {tag.get("k"): tag for tag in element}
             z = source.number(tags["ele"], "v") if "ele" in tags else 0.0
             if "local_x" in tags and "local_y" in tags:
-                x, y = source.number(tags["local_x"], "v"), source.number(tags["local_y"], "v")
-                points[number] = np.array([x, y, z])
+                rows.append((source.number(tags["local_x"], "v"), source.number(tags["local_y"], "v"), z))
             else:
-                geodetic[number] = (source.number(element, "lat"), source.number(element, "lon"), z)
+                geodetic.append(len(rows))
+                rows.append((source.number(element, "lat"), source.number(element, "lon"), z))
         elif element.tag == "way":
             number = source.integer(element, "id")
             osm.ways[number] = tuple(source.integer(nd, "ref") for nd in element.findall("nd"))
@@ -129,13 +132,15 @@ def _read_osm(source: XmlSource, origin: tuple[float, float, float] | None) -> _
                 (source.text(m, "type"), source.integer(m, "ref"), m.get("role", "")) for m in element.findall("member")
             ]
             osm.relations[number] = _Relation(element, number, _tags(element), members)
-    osm.origin = origin or _origin(source, geodetic)
+    osm.origin = origin or _origin(source, rows[geodetic[0]] if geodetic else None)
     frame = LocalFrame(*osm.origin)
-    for number, (lat, lon, ele) in geodetic.items():
-        x, y, _ = frame.to_map(lat, lon, osm.origin[2])
-        points[number] = np.array([x, y, ele])
+    for row in geodetic:
+        latitude, longitude, z = rows[row]
+        x, y, _ = frame.to_map(latitude, longitude, osm.origin[2])
+        rows[row] = (x, y, z)
+    osm.points = np.array(rows).reshape(-1, 3)
     for number, nodes in osm.ways.items():
-        missing = next((n for n in nodes if n not in points), None)
+        missing = next((n for n in nodes if n not in osm.node_index), None)
         if missing is not None:
             raise source.error(osm.elements[number], f"refers to node {missing}, which the file does not have")
     return osm
@@ -145,7 +150,7 @@ def _tags(element: ET.Element) -> dict[str, str]:
     return {tag.get("k", ""): tag.get("v", "") for tag in element.findall("tag")}
 
 
-def _origin(source: XmlSource, geodetic: dict[int, tuple[float, float, float]]) -> tuple[float, float, float]:
+def _origin(source: XmlSource, first: tuple[float, float, float] | None) -> tuple[float, float, float]:
     meta = source.root.find("MetaInfo")
     if meta is not None and meta.get("origin_lat") is not None:
         return (
@@ -153,10 +158,9 @@ def _origin(source: XmlSource, geodetic: dict[int, tuple[float, float, float]]) 
             source.number(meta, "origin_lon"),
             source.number(meta, "origin_ele", 0.0),
         )
-    if not geodetic:
+    if first is None:
         return 0.0, 0.0, 0.0
-    latitude, longitude, _ = geodetic[min(geodetic)]
-    return round(latitude, 3), round(longitude, 3), 0.0
+    return round(first[0], 3), round(first[1], 3), 0.0
 
 
 # ---------------------------------------------------------------------------- lanelets
@@ -402,5 +406,5 @@ def _read_places(osm: _Osm, draft: MapDraft, lane_ids: dict[int, int]) -> None:
         lane_id = lane_ids.get(osm.source.integer(lane_ref, "v")) if lane_ref is not None else None
         corners = nodes[:-1] if nodes[0] == nodes[-1] else nodes
         name = osm.way_tags[number].get("name", f"place {number}")
-        polygon = np.array([osm.points[n] for n in corners])
+        polygon = osm.positions(corners)
         draft.bays.append(BayDraft(numbers[number], name, (pose[0], pose[1], pose[2]), polygon, lane_id))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import xml.etree.ElementTree as ET
+from math import isfinite
 from pathlib import Path
 from xml.parsers import expat
 
@@ -43,23 +43,25 @@ class XmlSource:
     def number(self, element: ET.Element, key: str, default: float | None = None) -> float:
         """A finite number; ``default`` where the attribute is missing, an error when there is none."""
         value = element.get(key)
-        if value is None and default is not None:
-            return default
-        text = self.text(element, key)
+        if value is None:
+            if default is not None:
+                return default
+            raise self.error(element, f"has no attribute '{key}'")
         try:
-            number = float(text)
+            number = float(value)
         except ValueError:
-            raise self.error(element, f"attribute {key}='{text}' is not a number") from None
-        if not math.isfinite(number):
-            raise self.error(element, f"attribute {key}='{text}' is not finite")
+            raise self.error(element, f"attribute {key}='{value}' is not a number") from None
+        if not isfinite(number):
+            raise self.error(element, f"attribute {key}='{value}' is not finite")
         return number
 
     def integer(self, element: ET.Element, key: str) -> int:
-        text = self.text(element, key)
         try:
-            return int(text)
+            return int(element.attrib[key])
+        except KeyError:
+            raise self.error(element, f"has no attribute '{key}'") from None
         except ValueError:
-            raise self.error(element, f"attribute {key}='{text}' is not a whole number") from None
+            raise self.error(element, f"attribute {key}='{element.get(key)}' is not a whole number") from None
 
     def child(self, element: ET.Element, tag: str) -> ET.Element:
         """A required child element."""
