@@ -7,13 +7,13 @@ import sys
 from importlib import import_module
 
 _COMMANDS = (
-    "robotaxi.ride.commands",
-    "robotaxi.bringup",
-    "robotaxi.bags.commands",
-    "robotaxi.evaluation.commands",
+    "robotaxi.commands.ride",
+    "robotaxi.commands.bringup",
+    "robotaxi.commands.bags",
+    "robotaxi.commands.evaluate",
     "robotaxi.dispatch.commands",
-    "robotaxi.hdmap.commands",
-    "robotaxi.housekeeping",
+    "robotaxi.commands.maps",
+    "robotaxi.commands.housekeeping",
 )
 _EPILOG = """examples:
   robotaxi ride --seed 7                      one ride from order to drop-off, with a report

@@ -24,6 +24,26 @@ _TERM_S = 2.0  # after SIGTERM
 _POLL_S = 0.05
 
 
+class Interrupt:
+    """Ctrl-C and SIGTERM as a flag: the ride is ended in order, and nothing interrupts the clean-up."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._previous[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        self.is_set = True
+
+
 @dataclass
 class Child:
     name: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from robotaxi.ride.monitor import Monitor, Progress
 from robotaxi.ride.options import RideError, RideOptions
 from robotaxi.sim.ride_plan import RidePlan
 from robotaxi.stack import StackArguments, describe
-from robotaxi.supervisor import Supervisor, describe_exit
+from robotaxi.supervisor import Interrupt, Supervisor, describe_exit
 from robotaxi.types import Pose2, TripState
 
 _OPERATOR, _VEHICLE_ID = "demo", "car1"
@@ -43,26 +42,6 @@ class Outcome:
     order: dict[str, Any] | None = None
     failure: str = ""
     interrupted: bool = False
-
-
-class Interrupt:
-    """Ctrl-C and SIGTERM as a flag: the ride is ended in order, and nothing interrupts the clean-up."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._previous[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        self.is_set = True
 
 
 def drive(options: RideOptions, lane_map: LaneMap, plan: RidePlan, folder: Path,

@@ -17,7 +17,7 @@ from robotaxi.hdmap.lane_map import MapError
 from robotaxi.parameter_files import check_parameter_files
 from robotaxi.params import ParameterError
 from robotaxi.stack import HELP, StackArguments, StackError, describe, parse_arguments
-from robotaxi.supervisor import Supervisor, describe_exit
+from robotaxi.supervisor import Interrupt, Supervisor, describe_exit
 
 _POLL_S = 0.2
 
@@ -44,8 +44,6 @@ def _shown(value: Any) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    from robotaxi.ride.session import Interrupt
-
     try:
         arguments = parse_arguments(args.arguments)
         check_parameter_files(arguments)
