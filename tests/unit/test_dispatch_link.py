@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -82,8 +83,10 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     yield town
     for bridge in town.bridges:
         bridge.close(0.0)
-    assert town.desk.stop() == 0
-    assert town.broker.stop() == 0
+    for child in (town.desk, town.broker):
+        for _ in range(3):  # impatient people
+            child.process.send_signal(signal.SIGINT)
+        assert child.stop() == 0
 
 
 def run_until(bridge: Bridge, car: Car, done: Callable[[], bool], steps: int = 2000) -> None:

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import signal
 import sys
 import threading
 from collections.abc import Mapping
@@ -156,14 +155,12 @@ def run_desk(args: argparse.Namespace) -> int:
 
 
 def _serve_desk(desk: Desk, server: DeskServer, args: argparse.Namespace) -> int:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = process.StopRequest()
     desk.start()
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     if args.announce:
         process.announce({"url": server.url, "port": server.server_address[1]})
-        process.when_parent_ends(stop.set)
+        process.when_parent_ends(stop.ask)
     else:
         print(
             f"Dispatch desk ready: {server.url}/ (broker {args.broker}, book {args.book}). Ctrl-C ends it.", flush=True

@@ -118,6 +118,25 @@ def _first_line(process: subprocess.Popen[bytes], timeout_s: float) -> bytes:
     return line
 
 
+class StopRequest:
+    """The child's side: SIGINT, SIGTERM or `ask` end `wait`; later ones change nothing.
+
+    A pipe, because a signal may come while the handler of another one runs, where an Event would
+    wait for its own lock.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self.ask())
+
+    def ask(self) -> None:
+        os.write(self._write, b".")
+
+    def wait(self) -> None:
+        os.read(self._read, 1)
+
+
 def announce(ready: dict[str, Any]) -> None:
     """The child's side: say that it is ready."""
     print(json.dumps(ready), flush=True)
