@@ -243,7 +243,8 @@ def _reason(log: RideLog, since: float, until: float) -> ExplanationEntry | None
     entries = [e for e in log.explanations if e.t <= until]
     held: dict[tuple[str, int], float] = {}
     first: dict[tuple[str, int], ExplanationEntry] = {}
-    for entry, following in zip(entries, [*[e.t for e in entries[1:]], until], strict=True):
+    for i, entry in enumerate(entries):
+        following = entries[i + 1].t if i + 1 < len(entries) else until
         if following < since or not entry.slowing:
             continue
         key = (entry.cause, entry.subject_id)
