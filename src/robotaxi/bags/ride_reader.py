@@ -126,7 +126,8 @@ def _ego_series(messages: list[Any], seconds: Any) -> EgoSeries:
             for m in messages
         ]
     )
-    return EgoSeries.make(*rows.T[:5], yaw_rate=rows.T[5])
+    t, x, y, yaw, speed, yaw_rate = rows.T
+    return EgoSeries.make(t, x, y, yaw, speed, yaw_rate=yaw_rate)
 
 
 def _commands(messages: list[Any], seconds: Any) -> CommandSeries | None:

@@ -64,7 +64,7 @@ class BagWriter:
 
     def _write_tf(self, prefix: str, odometry_cdr: bytes, stamp_ns: int) -> None:
         types = self._types.types
-        state = self._types.deserialize_cdr(odometry_cdr, "nav_msgs/msg/Odometry")
+        state: Any = self._types.deserialize_cdr(odometry_cdr, "nav_msgs/msg/Odometry")
         position, orientation = state.pose.pose.position, state.pose.pose.orientation
         if not math.isfinite(position.x) or state.pose.covariance[0] < 0.0:
             return

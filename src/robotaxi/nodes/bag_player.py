@@ -43,8 +43,10 @@ class BagPlayerNode(Node):
     def autostart(self) -> None:
         path = Path(self.get_parameter("bag").value)
         self._reader = open_bag(path)
+        self._sent = 0.0
         self._peers = {name for name in self.get_parameter("peers").value if name} - {VEHICLE}
-        self._publishers: dict[str, tuple[Interface, Any]] = {}
+        self._not_ready = set(self._peers)
+        self._played: dict[str, tuple[Interface, Any]] = {}
         self._connections: dict[str, Connection] = {}
         for connection in self._reader.connections:
             item = INTERFACES.get(connection.topic.lstrip("/"))
@@ -53,12 +55,12 @@ class BagPlayerNode(Node):
             publisher = self.create_publisher(
                 message_type(item.type), item.topic, qos_profile(item.qos, lockstep=True, publisher=True)
             )
-            self._publishers[connection.topic] = (item, publisher)
+            self._played[connection.topic] = (item, publisher)
             self._connections[connection.topic] = connection
-        if not any(item.topic == _SWEEP for item, _ in self._publishers.values()):
+        if not any(item.topic == _SWEEP for item, _ in self._played.values()):
             topics = ", ".join(sorted(c.topic for c in self._reader.connections)) or "none"
             raise ParameterError(f"bag {path}: has no lidar sweeps on '/{_SWEEP}'; its topics are: {topics}")
-        self._clock = self.create_publisher(Clock, "/clock", 10)
+        self._clock_publisher = self.create_publisher(Clock, "/clock", 10)
         objects, ready = INTERFACES[_OBJECTS], INTERFACES["system/ready"]
         self.create_subscription(
             message_type(objects.type), _OBJECTS, self._on_objects,
@@ -68,12 +70,11 @@ class BagPlayerNode(Node):
             message_type(ready.type), ready.topic, lambda message: self._not_ready.discard(message.status[0].name),
             qos_profile(ready.qos, lockstep=True, publisher=False),
         )  # fmt: skip
-        self._not_ready = set(self._peers)
         self._groups: Iterator[tuple[int, list[tuple[str, bytes]]]] | None = None
         self._awaited: int | None = None
         self._begun = 0.0
         self._first_ns = 0
-        self._next = None  # the group to publish when it is due
+        self._next: tuple[int, list[tuple[str, bytes]]] | None = None  # the group to publish when it is due
         self.create_timer(_PERIOD_S, self._advance)
 
     def _on_objects(self, cdr: bytes) -> None:
@@ -84,7 +85,7 @@ class BagPlayerNode(Node):
     def _connected(self) -> bool:
         return not self._not_ready and all(
             publisher.get_subscription_count() >= len(self._peers & set(item.consumers))
-            for item, publisher in self._publishers.values()
+            for item, publisher in self._played.values()
         )
 
     def _advance(self) -> None:
@@ -113,11 +114,11 @@ class BagPlayerNode(Node):
             self.finished = True
 
     def _publish(self, stamp_ns: int, messages: list[tuple[str, bytes]]) -> None:
-        self._clock.publish(Clock(clock=to_time(stamp_ns)))
+        self._clock_publisher.publish(Clock(clock=to_time(stamp_ns)))
         self._sent = time.monotonic()
         # the state first: perception takes the pose of the sweep's own time
-        for topic, cdr in sorted(messages, key=lambda pair: self._publishers[pair[0]][0].topic == _SWEEP):
-            item, publisher = self._publishers[topic]
+        for topic, cdr in sorted(messages, key=lambda pair: self._played[pair[0]][0].topic == _SWEEP):
+            item, publisher = self._played[topic]
             if item.topic == _SWEEP:
                 self._awaited = stamp_ns
             publisher.publish(cdr)

@@ -21,7 +21,7 @@ class CameraPerceptionNode(StackNode):
     def setup(self) -> None:
         rig = load_sensor_rig(self)
         self._recognition = TrafficLightRecognition(
-            self.config(TrafficLightConfig), load_lane_map(self), rig.camera("front")
+            self.config(TrafficLightConfig), load_lane_map(self), rig.camera_models["front"]
         )
 
     def activate(self, at_ns: int) -> None:

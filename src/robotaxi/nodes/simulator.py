@@ -90,7 +90,7 @@ class SimulatorNode(StackNode):
         )
         self._sensors = SimulatedRig(lane_map, scenery, spec, seed)
         self._camera_model = spec.camera_models["front"]
-        self._clock = self.create_publisher(Clock, "/clock", 10)
+        self._clock_publisher = self.create_publisher(Clock, "/clock", 10)
         self.create_subscription(
             convert.DiagnosticArray, _READY.topic, self._on_ready, qos_profile(_READY.qos, lockstep=True, publisher=False)
         )
@@ -212,7 +212,7 @@ class SimulatorNode(StackNode):
         if due(_AGENTS.topic):
             self.write(_AGENTS.topic, to_cloud(view.agents, now_ns, "map"))
         if is_scheduled(now_ns, _CLOCK_PERIOD_NS, 0):
-            self._clock.publish(Clock(clock=to_time(now_ns)))
+            self._clock_publisher.publish(Clock(clock=to_time(now_ns)))
             self._diagnose(now_ns)
         for item in self._world.infractions[self._told_infractions :]:
             values = {
