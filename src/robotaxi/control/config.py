@@ -51,14 +51,18 @@ class ControlConfig:
     # speed
     speed_gain: float = param(1.2, lo=0.0, hi=5.0, unit="1/s", doc="acceleration per speed error")
     station_gain: float = param(0.5, lo=0.0, hi=5.0, unit="1/s^2", doc="acceleration per position error along the path")
-    max_station_error: float = param(2.0, lo=0.0, hi=10.0, unit="m", doc="position error fed back at most")
+    max_station_lag: float = param(
+        0.6, lo=0.0, hi=10.0, unit="m", doc="fed back at most when behind: no racing after it"
+    )
+    max_station_lead: float = param(2.0, lo=0.0, hi=10.0, unit="m", doc="fed back at most when ahead of the trajectory")
     max_feedback: float = param(1.2, lo=0.1, hi=5.0, unit="m/s^2", doc="limit of the fed back acceleration")
     grade_observer_rate: float = param(1.5, lo=0.1, hi=10.0, unit="rad/s", doc="bandwidth of the grade observer")
     max_grade_acceleration: float = param(1.5, lo=0.0, hi=3.0, unit="m/s^2", doc="limit of the observed disturbance")
     max_acceleration: float = param(
         2.2, lo=0.5, hi=4.0, unit="m/s^2", doc="commanded at most; nuPlan comfort limit 2.40"
     )
-    launch_acceleration: float = param(0.4, lo=0.1, hi=2.0, unit="m/s^2", doc="commanded at most until the car moves")
+    launch_acceleration: float = param(0.4, lo=0.1, hi=2.0, unit="m/s^2", doc="commanded at once when driving off")
+    launch_jerk: float = param(1.0, lo=0.1, hi=10.0, unit="m/s^3", doc="beyond it, until the car moves (uphill)")
     jerk_limit: float = param(3.0, lo=0.5, hi=20.0, unit="m/s^3", doc="change of the commanded acceleration")
     braking_jerk_limit: float = param(15.0, lo=1.0, hi=60.0, unit="m/s^3", doc="the same when braking hard is wanted")
     hard_braking: float = param(3.0, lo=1.0, hi=8.0, unit="m/s^2", doc="wanted deceleration that counts as hard")

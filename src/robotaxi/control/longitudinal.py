@@ -51,7 +51,8 @@ class SpeedController:
         wanted = self._wanted(task) - task.grade
         if abs(task.measured_speed) < config.hold_speed:
             # dead time and lag: what is asked for before the first motion comes as one push
-            wanted = min(wanted, config.launch_acceleration)
+            slowly = max(config.launch_acceleration, self.acceleration + config.launch_jerk * config.period)
+            wanted = min(wanted, slowly)
         return self._limited(wanted)
 
     def brake(self, measured_speed: float) -> float:
@@ -80,7 +81,7 @@ class SpeedController:
             soft = self._soft_stop(task.predicted_speed, task.distance_to_stop)
             if soft is not None:
                 return soft
-        station = min(max(task.station_error, -config.max_station_error), config.max_station_error)
+        station = min(max(task.station_error, -config.max_station_lead), config.max_station_lag)
         feedback = config.speed_gain * (task.wanted_speed - task.predicted_speed) + config.station_gain * station
         return task.wanted_acceleration + min(max(feedback, -config.max_feedback), config.max_feedback)
 

@@ -10,6 +10,7 @@ from numba import njit
 
 from robotaxi.types import FloatArray, Trajectory
 
+_ARC_BEYOND = 2.0  # m; the car may be this far off an end before the arc there is no longer trusted
 _MIN_SEGMENT = 1e-3  # m; shorter segments carry no direction (the car stands)
 
 
@@ -153,8 +154,10 @@ def _project(
             best_yaw = yaws[i] + f * (yaws[i + 1] - yaws[i])
     if found and ss[0] < best_s < ss[n - 1]:
         return best_s, best_lateral, best_yaw
-    # off an end, or a path of one place: go along the tangent there
+    # off an end, or a path of one place: the arc goes on for a little, then its tangent
     end = n - 1 if found and best_s >= ss[n - 1] else 0
     c, s = math.cos(yaws[end]), math.sin(yaws[end])
     dx, dy = x - xs[end], y - ys[end]
-    return ss[end] + c * dx + s * dy, c * dy - s * dx, yaws[end]
+    along, across = c * dx + s * dy, c * dy - s * dx
+    bend = min(max(along, -_ARC_BEYOND), _ARC_BEYOND) * curvatures[end]
+    return ss[end] + along, across - 0.5 * bend * along, yaws[end] + bend
