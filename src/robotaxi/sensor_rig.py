@@ -9,6 +9,7 @@ frame (x forward); its optical frame (x right, y down, z forward) follows from i
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -219,7 +220,7 @@ def load_rig(name_or_path: str | Path) -> SensorRig:
 
 def _check_lidar(spec: LidarSpec, source: str) -> None:
     order = ("elevation_lo_deg", "band_lo_deg", "band_hi_deg", "elevation_hi_deg")
-    for lower, upper in zip(order[:-1], order[1:], strict=True):
+    for lower, upper in itertools.pairwise(order):
         if getattr(spec, lower) > getattr(spec, upper):
             raise ParameterError(
                 f"{source}: parameter '{lower}' is {getattr(spec, lower)}, allowed is at most "

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robotaxi.hdmap.lane_map import LaneMap, Signal
 from robotaxi.sim.mesh import Mesh, join
@@ -32,11 +33,13 @@ __all__ = ["OBSTACLE_BOX_DTYPE", "Scenery", "SceneryConfig", "build_scenery"]
 class Scenery:
     """Everything of the world that never moves.
 
-    ``mesh``: all of it as triangles in map, parked cars included. ``parked``: AGENT_DTYPE.
+    ``mesh``: all of it as triangles in map, parked cars included; ``instance`` (T,) the id of the
+    parked car that a triangle belongs to, else 0. ``parked``: AGENT_DTYPE.
     ``obstacles``: OBSTACLE_BOX_DTYPE. ``signals``: the heads whose lamps the camera draws, by id order.
     """
 
     mesh: Mesh
+    instance: NDArray[np.uint32]
     parked: RecordArray
     obstacles: RecordArray
     signals: tuple[Signal, ...]
@@ -53,16 +56,11 @@ def build_scenery(lane_map: LaneMap, config: SceneryConfig | None = None) -> Sce
     layout = make_layout(lane_map, config, parking_strips)
     placement = place_all(lane_map, layout, parking_strips, config)
     parked["z"] = layout.height.at(np.stack([parked["x"], parked["y"]], axis=1))
-    mesh = join(
-        [
-            ground_mesh(layout, config),
-            markings_mesh(lane_map),
-            objects_mesh(lane_map, placement),
-            road_users_mesh(parked, detail=True)[0],
-        ]
-    )
+    fixed = join([ground_mesh(layout, config), markings_mesh(lane_map), objects_mesh(lane_map, placement)])
+    cars, owner = road_users_mesh(parked, detail=True)
     return Scenery(
-        mesh=mesh,
+        mesh=join([fixed, cars]),
+        instance=np.concatenate([np.zeros(len(fixed), np.uint32), parked["id"][owner]]),
         parked=parked,
         obstacles=obstacle_boxes(lane_map, placement, parked),
         signals=tuple(signal for _, signal in sorted(lane_map.signals.items())),

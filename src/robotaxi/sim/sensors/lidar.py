@@ -18,6 +18,7 @@ from robotaxi.sim.mesh import REFLECTIVITY, Float32Array, Material, normals
 from robotaxi.sim.scenery import Scenery
 from robotaxi.sim.scenery.road_users import road_users_mesh
 from robotaxi.sim.sensors.noise import generator
+from robotaxi.sim.sensors.pose import map_from_base
 from robotaxi.sim.view import WorldView
 from robotaxi.types import FloatArray, RecordArray
 
@@ -70,7 +71,7 @@ class Lidar:
 
     def sweep(self, view: WorldView) -> RecordArray:
         """Points (N,) of POINT_DTYPE in the lidar's frame, in firing order; lost beams are left out."""
-        T_map_lidar = _map_from_base(view) @ self._T_base_lidar
+        T_map_lidar = map_from_base(view) @ self._T_base_lidar
         origin, rotation = T_map_lidar[:3, 3], T_map_lidar[:3, :3]
         rays = (self._directions @ rotation.T).astype(np.float32)
         distance, cosine, material = self._cast_static(origin, rays)
@@ -154,12 +155,6 @@ class Lidar:
         points["ring"] = self._ring[index]
         points["time"] = self._time[index]
         return points
-
-
-def _map_from_base(view: WorldView) -> FloatArray:
-    ego = view.ego
-    cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
-    return np.array([[cos, -sin, 0.0, ego.x], [sin, cos, 0.0, ego.y], [0.0, 0.0, 1.0, ego.z], [0.0, 0.0, 0.0, 1.0]])
 
 
 def _embree(triangles: FloatArray) -> EmbreeScene:
