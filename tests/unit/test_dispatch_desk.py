@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cryptography import x509
-from dispatch_helpers import DROPOFF, PICKUP
+from dispatch_helpers import DROPOFF, ORIGIN, PICKUP
 from test_dispatch_bridge import MemoryLink
 
 from robotaxi.dispatch import client, commands
@@ -20,10 +22,13 @@ from robotaxi.dispatch.book import OrderBook
 from robotaxi.dispatch.broker import may_use_client_id, may_use_topic
 from robotaxi.dispatch.desk import Desk, DeskConfig
 from robotaxi.dispatch.desk_http import DeskServer
+from robotaxi.dispatch.geodesy import TangentPlane
 from robotaxi.dispatch.pki import PkiError, make_test_pki
+from robotaxi.dispatch.places import load_places, places_of_map
 from robotaxi.dispatch.protocol import Body, Connection, OrderEvent, Sender, State, body_name
 from robotaxi.dispatch.tls import Holder, TlsError, client_context
 from robotaxi.dispatch.transport import MqttConfig, MqttLink
+from robotaxi.hdmap.lane_map import LaneMap, StoppingPlace
 
 
 class Fleet:
@@ -34,7 +39,7 @@ class Fleet:
         places = folder / "places.json"
         places.write_text(json.dumps({"Station": {"lat": 48.138, "lon": 11.576}}))
         config = DeskConfig(offer_again=0.2)
-        self.desk = Desk(config, self.link, OrderBook(folder / "book.sqlite"), commands.load_places(places))
+        self.desk = Desk(config, self.link, OrderBook(folder / "book.sqlite"), load_places(places))
         self.server = DeskServer(self.desk, "127.0.0.1", 0)
         self.url = self.server.url
         self.ids = iter(range(10_000))
@@ -167,6 +172,16 @@ def ask(fleet: Fleet, method: str, path: str, body: str | None, headers: dict[st
     text = response.read().decode()
     connection.close()
     return response.status, text
+
+
+def test_places_of_a_map_are_read_back(tmp_path: Path) -> None:
+    bay = StoppingPlace(1, "Bay", (100.0, -50.0, 0.5), 1, 0.0, 0.0, np.zeros((4, 3)))
+    lane_map = LaneMap("town", ORIGIN, {}, stopping_places={1: bay})
+    (tmp_path / "places.json").write_text(json.dumps(places_of_map(lane_map)))
+    place = load_places(tmp_path / "places.json")["Bay"]
+    x, y, _ = TangentPlane(*ORIGIN).to_map(place.position.lat, place.position.lon)
+    assert (x, y) == pytest.approx((100.0, -50.0), abs=1e-3)
+    assert place.heading_deg == pytest.approx(90.0 - math.degrees(0.5))
 
 
 # ---------------------------------------------------------------------------- rights and certificates

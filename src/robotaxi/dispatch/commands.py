@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from robotaxi.dispatch.desk import Desk
     from robotaxi.dispatch.desk_http import DeskServer
     from robotaxi.dispatch.pki import Identity
-    from robotaxi.dispatch.protocol import Place
 
 DEFAULT_PKI = "~/.local/share/robotaxi/pki"
 DEFAULT_DESK = "http://127.0.0.1:8080"
 BROKER_PORT = 8883
 DESK_PORT = 8080
+HTTP_POLL_S = 0.1  # how soon the HTTP server sees that it shall end
 EPILOG = """examples:
   robotaxi dispatch pki --vehicle car1          certificates for one car, a broker and a desk
   robotaxi dispatch broker                      an MQTT broker with mutual TLS on port 8883
@@ -132,6 +132,7 @@ def run_desk(args: argparse.Namespace) -> int:
     from robotaxi.dispatch.desk import Desk, DeskConfig
     from robotaxi.dispatch.desk_http import DeskServer
     from robotaxi.dispatch.pki import PkiError, make_test_pki
+    from robotaxi.dispatch.places import load_places
     from robotaxi.dispatch.transport import MqttConfig, MqttLink
     from robotaxi.params import ParameterError, build
 
@@ -157,7 +158,7 @@ def run_desk(args: argparse.Namespace) -> int:
 def _serve_desk(desk: Desk, server: DeskServer, args: argparse.Namespace) -> int:
     stop = process.StopRequest()
     desk.start()
-    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(HTTP_POLL_S,), name="http", daemon=True).start()
     if args.announce:
         process.announce({"url": server.url, "port": server.server_address[1]})
         process.when_parent_ends(stop.ask)
@@ -242,27 +243,6 @@ def place(text: str) -> dict[str, Any] | str:
     if len(numbers) not in (2, 3):
         raise argparse.ArgumentTypeError(f"{text!r}: expected LAT,LON or LAT,LON,HEADING in degrees")
     return dict(zip(("lat", "lon", "heading_deg"), numbers, strict=False))
-
-
-def load_places(path: Path) -> dict[str, Place]:
-    """Named places from a JSON or YAML file; ParameterError names file and place."""
-    from robotaxi.dispatch.protocol import DATUM, Place, Position
-    from robotaxi.params import ParameterError, load_yaml
-
-    values = load_yaml(path)
-    if not isinstance(values, Mapping):
-        raise ParameterError(f"{path}: expected 'name: {{lat: .., lon: ..}}' lines")
-    places = {}
-    for name, value in values.items():
-        try:
-            position = Position(datum=DATUM, lat=float(value["lat"]), lon=float(value["lon"]))
-            heading = value.get("heading_deg")
-            places[str(name)] = Place(
-                position=position, heading_deg=None if heading is None else float(heading), name=str(name)
-            )
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise ParameterError(f"{path}: place {name!r}: needs lat and lon in degrees ({error})") from error
-    return places
 
 
 def _add_pki(parser: argparse.ArgumentParser) -> None:

@@ -121,14 +121,16 @@ def _first_line(process: subprocess.Popen[bytes], timeout_s: float) -> bytes:
 class StopRequest:
     """The child's side: SIGINT, SIGTERM or `ask` end `wait`; later ones change nothing.
 
-    A pipe, because a signal may come while the handler of another one runs, where an Event would
-    wait for its own lock.
+    A pipe that the interpreter writes to as the signal arrives, because it may arrive in another
+    thread, and while the handler of an earlier one runs. Made in the main thread.
     """
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self.ask())
+            signal.signal(number, lambda *_: None)
 
     def ask(self) -> None:
         os.write(self._write, b".")
