@@ -25,7 +25,7 @@ STANDSTILL_TIME = 1.0  # s, shorter halts are not stops
 _MOVING_SPEED = 0.5  # m/s, slower the lateral error says nothing about the controller
 _PROGRESS_WINDOW = 40.0  # m, how far ahead on the route a new position is looked for
 _PROGRESS_BACK = 5.0  # m, and how far back
-_PROGRESS_STEP = 0.2  # m, looked for again only after that much
+_PROGRESS_STEP = 1.0  # m, looked for again only after that much
 _ON_ROUTE = 8.0  # m, farther from the route does not count as progress
 _SLOWING_BEFORE = 0.3  # m/s^2, deceleration that counts as coming to the stop
 
@@ -137,7 +137,7 @@ def route_progress(log: RideLog) -> FloatArray:
     reached = 0.0
     before = (math.inf, math.inf)
     for i, (x, y) in enumerate(zip(truth.x.tolist(), truth.y.tolist(), strict=True)):
-        if math.hypot(x - before[0], y - before[1]) >= _PROGRESS_STEP:
+        if i == len(truth) - 1 or math.hypot(x - before[0], y - before[1]) >= _PROGRESS_STEP:
             before = (x, y)
             first = max(0, int(np.searchsorted(station, reached - _PROGRESS_BACK)) - 1)
             last = min(len(station), int(np.searchsorted(station, reached + _PROGRESS_WINDOW)) + 1)

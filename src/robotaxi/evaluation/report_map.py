@@ -13,8 +13,8 @@ from robotaxi.evaluation.ride_log import RideLog
 from robotaxi.hdmap.lane_map import Lane, LaneMap
 from robotaxi.types import FloatArray
 
-_MARGIN = 45.0  # m of surroundings
-_MIN_ASPECT, _MAX_ASPECT = 1.3, 2.4  # width to height of the picture
+_MARGIN, _MARGIN_SHARE = 45.0, 0.08  # surroundings: metres, and share of the larger side
+_MIN_ASPECT, _MAX_ASPECT = 1.6, 2.4  # width to height of the picture
 _SPEED_BINS = 6
 _CURSOR_STEP = 0.5  # s between the positions that the page's time cursor can show
 
@@ -49,7 +49,9 @@ def map_picture(log: RideLog, lane_map: LaneMap | None, stops: list[dict[str, An
     path = np.column_stack([truth.x, truth.y])
     ends = [np.array([p]) for p in (log.pickup, log.dropoff) if p is not None]
     everything = np.vstack([path, *ends])
-    frame = _Frame(everything.min(0) - _MARGIN, everything.max(0) + _MARGIN)
+    lo, hi = everything.min(0), everything.max(0)
+    margin = max(_MARGIN, _MARGIN_SHARE * float((hi - lo).max()))
+    frame = _Frame(lo - margin, hi + margin)
     parts = _roads(frame, lane_map) if lane_map is not None else []
     if len(log.route) >= 2:
         parts.append(svg.polyline(frame(log.route[:, :2]), "route"))

@@ -184,20 +184,20 @@ def timeline(log: RideLog) -> str:
     rows = [(name, spans) for name, spans in rows if spans]
     if not rows:
         return '<p class="none">The log holds no states.</p>'
-    row_height = 34.0
+    row_height = 42.0
     chart = svg.Chart(time_range(log), (0.0, 1.0), svg.TOP + row_height * len(rows) + svg.BOTTOM)
     chart.axes("", y_ticks=())
     legend = []
     for k, (name, spans) in enumerate(rows):
         y = svg.TOP + row_height * k
-        chart.add(svg.text(svg.LEFT, y + 8.0, name, "tick"))
+        chart.add(svg.text(svg.LEFT, y + 9.0, name, "tick"))
         for start, stop, state, words in spans:
             x, width = chart.x(start), chart.x(stop) - chart.x(start)
             title = f"{state}, {start:.1f} s to {stop:.1f} s{': ' + words if words else ''}"
-            chart.add(svg.rect(x, y + 11.0, max(width - 1.0, 1.0), 19.0, f"span {_tone(state)}", title, 3.0))
+            chart.add(svg.rect(x, y + 14.0, max(width - 1.0, 1.0), 20.0, f"span {_tone(state)}", title, 3.0))
             label = state.replace("_", " ").lower()
             if width > 6.6 * len(label) + 8.0:
-                chart.add(svg.text(x + 6.0, y + 25.0, label, "span-label"))
+                chart.add(svg.text(x + 6.0, y + 28.0, label, "span-label"))
         legend.append(name)
     return chart.render("Timeline of " + ", ".join(legend))
 
