@@ -296,7 +296,7 @@ def test_without_a_durable_outbox_no_order_is_taken(tmp_path: Path) -> None:
 def test_inputs_that_are_not_finite_are_survived() -> None:
     setup = Setup()
     nan = math.nan
-    for value in (nan, math.inf, -math.inf):
+    for value in (nan, math.inf, -math.inf, 1e200):
         ego = EgoState(0, value, value, value, value, value)
         ego.covariance[0, 0] = value
         setup.bridge.step(replace(setup.car.inputs(), stamp_ns=setup.car.stamp_ns, state=ego))

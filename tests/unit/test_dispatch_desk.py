@@ -22,12 +22,12 @@ from robotaxi.dispatch.book import OrderBook
 from robotaxi.dispatch.broker import may_use_client_id, may_use_topic
 from robotaxi.dispatch.desk import Desk, DeskConfig
 from robotaxi.dispatch.desk_http import DeskServer
-from robotaxi.dispatch.geodesy import TangentPlane
 from robotaxi.dispatch.pki import PkiError, make_test_pki
 from robotaxi.dispatch.places import load_places, places_of_map
 from robotaxi.dispatch.protocol import Body, Connection, OrderEvent, Sender, State, body_name
 from robotaxi.dispatch.tls import Holder, TlsError, client_context
 from robotaxi.dispatch.transport import MqttConfig, MqttLink
+from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.hdmap.lane_map import LaneMap, StoppingPlace
 
 
@@ -179,7 +179,7 @@ def test_places_of_a_map_are_read_back(tmp_path: Path) -> None:
     lane_map = LaneMap("town", ORIGIN, {}, stopping_places={1: bay})
     (tmp_path / "places.json").write_text(json.dumps(places_of_map(lane_map)))
     place = load_places(tmp_path / "places.json")["Bay"]
-    x, y, _ = TangentPlane(*ORIGIN).to_map(place.position.lat, place.position.lon)
+    x, y, _ = LocalFrame(*ORIGIN).to_map(place.position.lat, place.position.lon, ORIGIN[2])
     assert (x, y) == pytest.approx((100.0, -50.0), abs=1e-3)
     assert place.heading_deg == pytest.approx(90.0 - math.degrees(0.5))
 

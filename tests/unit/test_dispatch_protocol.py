@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robotaxi.dispatch import protocol, trip
-from robotaxi.dispatch.geodesy import TangentPlane
 from robotaxi.dispatch.protocol import BODIES, DATUM, Order, Place, Position, ProtocolError, Receipt, Sender, decode
 
 DOC = Path(__file__).parents[2] / "docs" / "dispatch-protocol.md"
@@ -125,24 +124,6 @@ def test_sequence_numbers_grow() -> None:
     one = sender()
     numbers = [json.loads(one.wrap(Receipt(ids=()))[1])["seq"] for _ in range(3)]
     assert numbers == [1, 2, 3]
-
-
-@given(
-    st.floats(-80, 80),
-    st.floats(-180, 180),
-    st.floats(-30_000, 30_000),
-    st.floats(-30_000, 30_000),
-    st.floats(-100, 100),
-)
-def test_map_and_wgs84_round_trip(lat: float, lon: float, x: float, y: float, z: float) -> None:
-    plane = TangentPlane(lat, lon, 500.0)
-    assert plane.to_map(*plane.to_wgs84(x, y, z)) == pytest.approx((x, y, z), abs=1e-5)
-
-
-def test_the_plane_points_east_north_up() -> None:
-    x, y, z = TangentPlane(48.0, 11.0, 0.0).to_map(48.001, 11.0, 0.0)
-    assert x == pytest.approx(0.0, abs=1e-6) and y == pytest.approx(111.2, abs=0.1) and z == pytest.approx(0, abs=0.01)
-    assert TangentPlane(48.0, 11.0, 0.0).to_map(48.0, 11.001, 10.0) == pytest.approx((74.63, 0.0, 10.0), abs=0.05)
 
 
 def test_the_document_shows_the_table_and_every_message() -> None:

@@ -18,7 +18,6 @@ import msgspec
 
 from robotaxi.dispatch import protocol
 from robotaxi.dispatch import trip as trips
-from robotaxi.dispatch.geodesy import TangentPlane
 from robotaxi.dispatch.inbox import Answer, Inbox
 from robotaxi.dispatch.link import Link, Outgoing, Session
 from robotaxi.dispatch.outbox import Outbox, TripRecord
@@ -37,6 +36,7 @@ from robotaxi.dispatch.protocol import (
 )
 from robotaxi.dispatch.report import BridgeInput, position_of, state_of
 from robotaxi.dispatch.trip import Ride, Trip, TripConfig, TripInput
+from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.params import param
 from robotaxi.types import EgoState, Goal, SystemMode, TripEvent, TripState
 
@@ -88,7 +88,7 @@ class Bridge:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
-        self._plane = TangentPlane(*origin)
+        self._frame = LocalFrame(*origin)
         self._link = link
         self._outbox = outbox
         self._reachable = reachable
@@ -241,7 +241,7 @@ class Bridge:
         """Put answers, events and the trip's record on disk together, before the goal leaves this step."""
         messages, self._acks = self._acks, []
         records: dict[str, TripRecord] = {}
-        position = position_of(inputs.state, self._plane)
+        position = position_of(inputs.state, self._frame)
         for event in events:
             mine = event.order_id == self._trip.order_id
             before = records.get(event.order_id)
@@ -284,7 +284,7 @@ class Bridge:
         self._state_due_ns = inputs.stamp_ns + round(self._config.state_period * SECOND_NS)
         if self._link.status().connected:
             backlog, problem = len(self._outbox), self._outbox.problem
-            self._publish("state", state_of(inputs, self._trip, self._plane, backlog, problem), qos=0)
+            self._publish("state", state_of(inputs, self._trip, self._frame, backlog, problem), qos=0)
 
     def _link_session(self) -> None:
         """A new connection: what has no receipt yet is sent again."""
@@ -335,7 +335,7 @@ class Bridge:
         return Outgoing(self._topic("up", "connection"), payload, retain=True)
 
     def _goal(self, goal_id: str, place: Place) -> Goal:
-        x, y, _ = self._plane.to_map(place.position.lat, place.position.lon)
+        x, y, _ = self._frame.to_map(place.position.lat, place.position.lon, self._frame.origin[2])
         yaw = math.radians(90.0 - place.heading_deg) if place.heading_deg is not None else 0.0
         return Goal(goal_id, x, y, math.remainder(yaw, math.tau))
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from robotaxi.dispatch.geodesy import TangentPlane
 from robotaxi.dispatch.protocol import DATUM, Place, Position
+from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.params import ParameterError, load_yaml
 
@@ -34,11 +34,11 @@ def load_places(path: Path) -> dict[str, Place]:
 
 def places_of_map(lane_map: LaneMap) -> dict[str, dict[str, float]]:
     """The map's stopping places by name, as `load_places` reads them from a JSON file."""
-    plane = TangentPlane(*lane_map.origin)
+    frame = LocalFrame(*lane_map.origin)
     places = {}
     for stopping_place in lane_map.stopping_places.values():
         x, y, yaw = stopping_place.pose
-        lat, lon, _ = plane.to_wgs84(x, y)
+        lat, lon, _ = frame.to_geodetic(x, y)
         heading = (90.0 - math.degrees(yaw)) % 360.0
         places[stopping_place.name] = {"lat": lat, "lon": lon, "heading_deg": heading}
     return places

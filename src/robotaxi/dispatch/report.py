@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 
 from robotaxi.dispatch import trip as trips
-from robotaxi.dispatch.geodesy import TangentPlane
 from robotaxi.dispatch.protocol import DATUM, Position, State, TripReport, clip, finite
 from robotaxi.dispatch.trip import Trip
+from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.types import EgoState, Goal, MissionStatus, SystemMode, VehicleReport
+
+MAP_LIMIT = 1e6  # m from the origin; farther away, or NaN, is no position of a car
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class BridgeInput:
     sentence: str = ""
 
 
-def state_of(inputs: BridgeInput, trip: Trip, plane: TangentPlane, backlog: int, problem: str) -> State:
+def state_of(inputs: BridgeInput, trip: Trip, frame: LocalFrame, backlog: int, problem: str) -> State:
     """The state message."""
     ego, cabin = inputs.state, inputs.report
     return State(
@@ -33,7 +35,7 @@ def state_of(inputs: BridgeInput, trip: Trip, plane: TangentPlane, backlog: int,
         mode=inputs.mode.name,
         mode_reason=clip(inputs.mode_reason),
         sentence=clip(inputs.sentence),
-        position=position_of(ego, plane),
+        position=position_of(ego, frame),
         position_sigma=_sigma(ego),
         heading_deg=(90.0 - math.degrees(finite(ego.yaw))) % 360.0 if ego else 0.0,
         speed=finite(ego.speed) if ego else 0.0,
@@ -41,21 +43,21 @@ def state_of(inputs: BridgeInput, trip: Trip, plane: TangentPlane, backlog: int,
         door_open=bool(cabin and cabin.door_open),
         seat_occupied=bool(cabin and cabin.seat_occupied),
         belt_fastened=bool(cabin and cabin.belt_fastened),
-        trip=_trip_report(trip, inputs.mission, plane),
+        trip=_trip_report(trip, inputs.mission, frame),
         backlog=backlog,
         problem=clip(problem),
     )
 
 
-def position_of(ego: EgoState | None, plane: TangentPlane) -> Position | None:
+def position_of(ego: EgoState | None, frame: LocalFrame) -> Position | None:
     """Where the car is on earth, to the millimetre; None where that is unknown."""
-    if ego is None or not all(map(math.isfinite, (ego.x, ego.y, ego.z))):
+    if ego is None or not all(abs(value) <= MAP_LIMIT for value in (ego.x, ego.y, ego.z)):
         return None
-    lat, lon, alt = plane.to_wgs84(ego.x, ego.y, ego.z)
+    lat, lon, alt = frame.to_geodetic(ego.x, ego.y, ego.z)
     return Position(datum=DATUM, lat=round(lat, 9), lon=round(lon, 9), alt=round(alt, 3))
 
 
-def _trip_report(trip: Trip, mission: MissionStatus | None, plane: TangentPlane) -> TripReport | None:
+def _trip_report(trip: Trip, mission: MissionStatus | None, frame: LocalFrame) -> TripReport | None:
     if trip.ride is None:
         return None
     goal = trips.goal_of(trip)
@@ -65,13 +67,13 @@ def _trip_report(trip: Trip, mission: MissionStatus | None, plane: TangentPlane)
         state=trip.state.name,
         reason=clip(trip.reason),
         distance_to_go=finite(mission.distance_to_go) if mission is not None and current else 0.0,
-        pickup=_place(trip.ride.pickup, plane),
-        dropoff=_place(trip.ride.dropoff, plane),
+        pickup=_place(trip.ride.pickup, frame),
+        dropoff=_place(trip.ride.dropoff, frame),
     )
 
 
-def _place(goal: Goal, plane: TangentPlane) -> Position:
-    lat, lon, _ = plane.to_wgs84(goal.x, goal.y)
+def _place(goal: Goal, frame: LocalFrame) -> Position:
+    lat, lon, _ = frame.to_geodetic(goal.x, goal.y)
     return Position(datum=DATUM, lat=round(lat, 9), lon=round(lon, 9))
 
 
