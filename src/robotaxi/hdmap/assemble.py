@@ -99,7 +99,7 @@ def assemble(draft: MapDraft) -> LaneMap:
 
 
 def pair_boundaries(left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Both boundaries with the same number of points, at most MAX_SPACING apart, paired across the lane.
+    """Both boundaries with as many points, paired across the lane, their middles at most MAX_SPACING apart.
 
     Boundaries that already pair up point by point keep their points; others are paired by their share
     of the arc length.
@@ -113,8 +113,8 @@ def pair_boundaries(left: FloatArray, right: FloatArray) -> tuple[FloatArray, Fl
         left = polyline.interpolate(left, s_left, share * s_left[-1])
         right = polyline.interpolate(right, s_right, share * s_right[-1])
         s_left, s_right = polyline.arc_length(left), polyline.arc_length(right)
-    longer = np.maximum(np.diff(s_left), np.diff(s_right))
-    index = np.concatenate([[0.0], np.cumsum(np.maximum(1.0, np.ceil(longer / MAX_SPACING - 1e-6)))])
+    center = polyline.arc_length((left + right) / 2.0)
+    index = np.concatenate([[0.0], np.cumsum(np.maximum(1.0, np.ceil(np.diff(center) / MAX_SPACING - 1e-3)))])
     at = np.arange(index[-1] + 1.0)
     return polyline.interpolate(left, index, at), polyline.interpolate(right, index, at)
 

@@ -163,9 +163,14 @@ class LaneMap:
             lane = self.lanes[match.lane_id]
             k = int(np.clip(np.searchsorted(lane.s, match.s), 0, len(lane.s) - 1))
             half = float(np.hypot(*(lane.left[k] - lane.right[k])[:2])) / 2.0
-            if abs(match.offset) <= half:
+            if self.gap(match, x, y) <= half:
                 return match
         return None
+
+    def gap(self, match: LaneMatch, x: float, y: float) -> float:
+        """Metres from a point to the foot of its match; more than the offset beyond a lane's ends."""
+        foot = self.lane_point(match.lane_id, match.s)
+        return float(np.hypot(foot[0] - x, foot[1] - y))
 
     def lane_point(self, lane_id: int, s: float, offset: float = 0.0) -> FloatArray:
         """Point (3,) at arc length ``s`` of a lane, ``offset`` to its left."""

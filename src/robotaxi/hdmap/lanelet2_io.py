@@ -4,7 +4,7 @@ Positions come from ``local_x``, ``local_y``, ``ele`` tags where a node has them
 longitude about ``origin``. Lanes are vehicle lanelets (subtype road, highway, road_shoulder left out).
 Read are traffic_light, traffic_sign (stop, yield), right_of_way and all_way_stop, crosswalk lanelets,
 and our own ``stopping_place`` areas (`lanelet2_write` describes them). Lanelets are followed by those
-that begin with the nodes their boundaries end with.
+that begin with the nodes their boundaries end with, or at the same place (some tools double nodes).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.hdmap.assemble import BayDraft, LaneDraft, MapDraft, assemble, pair_boundaries
+from robotaxi.hdmap.junctions import derive_junctions
 from robotaxi.hdmap.lane_map import LaneMap, MapError, Signal, StopLine
 from robotaxi.hdmap.xml_source import XmlSource
 
@@ -27,7 +28,7 @@ FloatArray = NDArray[np.float64]
 VEHICLE_SUBTYPES = ("road", "highway", "bus_lane", "play_street", "exit")
 DEFAULT_SPEED = {"urban": 50.0 / 3.6, "nonurban": 100.0 / 3.6}  # m/s, by the location tag (German law)
 CHANGEABLE = ("dashed", "dashed_solid", "solid_dashed")
-UINT32 = 2**32 - 1
+SAME_PLACE = 0.3  # m: lane ends whose corners lie this near meet, where no nodes are shared
 MAX_ID = 100_000_000  # ids above this are renumbered, so that they stay easy to read
 DEFAULT_HEAD_HEIGHT, DEFAULT_HEAD_WIDTH = 1.0, 0.35  # m
 STOP_LINE_REACH = 8.0  # m between a stop line without lanes and the end of the lane it is for
@@ -81,6 +82,8 @@ def read_lanelet2(
     lane_ids = _small_ids(sorted(lanelets))
     drafts, ends = _lanes(osm, lanelets, lane_ids)
     _connect(osm, drafts, ends)
+    if not any(d.junction_id for d in drafts.values()):
+        derive_junctions(drafts.values())
     draft = MapDraft(name or source.path.stem, osm.origin, source.checksum, list(drafts.values()))
     _read_regulations(osm, lanelets, drafts, draft)
     crosswalks = sorted(r.id for r in osm.relations.values() if r.tags.get("subtype") == "crosswalk" and _is_lanelet(r))
@@ -264,8 +267,16 @@ def _connect(osm: _Osm, drafts: dict[int, LaneDraft], ends: _Ends) -> None:
     for number, (first, _, left, _) in ends.items():
         starting.setdefault(first, []).append(number)
         left_of.setdefault(left, []).append(number)
+    numbers = sorted(ends)
+    begins = np.array([[drafts[n].left[0, :2], drafts[n].right[0, :2]] for n in numbers])
     for number, (_, last, _, right) in ends.items():
-        drafts[number].successors.update(drafts[n].id for n in starting.get(last, ()) if n != number)
+        following = starting.get(last)
+        if following is None:
+            draft = drafts[number]
+            gap = begins - np.array([draft.left[-1, :2], draft.right[-1, :2]])
+            meets = np.flatnonzero(np.hypot(gap[:, :, 0], gap[:, :, 1]).max(axis=1) <= SAME_PLACE)
+            following = [numbers[k] for k in meets.tolist()]
+        drafts[number].successors.update(drafts[n].id for n in following if n != number)
         # The lane to the right begins where this one's right boundary lies on its left, same direction.
         for other in left_of.get(right, ()):
             if other == number or ends[other][0][0] != ends[number][0][1]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robotaxi.hdmap.assemble import BayDraft, LaneDraft, MapDraft, assemble
+from robotaxi.hdmap.assemble import BayDraft, MapDraft, assemble
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.hdmap.opendrive_control import read_control
 from robotaxi.hdmap.opendrive_lanes import LaneNet, build_lane_net
@@ -100,6 +100,3 @@ def _add_bay(source: XmlSource, road: Road, item: ET.Element, net: LaneNet, draf
 
 def _sin_cos(angle: float) -> tuple[float, float]:
     return float(np.sin(angle)), float(np.cos(angle))
-
-
-__all__ = ["BAY_CODE", "LaneDraft", "read_opendrive"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from robotaxi.hdmap.assemble import LaneDraft
 from robotaxi.hdmap.lane_map import Signal, StopLine
 from robotaxi.hdmap.opendrive_lanes import LaneKey, LaneNet
 from robotaxi.hdmap.opendrive_roads import Road
@@ -105,8 +106,8 @@ def _stop_lines(source: XmlSource, net: LaneNet, controls: list[_Control]) -> tu
         lanes = sorted({key for control in controls if control.kind == kind for key in control.lanes})
         for key in lanes:
             if key not in by_lane:
-                numbers = sorted(c.number for c in controls if c.kind == kind and key in c.lanes)
-                by_lane[key] = (kind, tuple(numbers) if kind == "signal" else ())
+                heads = sorted(c.number for c in controls if c.kind == kind and key in c.lanes)
+                by_lane[key] = (kind, tuple(heads) if kind == "signal" else ())
     groups: dict[tuple[str, int, bool, str, tuple[int, ...]], list[LaneKey]] = {}
     for key, (kind, numbers) in by_lane.items():
         groups.setdefault((key[0], key[1], key[2] > 0, kind, numbers), []).append(key)
@@ -124,7 +125,7 @@ def _stop_lines(source: XmlSource, net: LaneNet, controls: list[_Control]) -> tu
     return lines, signals
 
 
-def _across(drafts: list) -> FloatArray:  # type: ignore[type-arg]
+def _across(drafts: list[LaneDraft]) -> FloatArray:
     """The widest line across the ends of adjoining lanes, from left to right."""
     ends = [(d.left[-1], d.right[-1]) for d in drafts]
     return max(

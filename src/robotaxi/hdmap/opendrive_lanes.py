@@ -72,6 +72,7 @@ def build_lane_net(source: XmlSource, roads: dict[str, Road]) -> LaneNet:
                 )
     _connect(source, roads, net, short)
     _neighbours(roads, net)
+    _inherit_speeds(roads, net)
     return net
 
 
@@ -193,6 +194,15 @@ def _speed(source: XmlSource, road: Road, section: Section, lane_id: int) -> flo
     middle = (section.start + section.end) / 2.0
     passed = [speed for s, speed in road.speeds if s <= middle]
     return passed[-1] if passed else road.speeds[0][1] if road.speeds else DEFAULT_SPEED
+
+
+def _inherit_speeds(roads: dict[str, Road], net: LaneNet) -> None:
+    """Junction lanes whose road says nothing go as fast as what leads into them."""
+    for key, draft in net.drafts.items():
+        road = roads[key[0]]
+        if road.in_junction and not road.speeds and road.sections[key[1]].lanes[key[2]].speed is None:
+            leading = [net.drafts[k].speed_limit for k in net.approaches(key)]
+            draft.speed_limit = min(leading, default=draft.speed_limit)
 
 
 def _speed_sign(source: XmlSource, road: Road, section: Section, lane_id: int) -> float | None:

@@ -18,8 +18,8 @@ Cubics = list[tuple[float, float, float, float, float]]  # (start station, a, b,
 DRIVABLE_TYPES = frozenset(
     ("driving", "entry", "exit", "onRamp", "offRamp", "connectingRamp", "slipLane", "bus", "taxi", "HOV")
 )
-STRAIGHT_STEP, CURVED_STEP = 2.0, 1.0  # m between the points of a lane
-TIGHT = 1.0 / 40.0  # 1/m: curves tighter than this get the shorter step
+STRAIGHT_STEP, CURVED_STEP, TIGHT_STEP = 2.0, 1.6, 1.0  # m between the points of a lane
+TIGHT = 1.0 / 40.0  # 1/m: curves tighter than this get the shortest step
 MIN_STEP = 0.05  # m, closer breakpoints are merged
 SPEED_UNITS = {"m/s": 1.0, "km/h": 1.0 / 3.6, "kph": 1.0 / 3.6, "mph": 0.44704}
 
@@ -130,31 +130,32 @@ def lane_boundaries(road: Road, section: Section) -> dict[int, tuple[FloatArray,
 def _stations(road: Road, section: Section) -> FloatArray:
     """Stations to sample a section at: all its breakpoints, and steps between them."""
     breaks = {section.start, section.end}
-    curved = False
+    step = STRAIGHT_STEP
     for element in road.plan:
         if element.s < section.end and element.s + element.length > section.start:
-            curved |= _is_tight(element)
+            step = min(step, _step(element))
             breaks.add(element.s)
     changing = [piece for piece in road.lane_offset if piece[2] or piece[3] or piece[4]]
     for lane in section.lanes.values():
         if lane.drivable:
             changing += [(w[0] + section.start, *w[1:]) for w in lane.widths if w[2] or w[3] or w[4]]
-    curved |= any(section.start <= piece[0] < section.end for piece in changing)
+    if any(section.start <= piece[0] < section.end for piece in changing):
+        step = min(step, TIGHT_STEP)
     breaks.update(piece[0] for piece in changing)
     inside = sorted(s for s in breaks if section.start < s < section.end)
     kept = [section.start]
     for s in inside:
         if s - kept[-1] > MIN_STEP and section.end - s > MIN_STEP:
             kept.append(s)
-    return densified_stations(np.array([*kept, section.end]), CURVED_STEP if curved else STRAIGHT_STEP)
+    return densified_stations(np.array([*kept, section.end]), step)
 
 
-def _is_tight(element: PlanElement) -> bool:
+def _step(element: PlanElement) -> float:
     if element.kind == "line":
-        return False
-    if element.kind in ("arc", "spiral"):
-        return max(abs(k) for k in element.values) > TIGHT
-    return True
+        return STRAIGHT_STEP
+    if element.kind in ("arc", "spiral") and max(abs(k) for k in element.values) <= TIGHT:
+        return CURVED_STEP
+    return TIGHT_STEP
 
 
 def read_road(source: XmlSource, element: ET.Element) -> Road:

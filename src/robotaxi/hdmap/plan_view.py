@@ -90,7 +90,7 @@ def _spiral(ds: FloatArray, length: float, values: tuple[float, ...]) -> _Local:
 
 def _poly3(ds: FloatArray, length: float, values: tuple[float, ...]) -> _Local:
     a, b, c, d = values
-    table_u = np.linspace(0.0, length, _POLY3_STEPS + 1)
+    table_u: FloatArray = np.linspace(0.0, length, _POLY3_STEPS + 1, dtype=np.float64)
     steps = np.hypot(np.diff(table_u), np.diff(_cubic(a, b, c, d, table_u)))
     u = np.interp(ds, np.concatenate([[0.0], np.cumsum(steps)]), table_u)
     slope, bend = b + u * (2.0 * c + 3.0 * d * u), 2.0 * c + 6.0 * d * u

@@ -79,7 +79,7 @@ def build_path(lane_map: LaneMap, route: Route, start_offset: float, config: Pat
     lane_id = np.concatenate([i for _, i, _ in pieces])
     lane_s = np.concatenate([s for _, _, s in pieces])
     step = np.hypot(*np.diff(points[:, :2], axis=0).T)
-    keep = np.concatenate([[True], step > _JOINT])
+    keep = np.concatenate([step > _JOINT, [True]])  # where lanes join, the point of the lane ahead
     points, lane_id, lane_s = points[keep], lane_id[keep], lane_s[keep]
     if len(points) < 2:
         points, lane_id, lane_s = _stub(lane_map, route)
@@ -194,7 +194,8 @@ def stop_lines_on(lane_map: LaneMap, path: RoutePath) -> list[tuple[float, StopL
             fall = max(float(ahead[k - 1] - ahead[k]), 1e-9)
             s = path.s[first + k - 1] + ahead[k - 1] / fall * (path.s[first + k] - path.s[first + k - 1])
             out.append((float(s), line))
-        elif last < len(path.s):
+        elif last < len(path.s) and int(path.lane_id[last]) in lane_map.lanes[lane_id].successors:
+            # The line lies farther inside the junction than is looked for: it is at the lane's end at the latest.
             out.append((float(path.s[last]), line))
     return out
 

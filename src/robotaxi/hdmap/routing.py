@@ -76,8 +76,8 @@ def _candidates(lane_map: LaneMap, what: str, x: float, y: float, yaw: float | N
         distance = lane_map.index.distance(x, y)
         why = "is not in the direction of any lane" if distance <= MAX_DISTANCE else "is off the road"
         raise RouteError(f"{what} ({x:.1f}, {y:.1f}) {why}: it is {distance:.0f} m from the nearest lane")
-    nearest = min(abs(m.offset) for m in matches)
-    return [m for m in matches if abs(m.offset) <= nearest + OVERLAP]
+    gaps = [lane_map.gap(m, x, y) for m in matches]
+    return [m for m, gap in zip(matches, gaps, strict=True) if gap <= min(gaps) + OVERLAP]
 
 
 _Found = tuple[LaneMatch, LaneMatch, tuple[int, ...], tuple[bool, ...]]
