@@ -71,7 +71,11 @@ ROUGH = Blur(position=0.15, yaw=0.06, speed=0.35, shrink=0.4, drop=0.05, clutter
 
 @dataclass
 class LoopResult:
-    """One ride. ``trace`` (N, 9): t, x, y, speed, acceleration, lateral acceleration, plan speed, plan acceleration, cause."""
+    """One ride.
+
+    ``trace`` (N, 9): t, x, y, speed, acceleration, lateral acceleration, planned speed and
+    acceleration, cause; every 100 ms. ``sentences``: (t, sentence), one for each change of cause.
+    """
 
     seed: int
     completed: bool
@@ -158,10 +162,14 @@ def drive(
     ride = _Ride(plan)
     objects: list[tuple[int, RecordArray]] = []
     lights: tuple[int, RecordArray] | None = None
+    next_lights: tuple[int, RecordArray] = (0, np.zeros(0, LIGHT_DTYPE))
     waiting: tuple[int, PlanningOutput] | None = None
     active: PlanningOutput | None = None
     command: Command | None = None
-    plan_ms, trace, sentences = [], [], []
+    plan_ms: list[float] = []
+    trace: list[tuple[float, ...]] = []
+    sentences: list[tuple[float, str]] = []
+    before: object = None
     limit = 90.0 + plan.length / 2.0
     reason, still_since, distance = "", 0, 0.0
     while not ride.done and not reason:
@@ -185,7 +193,9 @@ def drive(
             plan_ms.append((time.perf_counter() - begin) * 1e3)
             waiting = (now + PLAN_LET_NS, output)
             ride.update(output, now)
-            if not sentences or sentences[-1][1] != output.explanation.sentence:
+            said = (output.explanation.cause, output.explanation.subject_id, output.explanation.sentence.split(" ")[0])
+            if said != before:
+                before = said
                 sentences.append((now * 1e-9, output.explanation.sentence))
                 if verbose:
                     print(f"{now * 1e-9:7.1f} s  {state.speed:5.1f} m/s  {output.explanation.sentence}", flush=True)

@@ -52,6 +52,11 @@ def mind_pedestrians(scene: Scene, memory: WalkerMemory) -> list[Constraint]:
             if item.s_out < scene.s or item.s_in - scene.front_s > scene.config.look_ahead / 2:
                 continue
             polygon = item.crosswalk.polygon
+            # most are far away: look at the bounding box before the exact distance
+            x, y, reach = scene.objects["x"][i], scene.objects["y"][i], scene.config.crosswalk_margin
+            low, high = polygon[:, :2].min(axis=0) - reach, polygon[:, :2].max(axis=0) + reach
+            if not (low[0] <= x <= high[0] and low[1] <= y <= high[1]):
+                continue
             away = distance_to_polygon(float(scene.objects["x"][i]), float(scene.objects["y"][i]), polygon)
             if away > scene.config.crosswalk_margin:
                 continue

@@ -10,6 +10,7 @@ from robotaxi.planning.route_features import Crossing, RouteLine, Zone
 from robotaxi.planning.scene import Scene
 from robotaxi.types import Cause, ObjectClass
 
+MINOR = ("yield", "stop")
 ZONE_GAP = 1.0  # m between front bumper and a conflict zone when waiting inside a junction
 LINE_TOLERANCE = 0.3  # m beyond a line where the car still waits at it
 HESITATION = 0.5  # s more than needed before a standing car sets off
@@ -100,12 +101,14 @@ def _blocked_by(scene: Scene, crossing: Crossing) -> tuple[Zone, Arrival] | None
         if zone.own_in < scene.front_s:
             continue  # already in it: leave it
         t_in = scene.time_to(zone.own_in - scene.front_s)
+        minor = crossing.line is not None and crossing.line.kind in MINOR and scene.front_s < crossing.line_s
+        t_behind = scene.time_to(crossing.line_s - scene.front_s) if minor else t_in
         t_out = scene.time_to(zone.own_out - scene.s + scene.vehicle.rear_overhang)
         if scene.standing:
             t_out += HESITATION
         for arrival in arrivals(scene, zone):
             if zone.priority:
-                if not _fits(scene, zone, arrival, t_in, t_out):
+                if not _fits(scene, zone, arrival, t_behind, t_in, t_out):
                     return zone, arrival
             elif arrival.t_in < t_out and arrival.t_out > t_in:
                 return zone, arrival
@@ -152,10 +155,14 @@ def _earliest(speed: float, distance: float) -> float:
     return (math.sqrt(speed**2 + 2.0 * SET_OFF * distance) - speed) / SET_OFF
 
 
-def _fits(scene: Scene, zone: Zone, arrival: Arrival, t_in: float, t_out: float) -> bool:
-    """Whether the car passes before or after ``arrival`` with the wanted clear times."""
+def _fits(scene: Scene, zone: Zone, arrival: Arrival, t_behind: float, t_in: float, t_out: float) -> bool:
+    """Whether the car passes before or after ``arrival`` with the wanted clear times.
+
+    ``t_behind``: by then ``arrival`` must have left for the car to pass after it; at a sign that is
+    when the car crosses its line, not only when it reaches the zone.
+    """
     config = scene.config
-    if arrival.t_out + config.gap_after < t_in:
+    if arrival.t_out + config.gap_after < t_behind:
         return True
     if zone.merging:
         return arrival.t_in > t_in + merge_time(scene, arrival.speed, t_in)

@@ -61,7 +61,8 @@ def _behind(scene: Scene, i: int, lo: float, static: bool) -> Constraint:
         s -= max(0.0, -along) * min(max(distance, 0.0) / max(scene.speed - along, 1.0), 3.0)
         sentence = stop_sentence(scene.standing, f"{name} comes towards the car", distance)
     else:
-        where = f"{name} {'stands' if static or along < 0.3 else 'creeps'} on the path"
+        moves = math.hypot(*_velocity(scene, i)) >= scene.config.walking_speed
+        where = f"{name} {'crosses' if moves else 'stands on'} the path"
         sentence = stop_sentence(scene.standing, where, distance)
     if cause == Cause.LEAD:
         return Constraint(Kind.LEAD, s, cause, sentence, subject, distance, max(along, 0.0), deceleration=_worth(scene))

@@ -106,8 +106,8 @@ class SpeedQp:
         self._lower[o_e : o_f + n] = 0.0
         self._upper = np.full(6 * n, FAR)
         solver = piqp.SparseSolver()
-        solver.settings.eps_abs = 1e-5
-        solver.settings.eps_rel = 1e-6
+        solver.settings.eps_abs = 1e-4
+        solver.settings.eps_rel = 1e-5
         solver.settings.max_iter = 60
         solver.setup(
             sparse.csc_matrix(sparse.diags(weights)), self._linear, dynamics, np.zeros(3 * n), limits,
