@@ -25,6 +25,9 @@ class PreprocessConfig:
 
     max_range: float = param(70.0, lo=5.0, hi=250.0, unit="m", doc="points farther from base_link are ignored")
     body_margin: float = param(0.15, lo=0.0, hi=2.0, unit="m", doc="returns this close to the own body are dropped")
+    motion_compensation: bool = param(
+        False, doc="move each point by the ego motion since the stamp (for drivers that do not do it themselves)"
+    )
     max_time_offset: float = param(0.2, lo=0.0, hi=1.0, unit="s", doc="per-point times beyond this are not believed")
 
 
@@ -33,12 +36,12 @@ def to_base_link(
 ) -> tuple[Points, NDArray[np.float32]]:
     """Points of the sweep in ``base_link`` at the sweep's stamp.
 
-    Drops points that are not finite, out of range or on the own body. Where the sweep has a
-    ``time`` field and ``state`` is known, each point is moved by the ego motion since the stamp
-    (constant speed and yaw rate), as in KISS-ICP's motion compensation.
+    Drops points that are not finite, out of range or on the own body. With ``motion_compensation``,
+    a ``time`` field and a ``state``, each point is moved by the ego motion since the stamp (constant
+    speed and yaw rate).
 
-    Returns xyz (M, 3) float32 and the time of each point since the stamp (M,), s. An empty sweep
-    gives empty arrays. Raises SweepError when ``x y z`` are missing or T_base_lidar is no transform.
+    Returns xyz (M, 3) float32 and the time since the stamp (M,), s, at which the world was as the
+    points show it: zero without motion compensation. An empty sweep gives empty arrays. Raises SweepError when ``x y z`` are missing or T_base_lidar is no transform.
     """
     transform = np.asarray(sweep.T_base_lidar, dtype=np.float64)
     if transform.shape != (4, 4) or not np.isfinite(transform).all():
@@ -48,8 +51,11 @@ def to_base_link(
     if missing:
         raise SweepError(f"sweep has no field '{missing[0]}'; its fields are {', '.join(names) or 'none'}")
     x, y, z = (_column(sweep.points[axis]) for axis in "xyz")
-    time = _column(sweep.points["time"]) if "time" in names else np.zeros(len(x), np.float32)
-    moving = state is not None and np.isfinite([state.speed, state.yaw_rate]).all()
+    timed = config.motion_compensation and state is not None and "time" in names
+    time = _column(sweep.points["time"]) if timed else np.zeros(len(x), np.float32)
+    motion = (state.speed, state.yaw_rate) if state is not None and timed else (0.0, 0.0)
+    if not np.isfinite(motion).all():
+        motion = (0.0, 0.0)
     body = np.array([-vehicle.rear_overhang, vehicle.front, -vehicle.width / 2, vehicle.width / 2, vehicle.height])
     body += config.body_margin * np.array([-1.0, 1.0, -1.0, 1.0, 1.0])
     return _transform(
@@ -58,8 +64,8 @@ def to_base_link(
         z,
         time,
         np.ascontiguousarray(transform),
-        float(state.speed) if state is not None and moving else 0.0,
-        float(state.yaw_rate) if state is not None and moving else 0.0,
+        float(motion[0]),
+        float(motion[1]),
         body,
         config.max_range,
         config.max_time_offset,

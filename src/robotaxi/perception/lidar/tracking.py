@@ -1,0 +1,324 @@
+"""Multi-object tracking in the map: predict, associate, update, give birth, forget.
+
+Global nearest neighbour with Mahalanobis gates over Kalman filters. Positions come from visible
+edges (`anchor`), so that a parked car keeps its place while the ego passes it. A track counts as
+static until it has left the place where it was first seen; static tracks report no velocity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from robotaxi.params import param
+from robotaxi.perception.lidar.anchor import BoxMeasurement, corners, measure, noise_in_map, to_map
+from robotaxi.perception.lidar.track_table import CLASSES, TRACK_DTYPE, inverse2, predict, update
+from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
+
+_NOT_ALLOWED = 1e6  # cost of a pair outside its gate
+_VEHICLES = (int(ObjectClass.CAR), int(ObjectClass.TRUCK))
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Tracker."""
+
+    confirm_hits: int = param(3, lo=1, hi=20, doc="detections until a track is published")
+    max_coast: float = param(1.0, lo=0.1, hi=5.0, unit="s", doc="an unseen confirmed track lives on this long")
+    tentative_coast: float = param(0.15, lo=0.0, hi=2.0, unit="s", doc="an unseen unconfirmed track lives this long")
+    max_step: float = param(0.5, lo=0.1, hi=5.0, unit="s", doc="after a longer gap between sweeps all starts anew")
+    gate: float = param(4.0, lo=1.0, hi=10.0, doc="association gate, standard deviations")
+    gate_distance: float = param(4.0, lo=0.5, hi=20.0, unit="m", doc="association gate, absolute")
+    sigma_position: float = param(0.07, lo=0.005, hi=1.0, unit="m", doc="noise of a visible edge")
+    sigma_per_m: float = param(0.004, lo=0.0, hi=0.1, doc="its growth with range (beam spacing, heading error)")
+    sigma_slack: float = param(0.6, lo=0.0, hi=2.0, doc="noise for each metre of slack when alongside")
+    sigma_birth_speed: float = param(8.0, lo=0.5, hi=40.0, unit="m/s", doc="speed of a new track, one deviation")
+    sigma_vehicle: float = param(3.0, lo=0.1, hi=20.0, unit="m/s^2", doc="acceleration noise of vehicles")
+    sigma_person: float = param(1.5, lo=0.1, hi=20.0, unit="m/s^2", doc="acceleration noise of pedestrians")
+    hit_log_odds: float = param(0.8, lo=0.05, hi=5.0, doc="evidence of one detection for existence")
+    miss_log_odds: float = param(0.45, lo=0.05, hi=5.0, doc="evidence of one missed sweep against it")
+    max_log_odds: float = param(4.0, lo=1.0, hi=10.0, doc="evidence saturates here")
+    moved_distance: float = param(0.5, lo=0.1, hi=5.0, unit="m", doc="a track this far from its place has moved")
+    moved_speed: float = param(0.5, lo=0.05, hi=5.0, unit="m/s", doc="and must be as fast as this")
+    moved_hits: int = param(2, lo=1, hi=10, doc="in so many detections in a row")
+    rest_speed: float = param(0.4, lo=0.0, hi=2.0, unit="m/s", doc="slower tracks are drawn towards rest")
+    heading_speed: float = param(2.0, lo=0.3, hi=10.0, unit="m/s", doc="faster tracks head where they go")
+    heading_gain: float = param(0.25, lo=0.0, hi=1.0, doc="share of a new heading that is taken over")
+    full_car_length: float = param(3.4, lo=2.0, hi=6.0, unit="m", doc="a side this long is the whole car")
+    usual_car_length: float = param(4.3, lo=2.5, hi=6.0, unit="m", doc="length where the side is not in view")
+    full_car_width: float = param(1.5, lo=1.0, hi=2.2, unit="m", doc="a front this wide is the whole car")
+    usual_car_width: float = param(1.85, lo=1.2, hi=2.5, unit="m", doc="width where front and rear are hidden")
+
+
+class Tracker:
+    """One call of `step` a sweep. Ids start at 1 and are never used twice."""
+
+    def __init__(self, config: TrackerConfig) -> None:
+        self._config = config
+        self._tracks: RecordArray = np.zeros(0, TRACK_DTYPE)
+        self._next_id = 1
+        self._stamp_ns: int | None = None
+
+    def step(self, detections: RecordArray, stamp_ns: int, sensor: FloatArray) -> RecordArray:
+        """Take the detections (boxes.DETECTION_DTYPE, in map) of one sweep; ``sensor`` (2,) in map.
+
+        Returns the confirmed tracks as OBJECT_DTYPE at ``stamp_ns``. A stamp that goes back or jumps
+        ahead by more than ``max_step`` drops all tracks.
+        """
+        config = self._config
+        dt = 0.0 if self._stamp_ns is None else (stamp_ns - self._stamp_ns) * 1e-9
+        if dt < 0.0 or dt > config.max_step:
+            self._tracks = self._tracks[:0]
+            dt = 0.0
+        self._stamp_ns = stamp_ns
+        person = self._tracks["label"] == ObjectClass.PEDESTRIAN
+        predict(self._tracks, dt, np.where(person, config.sigma_person, config.sigma_vehicle))
+        box_corners = corners(detections)
+        track_index, detection_index, covered = self._associate(detections, box_corners, sensor)
+        self._miss(track_index)
+        self._update(track_index, detections[detection_index], box_corners[detection_index], stamp_ns, sensor)
+        covered[detection_index] = True
+        born = self._birth(detections[~covered], stamp_ns, sensor)
+        self._tracks = np.concatenate([self._tracks, born])
+        self._forget(stamp_ns)
+        return self._publish(stamp_ns)
+
+    def _associate(
+        self, detections: RecordArray, box_corners: FloatArray, sensor: FloatArray
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+        """Pairs (tracks, detections), and which detections lie inside a confirmed track's box."""
+        tracks, config = self._tracks, self._config
+        if len(tracks) == 0 or len(detections) == 0:
+            none = np.zeros(0, np.intp)
+            return none, none, np.zeros(len(detections), bool)
+        # only pairs near each other are looked at in full
+        size = np.column_stack([tracks["length"], tracks["width"]])
+        reach = 0.5 * (size.sum(axis=1)[:, None] + (detections["length"] + detections["width"])[None, :])
+        dx = detections["x"][None, :] - tracks["mean"][:, :1]
+        dy = detections["y"][None, :] - tracks["mean"][:, 1:2]
+        row, column = np.nonzero(np.hypot(dx, dy) < reach + config.gate_distance)
+        found = measure(tracks["mean"][row, :2], tracks["yaw"][row], size[row], box_corners[column], sensor)
+        noise = self._noise(found, tracks["mean"][row, :2], tracks["yaw"][row], sensor)
+        offset = to_map(found.offset, tracks["yaw"][row])
+        weight = inverse2(tracks["cov"][row, :2, :2] + noise)
+        distance = np.einsum("ni,nij,nj->n", offset, weight, offset)
+        merged = (found.extent > 1.6 * size[row] + 1.0).any(axis=1) & (tracks["hits"][row] >= config.confirm_hits)
+        near = np.abs(found.offset).max(axis=1) < config.gate_distance
+        allowed = (distance < config.gate**2) & near & ~merged
+        cost = np.full((len(tracks), len(detections)), _NOT_ALLOWED)
+        misfit = np.abs(np.log((tracks["height"][row] + 0.3) / (detections["height"][column] + 0.3)))
+        cost[row[allowed], column[allowed]] = distance[allowed] + 4.0 * misfit[allowed]
+        chosen, match = linear_sum_assignment(cost)
+        good = cost[chosen, match] < _NOT_ALLOWED
+        return chosen[good], match[good], self._inside(detections, row, column)
+
+    def _inside(self, detections: RecordArray, row: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Detections whose centre lies in the box of a confirmed track: parts of what is known."""
+        tracks = self._tracks
+        x = detections["x"][column] - tracks["mean"][row, 0]
+        y = detections["y"][column] - tracks["mean"][row, 1]
+        cos, sin = np.cos(tracks["yaw"][row]), np.sin(tracks["yaw"][row])
+        inside = (np.abs(cos * x + sin * y) < 0.5 * tracks["length"][row]) & (
+            np.abs(-sin * x + cos * y) < 0.5 * tracks["width"][row]
+        )
+        inside &= tracks["hits"][row] >= self._config.confirm_hits
+        covered = np.zeros(len(detections), bool)
+        covered[column[inside]] = True
+        return covered
+
+    def _noise(self, found: BoxMeasurement, center: FloatArray, yaw: FloatArray, sensor: FloatArray) -> FloatArray:
+        config = self._config
+        ranges = np.hypot(center[:, 0] - sensor[0], center[:, 1] - sensor[1])
+        edge = np.hypot(config.sigma_position, config.sigma_per_m * ranges)[:, None]
+        return noise_in_map(edge + config.sigma_slack * found.slack, yaw)
+
+    def _miss(self, seen: NDArray[np.intp]) -> None:
+        missed = np.ones(len(self._tracks), bool)
+        missed[seen] = False
+        self._tracks["log_odds"][missed] -= self._config.miss_log_odds
+
+    def _update(
+        self,
+        index: NDArray[np.intp],
+        detections: RecordArray,
+        box_corners: FloatArray,
+        stamp_ns: int,
+        sensor: FloatArray,
+    ) -> None:
+        config = self._config
+        tracks = self._tracks[index]
+        if len(tracks) == 0:
+            return
+        # a detection's position was measured at its own time within the sweep
+        shift = tracks["mean"][:, 2:] * detections["time"][:, None]
+        size = np.column_stack([tracks["length"], tracks["width"]])
+        found = measure(tracks["mean"][:, :2] + shift, tracks["yaw"], size, box_corners, sensor)
+        noise = self._noise(found, tracks["mean"][:, :2], tracks["yaw"], sensor)
+        update(tracks, to_map(found.offset, tracks["yaw"]), noise, 0)
+        self._draw_to_rest(tracks)
+        tracks["hits"] += 1
+        tracks["seen_ns"] = stamp_ns
+        tracks["log_odds"] = np.minimum(tracks["log_odds"] + config.hit_log_odds, config.max_log_odds)
+        self._classify(tracks, detections)
+        self._resize(tracks, detections, found)
+        self._judge_motion(tracks)
+        self._turn(tracks, detections)
+        self._tracks[index] = tracks
+
+    def _draw_to_rest(self, tracks: RecordArray) -> None:
+        """Pseudo-measurement of zero velocity for what is almost at rest."""
+        slow = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3]) < self._config.rest_speed
+        resting = tracks[slow & (tracks["hits"] >= self._config.confirm_hits)]
+        if len(resting) == 0:
+            return
+        noise = np.broadcast_to(np.eye(2) * self._config.rest_speed**2, (len(resting), 2, 2))
+        update(resting, -resting["mean"][:, 2:], noise, 2)
+        tracks[slow & (tracks["hits"] >= self._config.confirm_hits)] = resting
+
+    def _classify(self, tracks: RecordArray, detections: RecordArray) -> None:
+        tracks["votes"] *= 0.95
+        rows = np.arange(len(tracks))
+        tracks["votes"][rows, detections["label"]] += 1.0
+        speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
+        known = tracks["moved"] & (tracks["hits"] > 2 * self._config.confirm_hits)
+        # nobody walks at 5 m/s or more for long; what rolls that fast and is small has two wheels
+        tracks["votes"][known & (speed > 5.0), ObjectClass.PEDESTRIAN] = 0.0
+        tracks["label"] = np.argmax(tracks["votes"], axis=1)
+
+    def _resize(self, tracks: RecordArray, detections: RecordArray, found: BoxMeasurement) -> None:
+        """Grow to what is visible; the edge near the sensor stays where it is."""
+        aligned = np.abs(_wrap_quarter(detections["yaw"] - tracks["yaw"])) < np.radians(12.0)
+        for axis, name in enumerate(("seen_length", "seen_width")):
+            seen, extent = tracks[name], found.extent[:, axis]
+            # quick to grow, slow to forget a merge with a neighbour
+            rate = np.where(extent > seen, np.where(aligned, 0.5, 0.1), 0.02)
+            tracks[name] = seen + rate * (extent - seen)
+        before = np.column_stack([tracks["length"], tracks["width"]])
+        tracks["length"], tracks["width"] = self._full_size(tracks)
+        growth = np.column_stack([tracks["length"], tracks["width"]]) - before
+        shift = to_map(0.5 * growth * found.away, tracks["yaw"])
+        tracks["mean"][:, :2] += shift
+        tracks["anchor"] += shift
+        tracks["height"] += np.where(detections["height"] > tracks["height"], 0.5, 0.05) * (
+            detections["height"] - tracks["height"]
+        )
+        tracks["ground"] += 0.2 * (detections["z"] - detections["base"] - tracks["ground"])
+
+    def _full_size(self, tracks: RecordArray) -> tuple[FloatArray, FloatArray]:
+        config = self._config
+        length, width = tracks["seen_length"].copy(), tracks["seen_width"].copy()
+        vehicle = np.isin(tracks["label"], _VEHICLES)
+        length = np.where(vehicle & (length < config.full_car_length), config.usual_car_length, length)
+        width = np.where(vehicle & (width < config.full_car_width), config.usual_car_width, width)
+        return np.maximum(length, 0.3), np.maximum(width, 0.3)
+
+    def _judge_motion(self, tracks: RecordArray) -> None:
+        config = self._config
+        way = tracks["mean"][:, :2] - tracks["anchor"]
+        distance = np.hypot(way[:, 0], way[:, 1])
+        spread = np.sqrt(np.maximum(tracks["cov"][:, 0, 0], tracks["cov"][:, 1, 1]))
+        speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
+        away = (way * tracks["mean"][:, 2:]).sum(axis=1) > 0.0
+        moving = (distance > np.maximum(config.moved_distance, 3.0 * spread)) & (speed > config.moved_speed) & away
+        tracks["moving_hits"] = np.where(moving, tracks["moving_hits"] + 1, 0)
+        tracks["moved"] |= tracks["moving_hits"] >= config.moved_hits
+        # the place follows slowly, as the map pose drifts
+        tracks["anchor"] += 0.02 * way
+
+    def _turn(self, tracks: RecordArray, detections: RecordArray) -> None:
+        """Heading: of the box's sides, and of the motion where there is enough of it."""
+        config = self._config
+        course = np.arctan2(tracks["mean"][:, 3], tracks["mean"][:, 2])
+        speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
+        heading_known = tracks["moved"] & (speed > config.heading_speed)
+        error = _wrap(course - tracks["yaw"])
+        # a front taken for a side: swap the axes once the motion tells
+        sideways = heading_known & (np.abs(np.abs(error) - np.pi / 2) < np.radians(35.0))
+        swapped = tracks[sideways]
+        swapped["seen_length"], swapped["seen_width"] = swapped["seen_width"].copy(), swapped["seen_length"].copy()
+        swapped["length"], swapped["width"] = self._full_size(swapped)
+        tracks[sideways] = swapped
+        backwards = heading_known & (np.abs(error) > np.radians(125.0))
+        tracks["yaw"] = np.where(sideways, course, np.where(backwards, _wrap(tracks["yaw"] + np.pi), tracks["yaw"]))
+        side = _wrap_quarter(detections["yaw"] - tracks["yaw"])
+        trusted = (detections["points"] >= 12) & (detections["length"] > 1.2) & (np.abs(side) < np.radians(30.0))
+        turn = np.where(trusted, side, 0.0)
+        by_course = heading_known & ~trusted
+        turn = np.where(by_course, _wrap(course - tracks["yaw"]), turn)
+        tracks["yaw"] = _wrap(tracks["yaw"] + config.heading_gain * turn)
+
+    def _birth(self, detections: RecordArray, stamp_ns: int, sensor: FloatArray) -> RecordArray:
+        config = self._config
+        born = np.zeros(len(detections), TRACK_DTYPE)
+        born["id"] = self._next_id + np.arange(len(detections))
+        self._next_id += len(detections)
+        label = detections["label"]
+        # a car of which only front or rear is visible: the long visible side is its width
+        end_on = (label == ObjectClass.CAR) & (detections["length"] < config.full_car_length - 1.2)
+        born["label"] = label
+        born["votes"] = np.eye(CLASSES)[label]
+        born["yaw"] = np.where(end_on, detections["yaw"] + np.pi / 2, detections["yaw"])
+        born["seen_length"] = np.where(end_on, detections["width"], detections["length"])
+        born["seen_width"] = np.where(end_on, detections["length"], detections["width"])
+        born["length"], born["width"] = self._full_size(born)
+        center = np.column_stack([detections["x"], detections["y"]])
+        size = np.column_stack([born["length"], born["width"]])
+        found = measure(center, born["yaw"], size, corners(detections), sensor)
+        born["mean"][:, :2] = center + to_map(found.offset, born["yaw"])
+        born["cov"][:, :2, :2] = self._noise(found, center, born["yaw"], sensor)
+        born["cov"][:, 2, 2] = born["cov"][:, 3, 3] = config.sigma_birth_speed**2
+        born["anchor"] = born["mean"][:, :2]
+        born["height"] = detections["height"]
+        born["ground"] = detections["z"] - detections["base"]
+        born["log_odds"] = 0.0
+        born["hits"] = 1
+        born["seen_ns"] = stamp_ns
+        return born
+
+    def _forget(self, stamp_ns: int) -> None:
+        config, tracks = self._config, self._tracks
+        confirmed = tracks["hits"] >= config.confirm_hits
+        unseen = (stamp_ns - tracks["seen_ns"]) * 1e-9
+        alive = unseen <= np.where(confirmed, config.max_coast, config.tentative_coast)
+        self._tracks = tracks[alive & ~self._doubled()]
+
+    def _doubled(self) -> NDArray[np.bool_]:
+        """Tracks whose centre lies inside the box of a better-known track."""
+        tracks = self._tracks
+        dx = tracks["mean"][None, :, 0] - tracks["mean"][:, None, 0]
+        dy = tracks["mean"][None, :, 1] - tracks["mean"][:, None, 1]
+        cos, sin = np.cos(tracks["yaw"])[:, None], np.sin(tracks["yaw"])[:, None]
+        inside = (np.abs(cos * dx + sin * dy) < 0.4 * tracks["length"][:, None]) & (
+            np.abs(-sin * dx + cos * dy) < 0.4 * tracks["width"][:, None]
+        )
+        better = tracks["hits"][:, None] > tracks["hits"][None, :]
+        same = tracks["hits"][:, None] == tracks["hits"][None, :]
+        older = tracks["id"][:, None] < tracks["id"][None, :]
+        result: NDArray[np.bool_] = (inside & (better | (same & older))).any(axis=0)
+        return result
+
+    def _publish(self, stamp_ns: int) -> RecordArray:
+        tracks = self._tracks[self._tracks["hits"] >= self._config.confirm_hits]
+        out = np.zeros(len(tracks), OBJECT_DTYPE)
+        out["x"], out["y"] = tracks["mean"][:, 0], tracks["mean"][:, 1]
+        out["z"] = tracks["ground"] + 0.5 * tracks["height"]
+        for name in ("yaw", "length", "width", "height", "id", "label"):
+            out[name] = tracks[name]
+        out["static"] = ~tracks["moved"]
+        out["vx"] = np.where(tracks["moved"], tracks["mean"][:, 2], 0.0)
+        out["vy"] = np.where(tracks["moved"], tracks["mean"][:, 3], 0.0)
+        out["existence"] = 1.0 / (1.0 + np.exp(-tracks["log_odds"]))
+        return out
+
+
+def _wrap(angle: FloatArray) -> FloatArray:
+    """To [-pi, pi)."""
+    return (angle + np.pi) % (2.0 * np.pi) - np.pi
+
+
+def _wrap_quarter(angle: FloatArray) -> FloatArray:
+    """To [-pi/4, pi/4): the difference of two rectangles' headings, sides not told apart."""
+    return (angle + np.pi / 4) % (np.pi / 2) - np.pi / 4
