@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from robotaxi.hdmap.lane_map import LaneMap, StopLine
 from robotaxi.sim.contact import Box
-from robotaxi.sim.drivable import DrivableArea
 from robotaxi.sim.lights import worst
 from robotaxi.sim.traffic.drivers import time_to_cover
 from robotaxi.sim.traffic.network import RoadNetwork
@@ -64,8 +63,8 @@ class Offences:
 class Referee:
     """Watches stop lines, the edge of the road and the door."""
 
-    def __init__(self, lane_map: LaneMap, net: RoadNetwork, area: DrivableArea, config: WorldConfig) -> None:
-        self._net, self._area, self._config = net, area, config
+    def __init__(self, lane_map: LaneMap, net: RoadNetwork, config: WorldConfig) -> None:
+        self._map, self._net, self._config = lane_map, net, config
         self._lines: list[tuple[StopLine, FloatArray, tuple[int, ...], float]] = []
         for line_id in sorted(lane_map.stop_lines):
             line = lane_map.stop_lines[line_id]
@@ -179,7 +178,7 @@ class Referee:
         tolerance = 2.0 * self._config.off_road_tolerance
         core = replace(box, length=box.length - tolerance, width=box.width - tolerance)
         corners = core.corners()
-        outside = ~self._area.contains(corners)
+        outside = ~self._map.drivable(corners)
         offences = self.offences
         if not outside.any():
             offences.off_road_at = -1

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.sim.lights import Lights
 from robotaxi.sim.traffic.network import RoadNetwork
-from robotaxi.sim.traffic.presence import EGO, Presence
+from robotaxi.sim.traffic.presence import EGO, WRECK, Presence
 from robotaxi.sim.view import AGENT_DTYPE
 from robotaxi.sim.world_config import WorldConfig
 from robotaxi.types import ObjectClass, RecordArray
@@ -213,7 +213,7 @@ class Pedestrians:
         for lane, middle, start, end in crossing.lanes:
             leaves = ((middle if walker.forward else crossing.length - middle) + _LANE_HALF) / walker.speed
             for distance, speed in _approaching(lane, start, end, presence, speeds, halves):
-                if distance < 0.3:
+                if distance < 0.0:
                     return False
                 if speed < _STANDING or distance / speed > leaves + margin:
                     continue
@@ -300,8 +300,9 @@ class Pedestrians:
                 walkers.append(Walker(x, y, self._ground(x, y), speed, k, forward=forward))
             elif beats:
                 beat = beats[int(rng.integers(len(beats)))]
-                x, y = beat[int(rng.integers(len(beat)))]
-                walkers.append(Walker(x, y, self._ground(x, y), speed, beat=beat))
+                beat = beat[int(rng.integers(len(beat) // 2 + 1)) :]
+                x, y = beat[0]
+                walkers.append(Walker(x, y, self._ground(x, y), speed, beat=beat, forward=False))
             else:
                 break
             walkers[-1].timer = float(rng.uniform(0.0, _REST[1]))
@@ -329,14 +330,16 @@ def _approaching(
     lane: int, start: float, end: float, presence: Presence, speeds: list[float], halves: list[float]
 ) -> list[tuple[float, float]]:
     """(metres from the front bumper to the crosswalk, speed) of all who have still to clear it;
-    negative metres: on it. Bodies that stand across it without belonging to the lane count too."""
-    found = []
+    negative metres: on it. Wrecks and an ego that stands across the lane count where they are."""
+    found, ego_drives_here = [], False
     for at, who in presence.coming.get(lane, ()):
         half = presence.ego_half_length if who == EGO else halves[who]
+        ego_drives_here |= who == EGO
         if at - half <= end:
             found.append((start - at - half, presence.ego_speed if who == EGO else speeds[who]))
     for body in presence.bodies.get(lane, ()):
-        if body.rear <= end and body.front >= start and not body.crossing:
+        strays = body.who == WRECK or (body.who == EGO and not ego_drives_here)
+        if strays and body.rear <= end and body.front >= start:
             found.append((-1.0, body.speed))
     return found
 

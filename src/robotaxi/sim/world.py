@@ -20,12 +20,11 @@ from robotaxi.interfaces import TICK_NS
 from robotaxi.sim import contact
 from robotaxi.sim.cabin import Cabin, RiderPlan
 from robotaxi.sim.contact import Box
-from robotaxi.sim.drivable import DrivableArea
 from robotaxi.sim.ego import AX, AY, DRIVE, VX, VY, YAW, YAW_RATE, EgoVehicle, X, Y
 from robotaxi.sim.infractions import Infraction, Referee
 from robotaxi.sim.lights import Lights
 from robotaxi.sim.pedestrians import Pedestrians
-from robotaxi.sim.traffic.network import RoadNetwork
+from robotaxi.sim.traffic.network import RoadNetwork, points_in_polygon
 from robotaxi.sim.traffic.presence import Presence
 from robotaxi.sim.traffic.traffic import Surroundings, spawn
 from robotaxi.sim.view import AGENT_DTYPE, EgoTruth, WorldView
@@ -36,6 +35,7 @@ FloatArray = NDArray[np.float64]
 
 _DT = TICK_NS * 1e-9
 _GROUND_RADIUS = 30.0  # m within which the nearest lane gives the height of the ground
+_WALKING_ROOM = 0.5  # m between a walker's line and what stands there
 _FALLEN_SIZE = 1.5  # m, what a person on the ground takes
 _KIND = {int(ObjectClass.PEDESTRIAN): "collision_pedestrian"}
 _NAME = {
@@ -72,23 +72,23 @@ class World:
         obstacles: RecordArray | None = None,
     ) -> None:
         empty = np.zeros(0, dtype=AGENT_DTYPE)
-        self._vehicle, self._config = vehicle, config
+        self._map, self._vehicle, self._config = lane_map, vehicle, config
         self._static = np.concatenate(
             [
                 _checked(parked if parked is not None else empty, "parked"),
                 _checked(obstacles if obstacles is not None else empty, "obstacles"),
             ]
         )
+        self._static_reach = _reach(self._static)
         self._ego = EgoVehicle(vehicle, config, start)
         self._net = RoadNetwork(lane_map, config)
-        self._area = DrivableArea(lane_map)
         self._lights = Lights(lane_map, config, _stream(seed, "lights"))
         blocked = self._net.blocked_by(self._static)
         self._traffic = spawn(self._net, config, _stream(seed, "traffic"), blocked, (start.x, start.y))
         self._pedestrians = Pedestrians(
             lane_map, self._net, self._lights, config, _stream(seed, "pedestrians"), self._is_free
         )
-        self._referee = Referee(lane_map, self._net, self._area, config)
+        self._referee = Referee(lane_map, self._net, config)
         self._cabin = Cabin(tuple(riders))
         self._clock = Clock(0, {})
         self._height = self._ground(start.x, start.y)
@@ -230,12 +230,16 @@ class World:
 
     def _is_free(self, points: FloatArray) -> bool:
         """Whether somebody can walk along ``points`` (N, 2): off the road and off what stands there."""
-        if self._area.contains(points).any():
+        if self._map.drivable(points).any():
             return False
-        for box in self._static:
+        reach = np.hypot(self._static["length"], self._static["width"]) / 2.0 + _WALKING_ROOM
+        low, high = points.min(axis=0), points.max(axis=0)
+        near = (self._static["x"] > low[0] - reach) & (self._static["x"] < high[0] + reach)
+        near &= (self._static["y"] > low[1] - reach) & (self._static["y"] < high[1] + reach)
+        for box in self._static[near]:
             c, s = math.cos(box["yaw"]), math.sin(box["yaw"])
             dx, dy = points[:, 0] - box["x"], points[:, 1] - box["y"]
-            room_x, room_y = box["length"] / 2.0 + 0.5, box["width"] / 2.0 + 0.5
+            room_x, room_y = box["length"] / 2.0 + _WALKING_ROOM, box["width"] / 2.0 + _WALKING_ROOM
             if ((np.abs(c * dx + s * dy) < room_x) & (np.abs(c * dy - s * dx) < room_y)).any():
                 return False
         return True
@@ -245,11 +249,10 @@ class World:
     def _contacts(self) -> None:
         fleet, crowd = self._traffic.fleet, self._pedestrians.crowd
         box = self._box()
+        reach = math.hypot(box.length, box.width) / 2.0
         for group, records in (("traffic", fleet.records), ("people", crowd.records), ("static", self._static)):
-            near = np.flatnonzero(
-                np.maximum(np.abs(records["x"] - box.x), np.abs(records["y"] - box.y))
-                < (box.length + records["length"] + 4.0)
-            )
+            x, y, radius = self._static_reach if group == "static" else _reach(records)
+            near = np.flatnonzero(np.maximum(np.abs(x - box.x), np.abs(y - box.y)) < radius + reach)
             if not near.size:
                 continue
             mask, depth, normal = contact.overlap(box, records[near])
@@ -337,17 +340,21 @@ class World:
     def _astray(self, box: Box) -> bool:
         """nuPlan's condition for blame in a lateral collision: astride two lanes or off the road."""
         corners = box.corners()
-        if not self._area.contains(corners).all():
+        if not self._map.drivable(corners).all():
             return True
-        common = set(self._area.lanes_under(corners[0]))
-        for corner in corners[1:]:
-            common &= set(self._area.lanes_under(corner))
-        return not common
+        polygons = (np.concatenate([lane.left, lane.right[::-1]])[:, :2] for lane in self._map.lanes.values())
+        return not any(points_in_polygon(corners, polygon).all() for polygon in polygons)
 
 
 def _stream(seed: int, name: str) -> np.random.Generator:
     """A random stream of its own for each part of the world, so that one does not disturb another."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def _reach(records: RecordArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Centres and radii of the circles that hold the boxes."""
+    radius = 0.5 * np.hypot(records["length"], records["width"])
+    return np.ascontiguousarray(records["x"]), np.ascontiguousarray(records["y"]), radius
 
 
 def _checked(boxes: RecordArray, name: str) -> RecordArray:

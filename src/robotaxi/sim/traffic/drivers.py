@@ -6,7 +6,7 @@ import math
 
 _EXPONENT = 4.0  # of the free-road term, as published
 _SMALLEST_GAP = 0.1  # m, keeps the interaction term finite
-_STOP_HEADWAY = 0.3  # s; a line does not move, so little time gap to it is needed
+_STOP_HEADWAY = 0.8  # s; a line does not move, so little time gap to it is needed
 
 
 def follow(
@@ -43,7 +43,7 @@ def stop_in(
     deceleration: float,
     hard: float,
 ) -> float:
-    """Acceleration that brings the front bumper to rest after ``distance`` metres."""
+    """Acceleration that brings the front bumper to rest after ``distance`` metres; negative: overshot."""
     return follow(
         speed, desired, distance + standstill_gap, 0.0, _STOP_HEADWAY, standstill_gap, acceleration, deceleration, hard
     )

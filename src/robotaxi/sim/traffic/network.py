@@ -197,13 +197,16 @@ class RoadNetwork:
 
     def _find_zones(self, lanes: list[Lane]) -> list[tuple[Zone, ...]]:
         zones: list[list[Zone]] = [[] for _ in lanes]
-        for a, lane in enumerate(lanes):
-            others = set(self._indices(lane.conflicts))
+        conflicts = [set(self._indices(lane.conflicts)) for lane in lanes]
+        for a, group in enumerate([sorted(group) for group in conflicts]):
+            for b in group:
+                conflicts[b].add(a)
+        for a in range(len(lanes)):
+            others = set(conflicts[a])
             for neighbour in self.predecessors[a]:
                 others.update(self.successors[neighbour])
             for neighbour in self.successors[a]:
                 others.update(self.predecessors[neighbour])
-            others.update(b for b in range(len(lanes)) if a in self._indices(lanes[b].conflicts))
             others.discard(a)
             for b in sorted(others):
                 zone = self._zone(a, b)

@@ -4,8 +4,9 @@ A vehicle asks when it comes within braking distance of the junction. It gets th
 allows it, there is room behind the junction (nobody blocks the box), nobody who holds a grant for a
 conflicting lane has still to leave the conflict area, and whoever goes first by `Lane.yield_to` is far
 enough away (gap acceptance). The ego holds no grants; it counts as having one when it is in the
-junction or can no longer stop before it. Whoever has waited longer than their patience stops giving
-way to those who stand, which undoes circular waits.
+junction or can no longer stop before it. Whoever has waited longer than their patience goes before
+those who have no grant yet, which undoes circular waits and starving; before the ego only if it stands. And
+others who can stop with ease let those in who have waited far too long.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _STANDING = 0.3  # m/s
 _FIRM_BRAKING = 4.0  # m/s^2: who needs more to stop before a junction counts as inside
 _FLOWING = 3.0  # m/s: whoever drives on at this speed does not block the exit
+_OVERDUE = 1.5  # patience, times: from then on others let one in
 _LATE = 3.0  # patience, times: from then on grants of those who stand outside are taken over
 
 
@@ -49,7 +51,31 @@ def may_enter(traffic: Traffic, i: int, k: int, base: float, distance: float, ar
         return False
     if _ego_blocks(traffic, i, k, around):
         return False
-    return all(zone.kind == "fork" or _zone_free(traffic, i, k, base, zone, around) for zone in net.zones[lane])
+    zones = [zone for zone in net.zones[lane] if zone.kind != "fork"]
+    if _others_turn(traffic, i, zones, distance):
+        return False
+    if all(_zone_free(traffic, i, k, base, zone, around) for zone in zones):
+        return True
+    if fleet.waited[i] > _OVERDUE * fleet.patience[i]:
+        fleet.overdue[i] = lane
+    return False
+
+
+def _others_turn(traffic: Traffic, i: int, zones: list[Zone], distance: float) -> bool:
+    """Whether a driver who can stop with ease lets one in who has waited for far too long."""
+    fleet = traffic.fleet
+    late = {lane for lane in fleet.overdue if lane >= 0}
+    if not late or not late.intersection(zone.other for zone in zones):
+        return False
+    speed = float(fleet.speed[i])
+    if speed * speed / (2.0 * max(distance, 0.1)) > traffic.config.traffic_deceleration:
+        return False
+    conflicting = {zone.other for zone in zones}
+    return any(
+        fleet.overdue[j] in conflicting and fleet.waited[j] > fleet.waited[i]
+        for j in range(len(fleet.overdue))
+        if j != i
+    )
 
 
 def _light_allows(traffic: Traffic, i: int, k: int, distance: float, around: Surroundings) -> bool:
@@ -133,8 +159,8 @@ def _zone_free(traffic: Traffic, i: int, k: int, base: float, zone: Zone, around
             return False
         if not gives_way or (at > 0.0 and who != EGO):
             continue
-        if speed < _STANDING and waited > patience:
-            continue
+        if waited > patience and (who != EGO or speed < _STANDING):
+            continue  # without a grant they will have to wait in turn
         if _held_by_light(traffic, who, other, -(at + half), speed, around):
             continue
         if clear < 0.0:

@@ -27,7 +27,8 @@ FIRST_ID = 1000  # agent id of the first vehicle
 _DECIDE_EVERY = 5  # ticks between two decisions of one driver
 _STANDING = 0.3  # m/s
 _STOP_SIGN_REACH = 1.5  # m: standing this near a stop line counts as stopped at it
-_CROSSWALK_MARGIN = 1.0  # m from the front bumper to the crosswalk
+_CROSSWALK_MARGIN = 1.0  # m from the front bumper to the crosswalk, at rest
+_CROSSWALK_EDGE = 0.2  # m that must be left even when braking hard
 _COURTEOUS_BRAKING = 2.5  # m/s^2 that a driver spends to let somebody cross
 _REFERENCE = 0.3  # of the length, ahead of and behind the centre: about where the axles are
 
@@ -38,6 +39,7 @@ class Fleet:
 
     ``path[i]``: the lane behind the vehicle (or -1), the one under its centre, those ahead.
     ``s``: centre along ``path[i][1]``. ``grants[i]``: junction lanes it may use, not yet left.
+    ``overdue[i]``: junction lane that it has waited for too long, or -1.
     ``loose``: knocked off its path by a collision; it slides to rest and stays.
     """
 
@@ -46,6 +48,7 @@ class Fleet:
     path: list[list[int]] = field(default_factory=list)
     grants: list[list[int]] = field(default_factory=list)
     stopped_for: list[int] = field(default_factory=list)
+    overdue: list[int] = field(default_factory=list)
     s: FloatArray = field(default_factory=lambda: np.zeros(0))
     speed: FloatArray = field(default_factory=lambda: np.zeros(0))
     acceleration: FloatArray = field(default_factory=lambda: np.zeros(0))
@@ -111,6 +114,7 @@ class Traffic:
         """A blow takes vehicle ``i`` off its path at the velocity given (map, m/s)."""
         self.fleet.loose[i] = True
         self.fleet.grants[i] = []
+        self.fleet.overdue[i] = -1
         self.fleet.records["vx"][i], self.fleet.records["vy"][i] = vx, vy
 
     # ------------------------------------------------------------------ decisions
@@ -131,6 +135,7 @@ class Traffic:
         chosen = follow(speed, desired, gap, leader_speed, float(fleet.headway[i]), rest, a, b, hard)
 
         # beyond this distance nothing needs a decision yet
+        fleet.overdue[i] = -1
         window = speed * speed / (2.0 * b) + speed + 4.0
         base = 0.0
         for k in range(1, len(path)):
@@ -140,7 +145,7 @@ class Traffic:
                 if distance > window:
                     break
                 if not self._passes(i, k, base, distance, around):
-                    return min(chosen, stop_in(speed, desired, max(distance, 0.0), rest, a, b, hard))
+                    return min(chosen, stop_in(speed, desired, distance, rest, a, b, hard))
             halt = self._crosswalk_ahead(lane, base - front, speed, around)
             if halt < window:
                 chosen = min(chosen, stop_in(speed, desired, halt, rest, a, b, hard))
@@ -172,14 +177,15 @@ class Traffic:
     def _crosswalk_ahead(self, lane: int, offset: float, speed: float, around: Surroundings) -> float:
         """Metres to the nearest crosswalk on ``lane`` that must be kept free; infinite for none."""
         for crosswalk, start, _ in self.net.crossings[lane]:
-            distance = offset + start - _CROSSWALK_MARGIN
-            if distance < -_CROSSWALK_MARGIN:
-                continue
-            braking = speed * speed / (2.0 * max(distance, 0.1))
-            if (crosswalk, lane) in around.walking and braking < self.config.traffic_hard_deceleration:
-                return max(distance, 0.0)
-            if (crosswalk, lane) in around.waiting and braking < _COURTEOUS_BRAKING:
-                return max(distance, 0.0)
+            edge = offset + start
+            if edge < 0.0:
+                continue  # already on it: clear it
+            braking = speed * speed / (2.0 * max(edge - _CROSSWALK_EDGE, 0.1))
+            walked = (crosswalk, lane) in around.walking and braking < self.config.traffic_hard_deceleration
+            # those who wait look for vehicles that stand off the crosswalk, so only they give way
+            awaited = (crosswalk, lane) in around.waiting and braking < _COURTEOUS_BRAKING
+            if walked or (awaited and edge > 0.5 * _CROSSWALK_MARGIN):
+                return edge - _CROSSWALK_MARGIN
         return math.inf
 
     def _desired_speed(self, i: int, path: list[int], s: float) -> float:
@@ -337,6 +343,7 @@ def spawn(
     fleet.loose = np.zeros(n, dtype=np.bool_)
     fleet.grants = [[] for _ in range(n)]
     fleet.stopped_for = [-1] * n
+    fleet.overdue = [-1] * n
     fleet.path = [[next(iter(net.predecessors[lane]), -1), lane] for lane, _ in chosen]
     for i, (lane, s) in enumerate(chosen):
         traffic.look_ahead(i)
