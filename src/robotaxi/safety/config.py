@@ -69,4 +69,4 @@ class GateConfig:
     # recovery
     recovery_time: float = param(0.5, lo=0.1, hi=10.0, unit="s", doc="inputs good so long end a comfortable stop")
     emergency_clear_time: float = param(1.0, lo=0.1, hi=30.0, unit="s", doc="standing and clear so long: released")
-    clear_distance: float = param(1.0, lo=0.2, hi=10.0, unit="m", doc="nothing nearer in the corridor is clear")
+    clear_distance: float = param(1.5, lo=0.2, hi=10.0, unit="m", doc="nothing nearer in the corridor is clear")

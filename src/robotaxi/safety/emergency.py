@@ -10,6 +10,7 @@ from robotaxi.safety.config import GateConfig
 from robotaxi.types import FloatArray, VehicleParams
 
 _HISTORY = 5  # sweeps that the obstacle's speed rests on
+_STANDS = 0.3  # m, what places may scatter around those of one thing
 _STATIC_GATE = 0.8  # m, an obstacle seen again may lie this far from where it should be
 _SLOWEST, _FASTEST = -15.0, 25.0  # m/s along the way, what may drive there
 
@@ -28,6 +29,16 @@ class _Track:
         t, p = np.array(self.times), np.array(self.places)
         t -= t.mean()
         return float((t * (p - p.mean())).sum() / (t * t).sum())
+
+    def steady(self) -> bool:
+        """Whether its motion is known: it stands, or moves as one thing does. What slides in from the
+        side shows ever other parts first, which looks like motion along the way."""
+        n = len(self.times)
+        if n == _HISTORY or max(self.places) - min(self.places) < _STANDS:
+            return True
+        t, p = np.array(self.times), np.array(self.places)
+        residual = p - p.mean() - self.speed() * (t - t.mean())
+        return n > 2 and float(np.abs(residual).max()) < _STANDS
 
     def span(self) -> float:
         return self.times[-1] - self.times[0]
@@ -91,7 +102,7 @@ class EmergencyMonitor:
         if speed < self._config.min_emergency_speed:
             return None
         for track in self._tracks:
-            if len(track.times) < self._config.min_sweeps:
+            if len(track.times) < self._config.min_sweeps or not track.steady():
                 continue
             away = self._proven_speed(track)
             gap = track.places[-1] + away * (time - track.times[-1]) - odometer

@@ -1,0 +1,274 @@
+"""The gate: limits for any command, a stop for any lost input, and the way back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from control_track import TICK_NS, VEHICLE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safety_bench import Bench, arc, ground, steer_on, sweep_of
+
+from robotaxi.safety import CommandGate, GateConfig, GateInput, GateOutput
+from robotaxi.safety.modes import ModeMachine, Observation
+from robotaxi.types import Command, EgoState, SystemMode, Trajectory, VehicleReport
+
+CONFIG = GateConfig()
+CLEAR = sweep_of(0, ground(np.random.default_rng(0)))
+EDGE = 1e-6
+
+
+def inputs_at(tick: int, speed: float = 0.0, steering: float = 0.0, acceleration: float = 0.0) -> GateInput:
+    """Everything good, on a straight road."""
+    now = tick * TICK_NS
+    return GateInput(
+        now, VehicleReport(now, speed, 0.0), Command(now, steering, acceleration, 5.0),
+        EgoState(now, 0.0, 0.0, 0.0, speed), arc(now, 0.0, 0.0, 0.0, 5.0),
+        replace(CLEAR, stamp_ns=now) if tick % 5 == 0 else None,
+    )  # fmt: skip
+
+
+def started(speed: float = 0.0) -> tuple[CommandGate, int]:
+    """A gate in AUTONOMOUS and the next tick."""
+    gate = CommandGate(CONFIG, VEHICLE)
+    for tick in range(30):
+        output = gate.step(inputs_at(tick, speed))
+    assert output.mode is SystemMode.AUTONOMOUS
+    return gate, 30
+
+
+def test_at_start_it_holds_the_brake_and_names_what_it_waits_for() -> None:
+    gate = CommandGate(CONFIG, VEHICLE)
+    output = gate.step(GateInput(0, VehicleReport(0, 0.0, 0.1), None, None, None, None))
+    assert output.mode is SystemMode.STOP
+    assert output.reason == "Waiting for localization, trajectory, control command, lidar sweep."
+    assert output.command.acceleration == -CONFIG.hold_deceleration
+    assert output.command.steering == pytest.approx(0.1)
+    output = gate.step(replace(inputs_at(1), trajectory=None, sweep=CLEAR))
+    assert output.reason == "Waiting for trajectory."
+
+
+def test_good_inputs_for_half_a_second_start_it() -> None:
+    gate = CommandGate(CONFIG, VEHICLE)
+    modes = [gate.step(inputs_at(tick)).mode for tick in range(40)]
+    assert modes.count(SystemMode.STOP) == 25
+    assert modes[-1] is SystemMode.AUTONOMOUS
+
+
+def test_a_good_command_passes_unchanged() -> None:
+    gate, tick = started(speed=5.0)
+    for i in range(20):  # from the held brake up
+        gate.step(inputs_at(tick + i, 5.0))
+    tick += 20
+    for i in range(20):
+        wanted = inputs_at(tick + i, 5.0, steering=0.002 * i, acceleration=0.02 * i)
+        output = gate.step(wanted)
+        assert output.command == wanted.command and not output.limited
+
+
+floats = st.floats(allow_nan=True, allow_infinity=True)
+hostile = st.tuples(floats, floats, floats, st.floats(-1.0, 40.0), st.booleans())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(hostile, min_size=1, max_size=25))
+def test_whatever_is_commanded_the_output_is_finite_and_within_limits(commands: list[tuple]) -> None:
+    gate, tick = started()
+    last_steering, last_acceleration = 0.0, -2.0
+    for i, (steering, acceleration, aim, speed, silent) in enumerate(commands):
+        inputs = inputs_at(tick + i, speed)
+        command = None if silent else Command(inputs.stamp_ns, steering, acceleration, aim)
+        output = gate.step(replace(inputs, command=command))
+        out = output.command
+        assert all(math.isfinite(v) for v in (out.steering, out.acceleration, out.speed))
+        assert -CONFIG.max_deceleration - EDGE <= out.acceleration <= CONFIG.max_acceleration + EDGE
+        assert abs(out.steering) <= VEHICLE.max_steering + EDGE
+        assert abs(out.steering - last_steering) <= VEHICLE.max_steering_rate * 0.02 + EDGE
+        lateral = speed**2 * math.tan(abs(out.steering)) / VEHICLE.wheelbase
+        assert lateral <= CONFIG.max_lateral_acceleration + EDGE or abs(out.steering) < abs(last_steering) + EDGE
+        if last_acceleration >= 0.0:
+            assert out.acceleration - last_acceleration <= CONFIG.jerk_up * 0.02 + EDGE
+        if output.mode is not SystemMode.EMERGENCY_STOP and abs(speed) > CONFIG.standing_speed:
+            assert out.acceleration - last_acceleration >= -CONFIG.jerk_down * 0.02 - EDGE
+        assert output.reason.endswith(".")
+        last_steering, last_acceleration = out.steering, out.acceleration
+
+
+def test_limits_are_reported() -> None:
+    gate, tick = started(speed=12.0)
+    for i in range(40):
+        output = gate.step(inputs_at(tick + i, 12.0, steering=0.5))
+    assert output.limited and output.reason == "Driving: the command was limited."
+    assert 12.0**2 * math.tan(output.command.steering) / VEHICLE.wheelbase == pytest.approx(4.5)
+
+
+def test_too_fast_only_brakes() -> None:
+    gate, tick = started(speed=21.0)
+    for i in range(20):
+        output = gate.step(inputs_at(tick + i, 21.0, acceleration=1.0))
+    assert output.command.acceleration == -CONFIG.overspeed_deceleration
+
+
+def spoil(name: str, from_ns: int):
+    """A function that lets one input go silent, or bad, from a time on."""
+
+    def alter(inputs: GateInput) -> GateInput:
+        if inputs.stamp_ns < from_ns:
+            spoil.last[name] = getattr(inputs, name, None)
+            return inputs
+        if name == "sweep":
+            return replace(inputs, sweep=None)
+        if name == "blind lidar":
+            blind = inputs.sweep and replace(inputs.sweep, points=inputs.sweep.points[:20])
+            return replace(inputs, sweep=blind)
+        if name == "nan command":
+            return replace(inputs, command=Command(inputs.stamp_ns, math.nan, 0.0))
+        if name == "nan state":
+            return replace(inputs, state=replace(inputs.state, x=math.nan))
+        if name == "nan trajectory":
+            bad = inputs.trajectory.points.copy()
+            bad["yaw"][5] = math.nan
+            return replace(inputs, trajectory=Trajectory(inputs.stamp_ns, bad))
+        if name == "inputs_lost":
+            return replace(inputs, inputs_lost=("control/command_raw",))
+        return replace(inputs, **{name: spoil.last[name]})
+
+    return alter
+
+
+spoil.last = {}
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "within"),
+    [
+        ("command", "Control command is 0.08 s old, allowed is 0.06 s.", 0.08),
+        ("state", "Localization is 0.12 s old, allowed is 0.10 s.", 0.12),
+        ("trajectory", "Trajectory is 0.42 s old, allowed is 0.40 s.", 0.42),
+        ("sweep", "Lidar sweep is 0.32 s old, allowed is 0.30 s.", 0.32),
+        ("blind lidar", "Lidar sweep is 0.32 s old, allowed is 0.30 s.", 0.32),
+        ("nan command", "The control command is not finite.", 0.0),
+        ("nan state", "Localization is not finite.", 0.0),
+        ("nan trajectory", "The trajectory has a yaw that is not finite.", 0.0),
+        ("inputs_lost", "Control/command_raw is dead.", 0.0),
+    ],
+)
+def test_each_lost_input_gives_a_comfortable_stop_along_the_path(name: str, says: str, within: float) -> None:
+    curvature = 1 / 25.0
+    bench = Bench(speed=8.0, curvature=curvature, command=lambda t, car: (steer_on(curvature), 0.0))
+    bench.alter = spoil(name, 1_000_000_000)
+    before = bench.run(1.0)
+    assert {o.mode for o in before} == {SystemMode.AUTONOMOUS}
+    stopping = bench.run(7.0)
+    first = next(i for i, o in enumerate(stopping) if o.mode is SystemMode.COMFORTABLE_STOP)
+    assert first * 0.02 <= within + 0.021
+    assert stopping[first].reason == says
+    assert stopping[-1].mode is SystemMode.STOP and bench.car.truth.speed == 0.0
+    assert -2.3 < min(bench.accelerations) < -1.8
+    assert np.abs(np.diff(np.convolve(bench.accelerations, np.ones(10) / 10, mode="valid"))).max() / 0.02 < 5.0
+    t = bench.car.truth
+    off_the_arc = math.hypot(t.x, t.y - 1 / curvature) - 1 / curvature
+    assert abs(off_the_arc) < 0.5
+
+
+def test_recovers_when_inputs_are_good_for_half_a_second() -> None:
+    bench = Bench(speed=10.0, alter=lambda i: replace(i, command=None) if 50 <= i.stamp_ns // TICK_NS < 80 else i)
+    outputs = bench.run(3.0)
+    modes = [o.mode for o in outputs]
+    assert modes.index(SystemMode.COMFORTABLE_STOP) == 50
+    assert modes.count(SystemMode.COMFORTABLE_STOP) == 30 + 25
+    assert outputs[-1].mode is SystemMode.AUTONOMOUS and outputs[-1].reason == "Driving: all inputs are good."
+    assert outputs[60].reason == "Control command has gone."
+
+
+def test_brakes_harder_where_the_trajectory_ended_sooner() -> None:
+    bench = Bench(speed=10.0, alter=lambda i: replace(i, command=None) if i.stamp_ns >= 10**9 else i)
+    ending = bench.road.points[:32].copy()  # 10 m of driving, then 15 m to rest
+    ending["speed"][-1] = 0.0
+    bench.road = Trajectory(0, ending)
+    bench.run(6.0)
+    assert bench.car.truth.speed == 0.0
+    assert bench.car.truth.x < float(ending["x"][-1]) + 1.0
+    assert min(bench.accelerations) < -2.1
+
+
+def test_wheels_that_contradict_localization_stop_the_car() -> None:
+    def alter(inputs: GateInput) -> GateInput:
+        return replace(inputs, state=replace(inputs.state, speed=inputs.state.speed + 4.0))
+
+    bench = Bench(speed=8.0, alter=alter)
+    bench.run(1.0)
+    assert bench.outputs[20].mode is SystemMode.AUTONOMOUS
+    assert bench.outputs[-1].mode is SystemMode.COMFORTABLE_STOP
+    assert bench.outputs[26].reason == "Wheels report 8.0 m/s and localization 12.0 m/s."
+
+
+def test_steering_that_does_not_answer_stops_the_car() -> None:
+    bench = Bench(speed=8.0, alter=lambda i: replace(i, report=replace(i.report, steering=0.2)))
+    bench.command = lambda t, car: (0.0, 0.0)
+    bench.run(2.5)
+    assert any(o.reason.startswith("The tyres are at 0.20 rad") for o in bench.outputs)
+
+
+def test_localization_that_jumps_is_not_believed_for_a_while() -> None:
+    def alter(inputs: GateInput) -> GateInput:
+        jumped = inputs.stamp_ns >= 10**9
+        return replace(inputs, state=replace(inputs.state, y=inputs.state.y + 3.0)) if jumped else inputs
+
+    bench = Bench(speed=8.0, alter=alter)
+    outputs = bench.run(1.6)
+    assert outputs[50].reason == "Localization jumped by more than 1.0 m."
+    assert outputs[50].mode is SystemMode.COMFORTABLE_STOP
+
+
+def test_report_that_is_not_finite_brakes_and_stays_finite() -> None:
+    gate, tick = started(speed=6.0)
+    for i in range(300):
+        bad = VehicleReport((tick + i) * TICK_NS, math.nan, math.inf)
+        output = gate.step(replace(inputs_at(tick + i, 6.0), report=bad))
+        assert math.isfinite(output.command.acceleration) and math.isfinite(output.command.steering)
+    assert output.mode is SystemMode.STOP  # its own reckoning says it stands
+    assert output.command.acceleration == -CONFIG.hold_deceleration
+
+
+def test_stamps_from_the_future_are_refused() -> None:
+    gate, tick = started(speed=5.0)
+    inputs = inputs_at(tick, 5.0)
+    ahead = replace(inputs.command, stamp_ns=inputs.stamp_ns + 10**9)
+    assert gate.step(replace(inputs, command=ahead)).reason == "Control command is stamped 1.00 s ahead of now."
+
+
+def test_same_input_gives_the_same_output() -> None:
+    def outputs() -> list[GateOutput]:
+        return Bench(speed=8.0, alter=lambda i: replace(i, command=None) if i.stamp_ns > 10**9 else i, seed=5).run(2.0)
+
+    assert outputs() == outputs()
+
+
+observations = st.lists(
+    st.tuples(st.sampled_from(["", "Lost."]), st.sampled_from(["", "", "Near."]), st.booleans(), st.booleans()),
+    max_size=200,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(observations)
+def test_mode_machine_never_drives_on_a_fault_or_threat(steps: list[tuple[str, str, bool, bool]]) -> None:
+    machine = ModeMachine(CONFIG)
+    good = clear = 0
+    for i, (fault, threat, standing, is_clear) in enumerate(steps):
+        before = machine.mode
+        mode, reason = machine.step(Observation(i * TICK_NS, fault, threat, standing, is_clear))
+        good = 0 if fault else good + 1
+        clear = clear + 1 if standing and is_clear and not threat else 0
+        if threat:
+            assert mode is SystemMode.EMERGENCY_STOP and reason == threat
+        if fault:
+            assert mode is not SystemMode.AUTONOMOUS
+        if mode is SystemMode.AUTONOMOUS and before is not SystemMode.AUTONOMOUS:
+            assert good * 0.02 > CONFIG.recovery_time
+        if before is SystemMode.EMERGENCY_STOP and mode is not before:
+            assert clear * 0.02 > CONFIG.emergency_clear_time
