@@ -63,7 +63,9 @@ class _Writer:
         for k, point in enumerate(self._nodes):
             lat, lon, _ = self._frame.to_geodetic(*point.tolist())
             node = ET.SubElement(root, "node", id=str(FIRST_NODE + k), lat=f"{lat:.11f}", lon=f"{lon:.11f}")
-            _tags(node, local_x=_fix(point[0]), local_y=_fix(point[1]), ele=_fix(point[2]))
+            _tags(node, local_x=_fix(point[0]), local_y=_fix(point[1]))
+            if point[2]:  # every reader takes a missing height for 0
+                _tags(node, ele=_fix(point[2]))
         root.extend([*self._ways, *lanelets, *self._relations, *regulatory])
         ET.indent(root, " ")
         return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"

@@ -93,7 +93,8 @@ def build_path(lane_map: LaneMap, route: Route, start_offset: float, config: Pat
         smooth = polyline.offset_curve(smooth, start_offset * start_side + route.goal_offset * goal_side)
     # A point belongs to the lane of the vertex behind it.
     owner = np.clip(np.searchsorted(s, at, side="right") - 1, 0, len(s) - 1)
-    limits = np.array([lane_map.lanes[int(k)].speed_limit for k in lane_id[owner]])
+    driven, which = np.unique(lane_id[owner], return_inverse=True)
+    limits = np.array([lane_map.lanes[k].speed_limit for k in driven.tolist()])[which]
     return RoutePath(
         points=smooth,
         s=polyline.arc_length(smooth),
