@@ -1,5 +1,5 @@
-"""Traffic lights in camera images."""
+"""Camera perception: traffic light states."""
 
-from robotaxi.perception.camera.traffic_lights import TrafficLightConfig, TrafficLightRecognition
+from robotaxi.perception.camera.traffic_lights import ImageError, TrafficLightConfig, TrafficLightRecognition
 
-__all__ = ["TrafficLightConfig", "TrafficLightRecognition"]
+__all__ = ["ImageError", "TrafficLightConfig", "TrafficLightRecognition"]

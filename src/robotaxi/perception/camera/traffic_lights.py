@@ -1,153 +1,159 @@
-"""Traffic light states from the places in the image where the map expects signal heads.
+"""Traffic light states from camera crops at the places where the map expects lights.
 
-For every head that faces the car: project its three lamps, cut the region around it, and weigh the
-pixels by how much they look like a lit lamp of each colour and by how near they are to that lamp's
-place. Colour alone confuses a red lamp with a brick wall, place alone two heads one above the other.
+For each signal in view the head is projected into the image, and lit pixels of each lamp colour are
+weighed by how near they lie to where that lamp must be: red above, amber in the middle, green below.
+A filter over time believes what restricts at once, and green only when it is seen again.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from robotaxi.geometry.se3 import inverse
-from robotaxi.hdmap.lane_map import LaneMap, Signal
+from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.params import param
+from robotaxi.perception.camera.light_filter import LightFilter
 from robotaxi.types import LIGHT_DTYPE, CameraModel, EgoState, FloatArray, LightState, RecordArray
 
-_LAMPS = (LightState.RED, LightState.AMBER, LightState.GREEN)  # from top to bottom, as mounted everywhere
-_HUE_DEG = {LightState.RED: 0.0, LightState.AMBER: 38.0, LightState.GREEN: 150.0}
-_HUE_WIDTH_DEG = {LightState.RED: 14.0, LightState.AMBER: 16.0, LightState.GREEN: 32.0}
-_NS_PER_S = 1e9
+_LAMPS = (LightState.RED, LightState.AMBER, LightState.GREEN)  # from the top of the head
+_NO_STATE = np.zeros(0, LIGHT_DTYPE)
+
+
+class ImageError(ValueError):
+    """An image that does not fit the camera; the message names shape and type."""
 
 
 @dataclass(frozen=True)
 class TrafficLightConfig:
-    range_max: float = param(75.0, lo=5.0, hi=300.0, unit="m", doc="heads farther away are not looked at")
-    range_min: float = param(3.0, lo=0.5, hi=50.0, unit="m", doc="nor nearer ones")
-    facing_max: float = param(1.05, lo=0.1, hi=1.57, unit="rad", doc="largest angle between a head's axis and the car")
-    margin: float = param(0.45, lo=0.0, hi=3.0, unit="m", doc="around the head, for errors of pose and calibration")
-    place_sigma: float = param(0.22, lo=0.05, hi=2.0, unit="m", doc="how far a lamp may be from its place")
-    min_saturation: float = param(0.55, lo=0.0, hi=1.0, doc="below it a pixel is no lit lamp")
-    min_value: float = param(0.62, lo=0.0, hi=1.0, doc="brightness below which a pixel is no lit lamp")
-    min_evidence: float = param(0.25, lo=0.0, hi=100.0, doc="share of a lamp's area that must look lit")
-    min_ratio: float = param(2.0, lo=1.0, hi=100.0, doc="evidence of the best colour over that of the next")
-    confirm: int = param(2, lo=1, hi=10, doc="equal frames before amber or green is believed; red is believed at once")
-    hold: float = param(0.7, lo=0.0, hi=5.0, unit="s", doc="a believed state is kept that long without evidence")
+    """Traffic light recognition. Hues are OpenCV's: 0 to 180, red at 0, green at 60."""
 
-
-@dataclass
-class _Belief:
-    state: LightState = LightState.UNKNOWN
-    confidence: float = 0.0
-    seen_ns: int = 0
-    candidate: LightState = LightState.UNKNOWN
-    count: int = 0
+    max_range: float = param(120.0, lo=10.0, hi=250.0, unit="m", doc="heads farther away are not looked at")
+    min_range: float = param(2.0, lo=0.5, hi=20.0, unit="m", doc="nor nearer ones")
+    max_facing_deg: float = param(60.0, lo=5.0, hi=89.0, unit="deg", doc="heads turned farther away are not ours")
+    max_extrapolation: float = param(0.3, lo=0.0, hi=2.0, unit="s", doc="the pose is carried this far to the image")
+    pointing_error_deg: float = param(0.5, lo=0.05, hi=5.0, unit="deg", doc="heading and pitch error, one deviation")
+    position_error: float = param(0.2, lo=0.01, hi=3.0, unit="m", doc="pose and map error, one deviation")
+    lamp_diameter: float = param(0.3, lo=0.1, hi=0.5, unit="m", doc="usual lamp: 200 or 300 mm (EN 12368)")
+    min_value: int = param(150, lo=1, hi=255, doc="lit lamps are as bright as this (HSV value)")
+    min_saturation: int = param(90, lo=1, hi=255, doc="and as colourful (HSV saturation)")
+    red_hue: int = param(9, lo=1, hi=20, doc="red: within this of hue 0")
+    amber_hue_lo: int = param(10, lo=5, hi=25, doc="amber from this hue")
+    amber_hue_hi: int = param(34, lo=20, hi=40, doc="amber to this hue")
+    green_hue_lo: int = param(45, lo=35, hi=70, doc="green from this hue; signal green is bluish")
+    green_hue_hi: int = param(100, lo=70, hi=120, doc="green to this hue")
+    lit_share: float = param(0.35, lo=0.05, hi=1.0, doc="share of a lamp's disc that must be lit to be sure of it")
+    max_area: float = param(5.0, lo=1.0, hi=50.0, doc="colour covering more lamp discs than this is no lamp")
+    min_score: float = param(0.3, lo=0.01, hi=1.0, doc="a weaker best colour leaves the state unknown")
+    min_ratio: float = param(2.0, lo=1.0, hi=10.0, doc="the best colour must beat the second by this")
+    green_frames: int = param(2, lo=1, hi=10, doc="frames in a row until green is believed")
+    hold_green: float = param(0.5, lo=0.0, hi=5.0, unit="s", doc="an unseen green is kept this long")
+    hold_restrictive: float = param(2.0, lo=0.0, hi=10.0, unit="s", doc="an unseen red or amber is kept this long")
 
 
 class TrafficLightRecognition:
-    """Call `step` for every image. Same inputs, same outputs."""
+    """Call `step` once an image, in order of time."""
 
     def __init__(self, config: TrafficLightConfig, lane_map: LaneMap, camera: CameraModel) -> None:
         self._config, self._camera = config, camera
-        self._signals: list[Signal] = [lane_map.signals[key] for key in sorted(lane_map.signals)]
-        self._position = np.array([s.position for s in self._signals], float).reshape(-1, 3)
-        yaw = np.array([s.yaw for s in self._signals], float)
-        self._axis = np.stack([np.cos(yaw), np.sin(yaw)], axis=1).reshape(-1, 2)
-        self._beliefs: dict[int, _Belief] = {}
+        signals = [signal for _, signal in sorted(lane_map.signals.items())]
+        self._ids = np.array([s.id for s in signals], np.uint32)
+        self._position = np.array([s.position for s in signals], np.float64).reshape(-1, 3)
+        self._yaw = np.array([s.yaw for s in signals], np.float64)
+        self._height = np.array([s.height for s in signals], np.float64)
+        self._base_from_optical = np.asarray(camera.T_base_optical, np.float64)
+        self._filter = LightFilter(config.green_frames, config.hold_green, config.hold_restrictive)
 
-    def step(self, image_bgr: np.ndarray, stamp_ns: int, state: EgoState | None) -> RecordArray:
-        """One record (LIGHT_DTYPE) for each head that the map expects in view; UNKNOWN where unsure.
+    def step(self, image_bgr: NDArray[np.uint8], stamp_ns: int, state: EgoState | None) -> RecordArray:
+        """State of each signal that the map expects in view: LIGHT_DTYPE, ordered by id.
 
-        ``image_bgr``: (H, W, 3) uint8 of the camera model's size; another size, or no pose, gives no
-        records: nothing is claimed about heads that cannot be placed in the image.
+        Without a finite ``state`` nothing is expected. Raises ImageError when the image is not
+        (height, width, 3) uint8 of the camera's size.
         """
-        camera = self._camera
-        if state is None or image_bgr.shape != (camera.height, camera.width, 3) or not self._signals:
-            return np.zeros(0, LIGHT_DTYPE)
-        T_optical_map = inverse(_map_from_base(state) @ camera.T_base_optical)
-        records = []
-        for index in self._in_view(T_optical_map, state):
-            signal = self._signals[index]
-            seen, confidence = self._look(image_bgr, signal, T_optical_map)
-            belief = self._believe(signal.id, seen, confidence, stamp_ns)
-            records.append((*signal.position, signal.id, int(belief.state), belief.confidence))
-        return np.array(records, LIGHT_DTYPE) if records else np.zeros(0, LIGHT_DTYPE)
+        shape = (self._camera.height, self._camera.width, 3)
+        if image_bgr.shape != shape or image_bgr.dtype != np.uint8:
+            raise ImageError(f"expected a uint8 image of shape {shape}, got {image_bgr.dtype} {image_bgr.shape}")
+        if state is None or not np.isfinite([state.x, state.y, state.z, state.yaw]).all():
+            return _NO_STATE
+        position, optical_from_map = self._camera_pose(state, stamp_ns)
+        index, pixels, depth = self._expected(position, optical_from_map)
+        out = np.zeros(len(index), LIGHT_DTYPE)
+        for k, i in enumerate(index):
+            scores = self._score(image_bgr, pixels[k], depth[k], self._height[i])
+            seen, confidence = self._decide(scores)
+            lamp, confidence = self._filter.update(int(self._ids[i]), seen, confidence, stamp_ns)
+            out[k] = (*self._position[i], self._ids[i], int(lamp), confidence)
+        return out
 
-    def _in_view(self, T_optical_map: FloatArray, state: EgoState) -> list[int]:
-        """Indices of the heads in range that face the car and whose centre is in the image."""
+    def _camera_pose(self, state: EgoState, stamp_ns: int) -> tuple[FloatArray, FloatArray]:
+        """Camera centre (3,) and R_optical_map (3, 3) at the image's stamp."""
+        dt = (stamp_ns - state.stamp_ns) * 1e-9
+        if abs(dt) > self._config.max_extrapolation or not np.isfinite([state.speed, state.yaw_rate]).all():
+            dt = 0.0
+        middle_yaw = state.yaw + 0.5 * dt * state.yaw_rate
+        yaw = state.yaw + dt * state.yaw_rate
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        map_from_base = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+        way = dt * state.speed * np.array([np.cos(middle_yaw), np.sin(middle_yaw), 0.0])
+        base = np.array([state.x, state.y, state.z]) + way
+        position = base + map_from_base @ self._base_from_optical[:3, 3]
+        return position, (map_from_base @ self._base_from_optical[:3, :3]).T
+
+    def _expected(
+        self, position: FloatArray, optical_from_map: FloatArray
+    ) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
+        """Signals that should be in the image: index, pixel of the head's centre (K, 2), depth (K,)."""
         config, camera = self._config, self._camera
-        to_car = np.array([state.x, state.y]) - self._position[:, :2]
-        distance = np.hypot(to_car[:, 0], to_car[:, 1])
-        facing = np.einsum("ij,ij->i", to_car, self._axis) > np.cos(config.facing_max) * distance
-        optical = self._position @ T_optical_map[:3, :3].T + T_optical_map[:3, 3]
-        depth = np.maximum(optical[:, 2], 1e-3)
-        u = camera.fx * optical[:, 0] / depth + camera.cx
-        v = camera.fy * optical[:, 1] / depth + camera.cy
-        inside = (u >= 0.0) & (u < camera.width) & (v >= 0.0) & (v < camera.height)
-        near = (optical[:, 2] > config.range_min) & (distance < config.range_max)
-        return [int(i) for i in np.flatnonzero(facing & near & inside)]
+        offset = self._position - position
+        distance = np.hypot(offset[:, 0], offset[:, 1])
+        x, y, z = (offset @ optical_from_map.T).T
+        facing = -(np.cos(self._yaw) * offset[:, 0] + np.sin(self._yaw) * offset[:, 1])
+        ours = facing > np.cos(np.radians(config.max_facing_deg)) * distance
+        index = np.flatnonzero(ours & (distance < config.max_range) & (z > config.min_range))
+        u = camera.fx * x[index] / z[index] + camera.cx
+        v = camera.fy * y[index] / z[index] + camera.cy
+        inside = (u >= 0.0) & (u <= camera.width - 1.0) & (v >= 0.0) & (v <= camera.height - 1.0)
+        index = index[inside]
+        return index, np.column_stack([u[inside], v[inside]]), z[index]
 
-    def _look(self, image: np.ndarray, signal: Signal, T_optical_map: FloatArray) -> tuple[LightState, float]:
-        """What one image says of one head."""
+    def _score(self, image: NDArray[np.uint8], pixel: FloatArray, depth: float, height: float) -> FloatArray:
+        """Evidence (3,) in 0..1 that the red, amber and green lamp is lit."""
         config, camera = self._config, self._camera
-        x, y, z = T_optical_map[:3, :3] @ signal.position + T_optical_map[:3, 3]
-        scale = camera.fx / z  # pixels a metre
-        u, v = camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy
-        half_width = (signal.width / 2.0 + config.margin) * scale + 1.0
-        half_height = (signal.height / 2.0 + config.margin) * scale + 1.0
-        left, right = max(int(u - half_width), 0), min(int(u + half_width) + 1, camera.width)
-        top, bottom = max(int(v - half_height), 0), min(int(v + half_height) + 1, camera.height)
-        if right - left < 2 or bottom - top < 3:
+        sigma = camera.fx * np.hypot(np.radians(config.pointing_error_deg), config.position_error / depth)
+        spacing = camera.fy * height / len(_LAMPS) / depth
+        radius = 0.5 * config.lamp_diameter * camera.fx / depth
+        side, rise = 2.5 * sigma + radius, 2.5 * sigma + spacing + radius
+        left, right = max(int(pixel[0] - side), 0), min(int(pixel[0] + side) + 2, camera.width)
+        top, bottom = max(int(pixel[1] - rise), 0), min(int(pixel[1] + rise) + 2, camera.height)
+        hsv = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_BGR2HSV)
+        hue = hsv[:, :, 0]
+        lit = (hsv[:, :, 1] >= config.min_saturation) & (hsv[:, :, 2] >= config.min_value)
+        if not lit.any():
+            return np.zeros(len(_LAMPS))
+        colors = (
+            (hue <= config.red_hue) | (hue >= 180 - config.red_hue),
+            (hue >= config.amber_hue_lo) & (hue <= config.amber_hue_hi),
+            (hue >= config.green_hue_lo) & (hue <= config.green_hue_hi),
+        )
+        area = max(np.pi * radius**2, 2.0)
+        across = np.square((np.arange(left, right) - pixel[0]) / sigma)[None, :]
+        scores = np.zeros(len(_LAMPS))
+        for k, color in enumerate(colors):
+            mask = lit & color
+            count = int(mask.sum())
+            if count == 0 or count > config.max_area * area + 4.0:
+                continue
+            along = np.square((np.arange(top, bottom) - pixel[1] - (k - 1) * spacing) / sigma)[:, None]
+            # a heavy tail: pitch while braking is not in the pose
+            weight = 1.0 / (1.0 + 0.25 * (across + along))
+            scores[k] = min(1.0, float(weight[mask].sum()) / (config.lit_share * area))
+        return scores
+
+    def _decide(self, scores: FloatArray) -> tuple[LightState, float]:
+        order = np.argsort(-scores, kind="stable")
+        best, second = scores[order[0]], scores[order[1]]
+        if best < self._config.min_score or best < self._config.min_ratio * second:
             return LightState.UNKNOWN, 0.0
-        lit = _lit_weights(image[top:bottom, left:right], config)
-        columns = (np.arange(left, right) - u) / scale
-        rows = (np.arange(top, bottom) - v) / scale
-        sigma = config.place_sigma + 0.5 / scale
-        lamp_area = math.pi / 4.0 * (signal.height / 3.0 * 0.9 * scale) ** 2  # pixels
-        across = np.exp(-0.5 * (columns / sigma) ** 2)
-        evidence = np.zeros(3)
-        for lamp, color in enumerate(_LAMPS):
-            along = np.exp(-0.5 * ((rows - (lamp - 1) * signal.height / 3.0) / sigma) ** 2)
-            evidence[lamp] = float(along @ lit[color] @ across) / max(lamp_area, 1.0)
-        best = int(np.argmax(evidence))
-        others = float(np.max(np.delete(evidence, best)))
-        if evidence[best] < config.min_evidence or evidence[best] < config.min_ratio * others:
-            return LightState.UNKNOWN, 0.0
-        return _LAMPS[best], float(evidence[best] / (evidence.sum() + 1e-9))
-
-    def _believe(self, signal_id: int, seen: LightState, confidence: float, stamp_ns: int) -> _Belief:
-        """Temporal filter: red at once, anything else after equal frames, the last belief held for a while."""
-        config = self._config
-        belief = self._beliefs.setdefault(signal_id, _Belief())
-        if stamp_ns < belief.seen_ns or (stamp_ns - belief.seen_ns) / _NS_PER_S > config.hold:
-            belief.state, belief.confidence = LightState.UNKNOWN, 0.0
-        if seen is LightState.UNKNOWN:
-            belief.count = 0
-            return belief
-        belief.count = belief.count + 1 if seen is belief.candidate else 1
-        belief.candidate = seen
-        if seen is LightState.RED or seen is belief.state or belief.count >= config.confirm:
-            belief.state, belief.confidence, belief.seen_ns = seen, confidence, stamp_ns
-        return belief
-
-
-def _lit_weights(patch_bgr: np.ndarray, config: TrafficLightConfig) -> dict[LightState, FloatArray]:
-    """For each colour how much every pixel of the patch looks like a lit lamp, 0..1."""
-    hsv = cv2.cvtColor(patch_bgr.astype(np.float32) / 255.0, cv2.COLOR_BGR2HSV)
-    hue, saturation, value = hsv[..., 0], hsv[..., 1], hsv[..., 2]
-    strength = np.clip((saturation - config.min_saturation) / 0.2, 0.0, 1.0)
-    strength = strength * np.clip((value - config.min_value) / 0.15, 0.0, 1.0)
-    out = {}
-    for color, center in _HUE_DEG.items():
-        off = np.abs((hue - center + 180.0) % 360.0 - 180.0)
-        out[color] = (strength * np.clip(2.0 - off / _HUE_WIDTH_DEG[color], 0.0, 1.0)).astype(np.float64)
-    return out
-
-
-def _map_from_base(state: EgoState) -> FloatArray:
-    c, s = math.cos(state.yaw), math.sin(state.yaw)
-    return np.array([[c, -s, 0.0, state.x], [s, c, 0.0, state.y], [0.0, 0.0, 1.0, state.z], [0.0, 0.0, 0.0, 1.0]])
+        return _LAMPS[order[0]], float(best - 0.5 * second)
