@@ -22,6 +22,7 @@ from robotaxi.interfaces import INTERFACES, VEHICLE, Interface
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_time
+from robotaxi.nodes.runtime import steady_clock
 from robotaxi.params import ParameterError
 
 _SWEEP, _OBJECTS = "sensing/lidar/top/pointcloud", "perception/objects"
@@ -75,7 +76,7 @@ class BagPlayerNode(Node):
         self._begun = 0.0
         self._first_ns = 0
         self._next: tuple[int, list[tuple[str, bytes]]] | None = None  # the group to publish when it is due
-        self.create_timer(_PERIOD_S, self._advance)
+        self.create_timer(_PERIOD_S, self._advance, clock=steady_clock())
 
     def _on_objects(self, cdr: bytes) -> None:
         if self._awaited is not None and header_stamp_ns(cdr) >= self._awaited:

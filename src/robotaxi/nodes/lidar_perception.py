@@ -6,8 +6,8 @@ from robotaxi.interfaces import MS
 from robotaxi.nodes.common import load_lane_map, load_sensor_rig, load_vehicle_params
 from robotaxi.nodes.records import to_cloud
 from robotaxi.nodes.runtime import StackNode
-from robotaxi.perception.lidar import LidarPerception, LidarPerceptionConfig, RoadFilter
-from robotaxi.types import OBJECT_DTYPE, LidarSweep
+from robotaxi.perception.lidar import LidarPerception, LidarPerceptionConfig, RoadFilter, SweepError
+from robotaxi.types import LidarSweep
 
 _SWEEP, _STATE = "sensing/lidar/top/pointcloud", "localization/kinematic_state"
 
@@ -32,9 +32,12 @@ class LidarPerceptionNode(StackNode):
         if points is None:
             self.set_status(False, "the sweep's cloud cannot be read")
             return
-        output = self._pipeline.step(
-            LidarSweep(at_ns, points, self._T_base_lidar), self.read(_STATE, at_ns)
-        )
-        assert output.objects.dtype == OBJECT_DTYPE
+        try:
+            output = self._pipeline.step(LidarSweep(at_ns, points, self._T_base_lidar), self.read(_STATE, at_ns))
+        except SweepError as error:
+            # no objects rather than none seen: downstream must not take the road for free
+            self.set_status(False, str(error))
+            return
+        self.set_status(True, "running")
         self.write("perception/objects", to_cloud(output.objects, at_ns, "map"))
         self.write("perception/obstacle_points", to_cloud(output.obstacle_points, at_ns, "base_link"))

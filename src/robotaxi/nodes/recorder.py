@@ -16,6 +16,7 @@ from robotaxi.interfaces import INTERFACES, Qos
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_record
+from robotaxi.nodes.runtime import steady_clock
 from robotaxi.params import ParameterError
 
 _DEPTH = 2000
@@ -61,7 +62,7 @@ class RecorderNode(Node):
             message_type(ready.type), ready.topic, qos_profile(ready.qos, lockstep=True, publisher=True)
         )
         self._watched = [INTERFACES[topic] for topic in sorted(PROFILES[profile]) if INTERFACES[topic].producer]
-        self.create_timer(_WATCH_PERIOD_S, self._on_watch)
+        self.create_timer(_WATCH_PERIOD_S, self._on_watch, clock=steady_clock())
 
     def _on_message(self, topic: str) -> Callable[[Any], None]:
         def write(cdr: bytes) -> None:

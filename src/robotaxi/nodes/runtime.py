@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.parameter import Parameter
 
 from robotaxi import params
 from robotaxi.bags.profiles import records
@@ -142,7 +141,7 @@ class StackNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._active = True
-        self._watch = self.create_timer(_WATCH_PERIOD_S, self._on_watch, clock=_steady_clock())
+        self._watch = self.create_timer(_WATCH_PERIOD_S, self._on_watch, clock=steady_clock())
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -261,13 +260,10 @@ def joined(samples: Sequence[float]) -> str:
     return ",".join(f"{value:.2f}" for value in samples)
 
 
-def _steady_clock() -> Any:
+def steady_clock() -> Any:
+    """Wall time that never jumps: for watching, not for driving (a node's own clock may be simulated)."""
     from rclpy.clock import Clock
     from rclpy.clock_type import ClockType
 
     return Clock(clock_type=ClockType.STEADY_TIME)
 
-
-def override(name: str, value: Any) -> Parameter:
-    """Parameter override for nodes built in this process."""
-    return Parameter(name, value=value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
 
@@ -20,16 +21,16 @@ from robotaxi.nodes.common import load_lane_map, load_sensor_rig, load_vehicle_p
 from robotaxi.nodes.let import is_scheduled
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_cloud, to_record, to_time
-from robotaxi.nodes.runtime import StackNode, joined
+from robotaxi.nodes.runtime import StackNode, joined, steady_clock
 from robotaxi.params import ParameterError
 from robotaxi.sim.cabin import RiderPlan
 from robotaxi.sim.ride_plan import plan_ride
 from robotaxi.sim.scenery import build_scenery
 from robotaxi.sim.sensors.rig import SimulatedRig
-from robotaxi.sim.view import EgoTruth
+from robotaxi.sim.view import AGENT_DTYPE, EgoTruth
 from robotaxi.sim.world import World
 from robotaxi.sim.world_config import WorldConfig
-from robotaxi.types import Command, EgoState, TripState
+from robotaxi.types import Command, EgoState, RecordArray, TripState
 
 _COMMAND = INTERFACES["vehicle/command"]
 _CLOUD = INTERFACES["sensing/lidar/top/pointcloud"]
@@ -42,6 +43,7 @@ _SENSOR_TO_COMMAND_NS = INTERFACES["perception/objects"].let_ns + INTERFACES["pl
 _CLOCK_PERIOD_NS = 100 * MS
 _ENDED = (TripState.COMPLETED, TripState.CANCELLED, TripState.ABORTED, TripState.NO_SHOW, TripState.REJECTED)
 _AFTERMATH_NS = 3000 * MS  # driven on after the trip has ended
+_FIRST_SOLID_ID = 1_000_000
 _WATCHDOG_DECELERATION = 4.0  # m/s^2, what a drive-by-wire interface does when commands cease
 
 
@@ -86,15 +88,23 @@ class SimulatorNode(StackNode):
             plan.start,
             riders=(rider,),
             parked=scenery.parked,
-            obstacles=scenery.obstacles,
+            obstacles=solids(scenery.obstacles),
         )
-        self._sensors = SimulatedRig(lane_map, scenery, spec, seed)
+        self._sensors = SimulatedRig(scenery, spec, lane_map.origin, seed)
         self._camera_model = spec.camera_models["front"]
+        self._warm_up()
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10)
         self.create_subscription(
             convert.DiagnosticArray, _READY.topic, self._on_ready, qos_profile(_READY.qos, lockstep=True, publisher=False)
         )
         self._told_infractions = 0
+
+    def _warm_up(self) -> None:
+        """Cast and draw once, so that nothing is compiled or built while the stack waits."""
+        view = self._world.view()
+        self._sensors.lidar(view)
+        if self._camera:
+            self._sensors.camera("front", view)
 
     # ------------------------------------------------------------------ start
 
@@ -160,7 +170,7 @@ class SimulatorNode(StackNode):
         ahead = self._world.stamp_ns / 1e9 / self._rate - (time.monotonic() - self._wall_start)
         if ahead <= 0.0:
             return False
-        self._pace = self.create_timer(ahead, self._on_pace)
+        self._pace = self.create_timer(ahead, self._on_pace, clock=steady_clock())
         return True
 
     def _on_pace(self) -> None:
@@ -225,6 +235,16 @@ class SimulatorNode(StackNode):
             }
             self.write(TRUTH_PREFIX + "infraction", to_record("infraction", item.detail, values, item.stamp_ns))
         self._told_infractions = len(self._world.infractions)
+
+
+def solids(boxes: RecordArray) -> RecordArray:
+    """The scenery's solid boxes other than parked cars, as the world takes them (AGENT_DTYPE)."""
+    boxes = boxes[boxes["kind"] != "parked"]
+    out = np.zeros(len(boxes), AGENT_DTYPE)
+    for name in ("x", "y", "z", "yaw", "length", "width", "height"):
+        out[name] = boxes[name]
+    out["id"] = _FIRST_SOLID_ID + np.arange(len(boxes))
+    return out
 
 
 def truth_odometry(ego: EgoTruth) -> Odometry:
