@@ -101,7 +101,7 @@ class Perceiver:
         near = agents[np.hypot(agents["x"] - view.ego.x, agents["y"] - view.ego.y) < RANGE]
         self._moved |= {int(k) for k in near["id"][np.hypot(near["vx"], near["vy"]) > 0.5]}
         blur, rng = self._blur, self._rng
-        out = np.zeros(near.size, OBJECT_DTYPE)
+        out: RecordArray = np.zeros(near.size, OBJECT_DTYPE)
         for name in ("x", "y", "z", "yaw", "length", "width", "height", "vx", "vy", "id", "label"):
             out[name] = near[name]
         out["existence"] = 1.0
@@ -314,9 +314,8 @@ def main() -> int:
             flush=True,
         )
         for item in result.infractions:
-            print(
-                f"    {item.stamp_ns * 1e-9:.1f} s {item.kind} fault={item.at_fault} at ({item.x:.0f}, {item.y:.0f}) {item.detail}"
-            )
+            where = f"at ({item.x:.0f}, {item.y:.0f})"
+            print(f"    {item.stamp_ns * 1e-9:.1f} s {item.kind} fault={item.at_fault} {where} {item.detail}")
         if args.plots:
             args.plots.mkdir(parents=True, exist_ok=True)
             plot(result, args.plots / f"seed_{seed}.png")

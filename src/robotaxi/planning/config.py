@@ -18,7 +18,9 @@ class PlannerConfig:
     max_speed: float = param(16.7, lo=1.0, hi=40.0, unit="m/s", doc="fastest speed whatever the map allows")
     acceleration: float = param(1.4, lo=0.3, hi=2.4, unit="m/s^2", doc="normal acceleration; nuPlan comfort limit 2.40")
     deceleration: float = param(1.5, lo=0.3, hi=4.0, unit="m/s^2", doc="normal braking")
-    max_deceleration: float = param(5.0, lo=2.0, hi=9.0, unit="m/s^2", doc="hardest braking that is planned")
+    max_deceleration: float = param(
+        4.0, lo=2.0, hi=9.0, unit="m/s^2", doc="hardest braking that is planned; nuPlan comfort limit 4.05"
+    )
     jerk: float = param(1.8, lo=0.3, hi=8.0, unit="m/s^3", doc="normal jerk; nuPlan comfort limit 4.13")
     max_jerk: float = param(4.0, lo=1.0, hi=20.0, unit="m/s^3", doc="jerk when braking hard")
     lateral_acceleration: float = param(2.0, lo=0.5, hi=4.0, unit="m/s^2", doc="speed in curves keeps below this")
@@ -43,7 +45,7 @@ class PlannerConfig:
     # -- lines
     line_gap: float = param(1.0, lo=0.2, hi=5.0, unit="m", doc="front bumper to stop line when stopped")
     amber_deceleration: float = param(2.8, lo=1.0, hi=5.0, unit="m/s^2", doc="amber: stop if this is enough")
-    red_deceleration: float = param(5.0, lo=2.0, hi=9.0, unit="m/s^2", doc="red: stop if this is enough")
+    red_deceleration: float = param(4.0, lo=2.0, hi=9.0, unit="m/s^2", doc="red: stop if this is enough")
     unknown_deceleration: float = param(1.8, lo=1.0, hi=5.0, unit="m/s^2", doc="unseen light: brake this late")
     light_confirmations: int = param(2, lo=1, hi=10, doc="equal messages in a row before a light's change counts")
     light_hold: float = param(1.0, lo=0.0, hi=5.0, unit="s", doc="a light that drops out keeps its state this long")

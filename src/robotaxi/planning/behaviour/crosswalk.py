@@ -15,6 +15,8 @@ from robotaxi.types import Cause, ObjectClass
 NEAR_PATH = 0.8  # m beside the corridor that a pedestrian on the crosswalk keeps closed
 PASS_TIME = 1.0  # s between the car and a pedestrian that it passes before
 LEFT_BEHIND = 0.3  # m/s away from the path that counts as walking away
+SPARE_GAP_FROM = 2.2  # m/s^2 of braking needed from which the gap to the crosswalk is given up
+LEAST_GAP = 0.3  # m
 FORGET = 2.0  # s after which a vanished pedestrian's waiting time starts anew
 
 
@@ -98,7 +100,10 @@ def _stop_before(scene: Scene, i: int, item: RouteCrosswalk) -> Constraint:
     distance = item.s_in - scene.front_s
     key = item.crosswalk.id
     sentence = stop_sentence(scene.standing, f"{scene.name(i)} on crosswalk {key}", distance)
-    s = item.s_in - scene.config.crosswalk_gap - scene.vehicle.front
+    gap = scene.config.crosswalk_gap
+    if scene.needed_deceleration(item.s_in - gap - scene.vehicle.front) > SPARE_GAP_FROM:
+        gap = min(gap, LEAST_GAP)  # rather stop close to it than hard
+    s = item.s_in - gap - scene.vehicle.front
     limit = scene.config.max_deceleration
     return Constraint(Kind.STOP, s, Cause.CROSSWALK, sentence, key, distance, deceleration=limit)
 

@@ -12,6 +12,8 @@ from robotaxi.types import Cause, ObjectClass
 
 ONCOMING_SPEED = -0.8  # m/s along the path; slower is noise of a standing object
 ONCOMING_MARGIN = 0.1  # m beside the body against oncoming traffic, which keeps its own lane
+CROSSING_GAP = 1.0  # m to the ground that somebody who crosses the path will cover
+LIKELY = 0.2  # probability from which a predicted path counts
 FOLLOWED_SPEED = 0.6  # m/s, slower things are stopped for rather than followed
 CUT_IN_TIME = 1.5  # s until a neighbour that drifts over counts as a lead
 CUT_IN_SPEED = 0.5  # m/s of drift across the path
@@ -57,8 +59,12 @@ def _behind(scene: Scene, i: int, lo: float, static: bool) -> Constraint:
         sentence = f"Following {name} at {along:.1f} m/s, {max(distance, 0.0):.0f} m ahead."
         return Constraint(Kind.LEAD, s, cause, sentence, subject, distance, along, deceleration=_worth(scene))
     if along < ONCOMING_SPEED:
-        # it comes nearer while the car brakes: meet half way
-        s -= max(0.0, -along) * min(max(distance, 0.0) / max(scene.speed - along, 1.0), 3.0)
+        nearest = _nearest_on_its_way(scene, i, lo)
+        if nearest > scene.front_s + CROSSING_GAP:
+            s = nearest - scene.vehicle.front - CROSSING_GAP  # its way leads across, not along
+        else:
+            # it comes nearer while the car brakes: meet half way
+            s -= max(0.0, -along) * min(max(distance, 0.0) / max(scene.speed - along, 1.0), 3.0)
         sentence = stop_sentence(scene.standing, f"{name} comes towards the car", distance)
     else:
         moves = math.hypot(*_velocity(scene, i)) >= scene.config.walking_speed
@@ -67,6 +73,15 @@ def _behind(scene: Scene, i: int, lo: float, static: bool) -> Constraint:
     if cause == Cause.LEAD:
         return Constraint(Kind.LEAD, s, cause, sentence, subject, distance, max(along, 0.0), deceleration=_worth(scene))
     return Constraint(Kind.STOP, s, cause, sentence, subject, distance, deceleration=_worth(scene))
+
+
+def _nearest_on_its_way(scene: Scene, i: int, lo: float) -> float:
+    """Lowest arc length of the corridor that object ``i`` will cover on its likely paths."""
+    predictions = scene.predictions
+    likely = np.flatnonzero((predictions.owner == i) & (predictions.probability >= LIKELY))
+    covered = scene.ahead[likely, :, 0]
+    covered = covered[~np.isnan(covered)]
+    return min(lo, float(covered.min())) if covered.size else lo
 
 
 def _worth(scene: Scene) -> float:
