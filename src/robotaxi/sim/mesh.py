@@ -52,8 +52,9 @@ REFLECTIVITY = np.array(
 class Mesh:
     """``triangles`` (T, 3, 3) float32, metres; ``material`` (T,) uint8; ``color`` (T, 3) float32.
 
-    ``base`` (T,) float32 is the height at which a facade's storeys start, ``style`` (T,) float32 in
-    0..1 tells one facade from another; both are zero where they mean nothing.
+    Of a facade, ``base`` (T,) float32 is the height at which its storeys start, ``style`` (T,) in 0..1
+    tells one from another, and ``span`` (T, 2) is where its wall starts and ends, measured along the
+    wall's horizontal direction (-ny, nx). All are zero where they mean nothing.
     """
 
     triangles: Float32Array
@@ -61,17 +62,23 @@ class Mesh:
     color: Float32Array
     base: Float32Array
     style: Float32Array
+    span: Float32Array
 
     def __len__(self) -> int:
         return len(self.triangles)
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Mesh:
         """The triangles that ``index`` selects, in its order."""
-        return Mesh(self.triangles[index], self.material[index], self.color[index], self.base[index], self.style[index])
+        return Mesh(*(getattr(self, name)[index] for name in self.__slots__))
 
 
 def make_mesh(
-    triangles: ArrayLike, material: ArrayLike, color: ArrayLike, base: ArrayLike = 0.0, style: ArrayLike = 0.0
+    triangles: ArrayLike,
+    material: ArrayLike,
+    color: ArrayLike,
+    base: ArrayLike = 0.0,
+    style: ArrayLike = 0.0,
+    span: ArrayLike = (0.0, 0.0),
 ) -> Mesh:
     """Mesh from triangles (T, 3, 3); the other arguments may be one value for all."""
     corners = np.ascontiguousarray(triangles, np.float32).reshape(-1, 3, 3)
@@ -82,6 +89,7 @@ def make_mesh(
         np.array(np.broadcast_to(np.asarray(color, np.float32), (count, 3))),
         np.array(np.broadcast_to(np.asarray(base, np.float32), (count,))),
         np.array(np.broadcast_to(np.asarray(style, np.float32), (count,))),
+        np.array(np.broadcast_to(np.asarray(span, np.float32), (count, 2))),
     )
 
 
@@ -90,13 +98,7 @@ def join(meshes: Iterable[Mesh]) -> Mesh:
     parts = [m for m in meshes if len(m)]
     if not parts:
         return make_mesh(np.zeros((0, 3, 3)), Material.ROAD, (0.0, 0.0, 0.0))
-    return Mesh(
-        np.concatenate([m.triangles for m in parts]),
-        np.concatenate([m.material for m in parts]),
-        np.concatenate([m.color for m in parts]),
-        np.concatenate([m.base for m in parts]),
-        np.concatenate([m.style for m in parts]),
-    )
+    return Mesh(*(np.concatenate([getattr(m, name) for m in parts]) for name in Mesh.__slots__))
 
 
 def normals(triangles: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -175,11 +177,15 @@ def ellipsoid(center: Sequence[float], radius: Sequence[float], rings: int, side
 def place(
     triangles: ArrayLike, x: ArrayLike, y: ArrayLike, z: ArrayLike, yaw: ArrayLike, scale: ArrayLike = 1.0
 ) -> NDArray[np.float64]:
-    """Copies (N, T, 3, 3) of one template (T, 3, 3), scaled (N, 3), turned by yaw and moved (N,)."""
+    """Copies (N, T, 3, 3) of one template (T, 3, 3), scaled (N, 3), turned by yaw and moved (N,).
+
+    Templates that differ from copy to copy may be given as (N, T, 3, 3).
+    """
     px, py, pz, angle = (np.atleast_1d(np.asarray(v, np.float64)) for v in (x, y, z, yaw))
     count = len(px)
     size = np.broadcast_to(np.asarray(scale, np.float64), (count, 3))
-    local = np.asarray(triangles, np.float64)[None] * size[:, None, None, :]
+    shape = np.asarray(triangles, np.float64)
+    local = (shape if shape.ndim == 4 else shape[None]) * size[:, None, None, :]
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     out = np.empty_like(local)
     out[..., 0] = cos * local[..., 0] - sin * local[..., 1] + px[:, None, None]
@@ -198,6 +204,7 @@ def instances(template: Mesh, x: ArrayLike, y: ArrayLike, z: ArrayLike, yaw: Arr
         np.tile(template.color, (count, 1)),
         np.tile(template.base, count),
         np.tile(template.style, count),
+        np.tile(template.span, (count, 1)),
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from robotaxi.hdmap.lane_map import Crosswalk, Lane, LaneMap, StopLine
+from robotaxi.hdmap.lane_map import Crosswalk, Lane, LaneMap, StopLine, StoppingPlace
 from robotaxi.sim.mesh import Color, Material, Mesh, fan, join, make_mesh, quads
 from robotaxi.types import FloatArray
 
@@ -37,8 +38,7 @@ def markings_mesh(lane_map: LaneMap) -> Mesh:
     for _, crosswalk in sorted(lane_map.crosswalks.items()):
         pieces.append(_zebra(crosswalk))
     for _, place in sorted(lane_map.stopping_places.items()):
-        outline = np.concatenate([place.polygon, place.polygon[:1]])
-        pieces.append(_strip(outline, 0.0, 0.1, _GUIDE_DASH, _GUIDE_GAP * 0.5))
+        pieces.append(_bay_line(place, lane_map.lanes.get(place.lane_id)))
     for _, lane in sorted(lane_map.lanes.items()):
         pieces += _arrows(lane_map, lane)
     solid = [p for p in pieces if len(p)]
@@ -137,6 +137,22 @@ def _stop_line(line: StopLine) -> NDArray[np.float64]:
     if line.kind == "yield":
         return _strip(line.points, 0.0, _STOP_WIDTH, _YIELD_DASH, _YIELD_GAP)
     return _strip(line.points, 0.0, _STOP_WIDTH)
+
+
+def _bay_line(place: StoppingPlace, lane: Lane | None) -> NDArray[np.float64]:
+    """Outline of a bay but for the side that it shares with its lane."""
+    outline = np.concatenate([place.polygon, place.polygon[:1]])
+    sides = []
+    for start, end in pairwise(outline):
+        middle = 0.5 * (start + end)
+        along_lane = lane is not None and _distance(lane.right, middle) < _NEAR_BAY
+        if not along_lane:
+            sides.append(_strip(np.stack([start, end]), 0.0, 0.1))
+    return np.concatenate(sides) if sides else np.zeros((0, 3, 3))
+
+
+def _distance(line: FloatArray, point: FloatArray) -> float:
+    return float(shapely.distance(shapely.LineString(line[:, :2]), shapely.Point(point[:2])))
 
 
 def _zebra(crosswalk: Crosswalk) -> NDArray[np.float64]:

@@ -20,7 +20,9 @@ from robotaxi.sim.mesh import (
     join,
     loft,
     make_mesh,
+    normals,
     place,
+    quads,
     rectangle_ring,
 )
 from robotaxi.sim.scenery.placement import Placement
@@ -50,50 +52,82 @@ _LEAF_DARK = np.array([0.10, 0.30, 0.17])
 _LEAF_LIGHT = np.array([0.17, 0.50, 0.36])
 _SIGN_RED: Color = (0.12, 0.10, 0.78)
 _SIGN_WHITE: Color = (0.92, 0.92, 0.92)
+_FOUNDATION = 1.0  # m of a wall below the ground
+_PARAPET_OUT, _PARAPET_HEIGHT = 0.15, 0.45  # m
+_EAVES = 0.45  # m
 _HEAD_DEPTH = 0.22  # m
 _BACKBOARD = 0.14  # m that the backboard stands out on every side
 
 
 def buildings_mesh(buildings: RecordArray) -> Mesh:
     """Walls with storeys, and flat or gabled roofs."""
-    parts = []
-    for b in buildings:
-        half_x, half_y = 0.5 * float(b["width"]), 0.5 * float(b["length"])
-        top = PLINTH + STOREY * int(b["storeys"])
-        style = float(b["style"])
-        wall = FACADE_COLORS[int(style * 997) % len(FACADE_COLORS)]
-        roof = _ROOF_COLORS[int(style * 499) % len(_ROOF_COLORS)]
-        low = rectangle_ring(-half_x, half_x, -half_y, half_y, -1.0)
-        high = rectangle_ring(-half_x, half_x, -half_y, half_y, top)
-        position = (b["x"], b["y"], b["z"], b["yaw"])
-        walls = place(loft(low, high, top=False), *position)
-        base = float(b["z"]) + PLINTH
-        parts.append(make_mesh(walls, Material.FACADE, wall, base, style))
-        if b["gable"]:
-            slopes, ends = _gable(half_x, half_y, top)
-            parts.append(make_mesh(place(slopes, *position), Material.ROOF, roof))
-            parts.append(make_mesh(place(ends, *position), Material.ROOF, wall))
-        else:
-            parapet = rectangle_ring(-half_x - 0.15, half_x + 0.15, -half_y - 0.15, half_y + 0.15, top)
-            rim = parapet + np.array([0.0, 0.0, 0.45])
-            parts.append(make_mesh(place(loft(parapet, rim, bottom=True), *position), Material.ROOF, _FLAT_ROOF))
-    return join(parts)
+    half = 0.5 * np.stack([buildings["width"], buildings["length"]], axis=1)
+    top = PLINTH + STOREY * buildings["storeys"]
+    wall = np.array(FACADE_COLORS)[(buildings["style"] * 997).astype(np.int64) % len(FACADE_COLORS)]
+    roof = np.array(_ROOF_COLORS)[(buildings["style"] * 499).astype(np.int64) % len(_ROOF_COLORS)]
+    gable = buildings["gable"]
+    base = buildings["z"] + PLINTH
+
+    shell = loft(rectangle_ring(-1, 1, -1, 1, 0), rectangle_ring(-1, 1, -1, 1, 1), top=False)
+    walls = _stand(shell, buildings, np.column_stack([half, top + _FOUNDATION]), -_FOUNDATION)
+    rim = loft(rectangle_ring(-1, 1, -1, 1, 0), rectangle_ring(-1, 1, -1, 1, 1), bottom=True)
+    flat = buildings[~gable]
+    parapet_size = np.column_stack([half[~gable] + _PARAPET_OUT, np.full(len(flat), _PARAPET_HEIGHT)])
+    parapets = _stand(rim, flat, parapet_size, top[~gable])
+    slopes, ends = _gables(half[gable], top[gable])
+    slopes, ends = _stand(slopes, buildings[gable]), _stand(ends, buildings[gable])
+
+    def each(values: NDArray[np.float64], placed: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.repeat(values, placed.shape[1], axis=0)
+
+    return join(
+        [
+            make_mesh(
+                walls,
+                Material.FACADE,
+                each(wall, walls),
+                each(base, walls),
+                each(buildings["style"], walls),
+                _wall_spans(walls.reshape(-1, 3, 3)),
+            ),
+            make_mesh(parapets, Material.ROOF, _FLAT_ROOF),
+            make_mesh(slopes, Material.ROOF, each(roof[gable], slopes)),
+            make_mesh(ends, Material.ROOF, each(wall[gable], ends)),
+        ]
+    )
 
 
-def _gable(half_x: float, half_y: float, top: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Two slopes with eaves, and the triangles of wall at the ends; the ridge runs along the road."""
-    eaves, ridge = 0.45, top + GABLE_RISE
-    drop = GABLE_RISE * eaves / half_x
-    out_x, out_y = half_x + eaves, half_y + eaves
-    front = [(out_x, -out_y, top - drop), (out_x, out_y, top - drop), (0.0, out_y, ridge), (0.0, -out_y, ridge)]
-    back = [(-x, -y, z) for x, y, z in front]
-    under = [ring[::-1] for ring in (front, back)]
-    slopes = np.concatenate([fan(np.array(ring)) for ring in (front, back, *under)])
-    ends = []
-    for side in (-1.0, 1.0):
-        ring = np.array([(-half_x, side * half_y, top), (half_x, side * half_y, top), (0.0, side * half_y, ridge)])
-        ends.append(fan(ring if side < 0 else ring[::-1]))
-    return slopes, np.concatenate(ends)
+def _wall_spans(walls: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Start and end of upright triangles (T, 3, 3) along their horizontal direction, (T, 2)."""
+    normal = normals(walls)
+    along = -normal[:, None, 1] * walls[:, :, 0] + normal[:, None, 0] * walls[:, :, 1]
+    return np.stack([along.min(axis=1), along.max(axis=1)], axis=1)
+
+
+def _stand(
+    shape: NDArray[np.float64],
+    buildings: RecordArray,
+    scale: NDArray[np.float64] | float = 1.0,
+    lift: NDArray[np.float64] | float = 0.0,
+) -> NDArray[np.float64]:
+    """A shape for all (T, 3, 3), or one for each building (N, T, 3, 3), at the buildings' places."""
+    return place(shape, buildings["x"], buildings["y"], buildings["z"] + lift, buildings["yaw"], scale)
+
+
+def _gables(half: NDArray[np.float64], top: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Two slopes with eaves (N, 8, 3, 3), and the walls' end triangles (N, 2, 3, 3); ridges run along the road."""
+    half_x, half_y, zero, ridge = half[:, 0], half[:, 1], np.zeros(len(half)), top + GABLE_RISE
+    out_x, out_y, low = half_x + _EAVES, half_y + _EAVES, top - GABLE_RISE * _EAVES / half_x
+
+    def corners(*points: tuple[NDArray[np.float64], ...]) -> NDArray[np.float64]:
+        return np.stack([np.stack(point, axis=1) for point in points], axis=1)
+
+    front = corners((out_x, -out_y, low), (out_x, out_y, low), (zero, out_y, ridge), (zero, -out_y, ridge))
+    back = front * np.array([-1.0, -1.0, 1.0])
+    sides = np.stack([front, back, front[:, ::-1], back[:, ::-1]], axis=1)  # from above, then from below
+    slopes = quads(sides.reshape(-1, 4, 3)).reshape(len(half), 8, 3, 3)
+    right = corners((-half_x, -half_y, top), (half_x, -half_y, top), (zero, -half_y, ridge))
+    return slopes, np.stack([right, right * np.array([-1.0, -1.0, 1.0])], axis=1)
 
 
 def trees_mesh(trees: RecordArray) -> Mesh:
@@ -118,7 +152,7 @@ def _broadleaf(variant: int) -> Mesh:
     """Unit tree: crown radius 1, height 1; the crown starts where people pass below it."""
     rng = np.random.default_rng([variant, 77])
     trunk = loft(circle_ring(0, 0, -0.02, 0.13, 6), circle_ring(0, 0, 0.55, 0.08, 6), top=False)
-    crown = ellipsoid((0.0, 0.0, 0.68), (1.0, 1.0, 0.32), 6, 10)
+    crown = ellipsoid((0.0, 0.0, 0.68), (1.0, 1.0, 0.32), 5, 8)
     # the same corner moves the same way in every triangle, so that the crown stays closed
     keys, inverse = np.unique(np.round(crown.reshape(-1, 3), 6), axis=0, return_inverse=True)
     stretch = rng.uniform(0.8, 1.08, len(keys))[inverse.ravel()].reshape(-1, 3, 1)
@@ -130,7 +164,7 @@ def _broadleaf(variant: int) -> Mesh:
 def _conifer() -> Mesh:
     trunk = loft(circle_ring(0, 0, -0.02, 0.12, 6), circle_ring(0, 0, 0.3, 0.1, 6), top=False)
     cones = [
-        loft(circle_ring(0, 0, z, r, 8), circle_ring(0, 0, z + 0.36, 0.06 * r, 8), bottom=True)
+        loft(circle_ring(0, 0, z, r, 7), circle_ring(0, 0, z + 0.36, 0.06 * r, 7), bottom=True)
         for z, r in ((0.18, 1.0), (0.4, 0.78), (0.63, 0.5))
     ]
     return _tree(trunk, np.concatenate(cones))

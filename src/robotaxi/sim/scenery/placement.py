@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from robotaxi.hdmap.lane_map import LaneMap, Signal
 from robotaxi.sim.scenery.config import SceneryConfig
@@ -68,11 +69,11 @@ class _Free:
         self._taken: list[shapely.Geometry] = []
         self._blocked = blocked
 
-    def take(self, candidates: list[shapely.Geometry], blocked: shapely.Geometry | None = None) -> list[int]:
+    def take(self, candidates: NDArray[np.object_], blocked: shapely.Geometry | None = None) -> list[int]:
         """Indices of the candidates that fit, first come first served."""
-        if not candidates:
+        if not len(candidates):
             return []
-        shapes = np.array(candidates, dtype=object)
+        shapes = candidates
         for region in (self._blocked, blocked):
             if region is not None:
                 shapely.prepare(region)
@@ -92,7 +93,7 @@ class _Free:
         for k in range(len(index)):
             accepted[k] = not any(accepted[j] for j in neighbours.get(k, ()))
         chosen = index[accepted].tolist()
-        self._taken += [candidates[k] for k in chosen]
+        self._taken += candidates[chosen].tolist()
         return chosen
 
 
@@ -102,7 +103,7 @@ def place_all(lane_map: LaneMap, layout: Layout, parked_area: shapely.Geometry, 
     clear_of_lanes = shapely.union_all([shapely.buffer(layout.drivable, config.lane_clearance), parked_area])
     free = _Free(clear_of_lanes)
     masts = _masts(lane_map, layout)
-    free.take([_disc(m["x"], m["y"], _MAST_RADIUS) for m in masts])
+    free.take(_discs(masts["x"], masts["y"], _MAST_RADIUS))
     crossing = shapely.buffer(layout.crosswalks, _CROSSWALK_CLEARANCE)
     posts = _posts(lane_map, layout, free, crossing, config)
     buildings = _buildings(layout, free, rng, config)
@@ -110,8 +111,8 @@ def place_all(lane_map: LaneMap, layout: Layout, parked_area: shapely.Geometry, 
     return Placement(buildings, trees, posts, masts)
 
 
-def _disc(x: float, y: float, radius: float) -> shapely.Geometry:
-    return shapely.buffer(shapely.Point(x, y), radius, quad_segs=2)
+def _discs(x: FloatArray, y: FloatArray, radius: float | FloatArray) -> NDArray[np.object_]:
+    return shapely.buffer(shapely.points(x, y), radius, quad_segs=2)
 
 
 def _masts(lane_map: LaneMap, layout: Layout) -> RecordArray:
@@ -155,13 +156,14 @@ def _posts(
         before = [lane_map.lanes[i] for i in lane.predecessors if i in lane_map.lanes]
         if lane.junction_id is None and lane.right_neighbour is None and lane.length > 30.0 and before:
             wanted.append((*_beside(lane.right, min(6, len(lane.right) - 2)), "limit"))
-    signs = free.take([_disc(x, y, _POST_RADIUS) for x, y, _, _ in wanted], crossing)
+    at = np.array([row[:2] for row in wanted]).reshape(-1, 2)
+    signs = free.take(_discs(at[:, 0], at[:, 1], _POST_RADIUS), crossing)
     rows = [(wanted[i][0], wanted[i][1], 0.0, wanted[i][2], wanted[i][3]) for i in signs]
 
     edge = layout.edge_points(config.lamp_spacing)
     at = edge.xy + _LAMP_OFFSET * edge.outward
     toward_road = np.arctan2(-edge.outward[:, 1], -edge.outward[:, 0])
-    lamps = free.take([_disc(x, y, _POST_RADIUS) for x, y in at], shapely.union_all([crossing, layout.sight]))
+    lamps = free.take(_discs(at[:, 0], at[:, 1], _POST_RADIUS), shapely.union_all([crossing, layout.sight]))
     rows += [(at[i, 0], at[i, 1], 0.0, toward_road[i], "lamp") for i in lamps]
     posts = np.array(rows, POST_DTYPE)
     posts["z"] = layout.height.at(np.stack([posts["x"], posts["y"]], axis=1))
@@ -179,7 +181,7 @@ def _beside(edge: FloatArray, index: int) -> tuple[float, float, float]:
 
 def _buildings(layout: Layout, free: _Free, rng: np.random.Generator, config: SceneryConfig) -> RecordArray:
     """A row along the road, taller towards the middle of the map, and a second row behind it."""
-    records, footprints = [], []
+    records = []
     x_lo, y_lo, x_hi, y_hi = shapely.bounds(layout.surface)
     middle = np.array([0.5 * (x_lo + x_hi), 0.5 * (y_lo + y_hi)])
     extent = max(0.5 * math.hypot(x_hi - x_lo, y_hi - y_lo), 1.0)
@@ -197,19 +199,23 @@ def _buildings(layout: Layout, free: _Free, rng: np.random.Generator, config: Sc
                 continue  # a gap between buildings
             yaw = math.atan2(-outward[1], -outward[0])
             records.append((center[0], center[1], 0.0, yaw, length, width, storeys, gable, draw[6]))
-            footprints.append(_rectangle(center, yaw, width + 1.0, length + 1.0))
     keep_off = shapely.union_all([shapely.buffer(layout.surface, config.building_setback - 0.5), layout.sight])
-    chosen = free.take(footprints, keep_off)
-    buildings = np.array([records[i] for i in chosen], BUILDING_DTYPE)
+    buildings = np.array(records, BUILDING_DTYPE)
+    buildings = buildings[free.take(_footprints(buildings), keep_off)]
     buildings["z"] = layout.height.at(np.stack([buildings["x"], buildings["y"]], axis=1))
     return buildings
 
 
-def _rectangle(center: FloatArray, yaw: float, along: float, across: float) -> shapely.Geometry:
-    axis = np.array([math.cos(yaw), math.sin(yaw)])
-    side = np.array([-axis[1], axis[0]])
-    corners = [(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]
-    return shapely.Polygon([center + u * along * axis + v * across * side for u, v in corners])
+def _footprints(buildings: RecordArray) -> NDArray[np.object_]:
+    """Rectangles half a metre larger than the buildings on every side."""
+    cos, sin = np.cos(buildings["yaw"]), np.sin(buildings["yaw"])
+    half_x, half_y = 0.5 * buildings["width"] + 0.5, 0.5 * buildings["length"] + 0.5
+    corners = []
+    for u, v in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
+        x = buildings["x"] + u * half_x * cos - v * half_y * sin
+        y = buildings["y"] + u * half_x * sin + v * half_y * cos
+        corners.append(np.stack([x, y], axis=1))
+    return shapely.polygons(np.stack(corners, axis=1))
 
 
 def _trees(
@@ -237,10 +243,10 @@ def _trees(
     trees["conifer"] = ~along & (draw[:, 3] < 0.3)
     trees["style"] = draw[:, 4]
     thinned = ~along | (draw[:, 3] < 0.75)
-    crowns = [_disc(t["x"], t["y"], float(t["crown_radius"])) for t in trees]
+    trees = trees[thinned]
+    crowns = _discs(trees["x"], trees["y"], trees["crown_radius"])
     lanes = shapely.buffer(layout.drivable, _CROWN_OVER_ROAD)
     keep_off = shapely.union_all([lanes, crossing, layout.sight])
-    candidates = np.flatnonzero(thinned)
-    trees = trees[candidates[free.take([crowns[i] for i in candidates], keep_off)]]
+    trees = trees[free.take(crowns, keep_off)]
     trees["z"] = layout.height.at(np.stack([trees["x"], trees["y"]], axis=1))
     return trees

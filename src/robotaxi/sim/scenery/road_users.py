@@ -124,7 +124,7 @@ def _plate(x: float, y: tuple[float, float], z: tuple[float, float]) -> NDArray[
 
 def _contact_shadow() -> Mesh:
     ring = rectangle_ring(-0.51, 0.51, -0.54, 0.54, 0.01)
-    return make_mesh(fan(ring), Material.SHADOW, (0.05, 0.05, 0.05))
+    return make_mesh(fan(ring), Material.SHADOW, (0.30, 0.295, 0.29))
 
 
 def _car(detail: bool) -> Mesh:

@@ -49,10 +49,11 @@ def bake_shadows(layout: Layout, placement: Placement, parked: RecordArray, conf
     sun = sun_direction(config)
     per_metre = -sun[:2] / max(float(sun[2]), 1e-3)  # of height
 
+    corner, sub_pixels = np.array([x_lo, y_lo]), (1 << _SUB_PIXEL_BITS) / cell
+
     def cast(outline: FloatArray, low: float, high: float) -> None:
         both = np.concatenate([outline + low * per_metre, outline + high * per_metre])
-        pixels = (both - (x_lo, y_lo)) / cell * (1 << _SUB_PIXEL_BITS)
-        hull = cv2.convexHull(np.round(pixels).astype(np.int32))
+        hull = cv2.convexHull(((both - corner) * sub_pixels).astype(np.int32))
         cv2.fillConvexPoly(shade, hull, 255, cv2.LINE_AA, _SUB_PIXEL_BITS)
 
     for b in placement.buildings:
@@ -63,7 +64,6 @@ def bake_shadows(layout: Layout, placement: Placement, parked: RecordArray, conf
     for t in placement.trees:
         middle, height = np.array([t["x"], t["y"]]), float(t["height"])
         cast(middle + 0.85 * float(t["crown_radius"]) * circle, 0.45 * height, 0.9 * height)
-        cast(middle + 0.12 * circle, 0.0, 0.5 * height)
     for p in placement.posts[placement.posts["kind"] == "lamp"]:
         cast(np.array([p["x"], p["y"]]) + 0.1 * circle, 0.0, LAMP_POST_HEIGHT)
     for c in parked:

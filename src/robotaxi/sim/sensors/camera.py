@@ -20,7 +20,7 @@ from robotaxi.sim.sensors.triangles import TriangleTable
 from robotaxi.sim.view import WorldView
 from robotaxi.types import CameraModel, FloatArray, LightState, RecordArray
 
-_HAZE_COLOR = np.array([0.90, 0.85, 0.79])  # BGR, also the sky at the horizon
+_HAZE_COLOR = (0.90, 0.85, 0.79)  # BGR, also the sky at the horizon
 _TEXTURE_SEED = 11
 _TEXTURE_OCTAVES = ((1, 0.35), (2, 0.5), (4, 0.65))  # cells that one value spreads over, weight
 
@@ -50,7 +50,7 @@ class RenderConfig:
     samples: int = param(2, lo=1, hi=4, doc="samples per pixel along each axis, for smooth edges")
     draw_distance: float = param(400.0, lo=20.0, hi=5000.0, unit="m", doc="of the scenery")
     agent_distance: float = param(200.0, lo=20.0, hi=2000.0, unit="m", doc="of the road users")
-    haze_length: float = param(900.0, lo=10.0, hi=1e6, unit="m", doc="distance at which haze hides 63 percent")
+    haze_length: float = param(900.0, lo=10.0, hi=1e6, unit="m", doc="distance at which haze hides half")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,12 @@ class Camera:
         self._noise = _texture_noise()
         grain = generator(seed, f"{name}/grain").standard_normal(shading.GRAIN_SIZE)
         self._grain = (spec.noise_sigma * grain).astype(np.float32)
-        self._shade_frame = np.array([scene.shadows.x, scene.shadows.y, scene.shadows.cell])
+        shadows, self._light = scene.shadows, np.empty(shading.LIGHT_SIZE)
+        self._light[shading.SUN : shading.SUN + 3] = scene.sun
+        self._light[shading.HAZE : shading.HAZE + 3] = _HAZE_COLOR
+        self._light[shading.HAZE_PER_METRE] = 1.0 / self._config.haze_length
+        self._light[[shading.SHADE_X, shading.SHADE_Y]] = shadows.x, shadows.y
+        self._light[shading.SHADE_PER_METRE] = 1.0 / shadows.cell
 
     def render(self, view: WorldView) -> NDArray[np.uint8]:
         """The picture (H, W, 3), uint8 BGR."""
@@ -96,14 +101,11 @@ class Camera:
         position, map_from_optical = T_map_optical[:3, 3].copy(), T_map_optical[:3, :3].copy()
         optical_from_map = np.ascontiguousarray(map_from_optical.T)
         self._rasterise(view, position, optical_from_map)
-        mesh, table = self._table.mesh, self._table
         image = np.empty((self.model.height, self.model.width, 3), np.uint8)
         grain_start = int(generator(self._seed, self._name, view.stamp_ns).integers(shading.GRAIN_SIZE))
         shading.resolve(
             self._inverse_depth, self._owner, self._config.samples, position, map_from_optical, self._intrinsics,
-            mesh.material, mesh.color, table.normal, mesh.base, mesh.style, self._noise, self._scene.shadows.shade,
-            self._shade_frame, self._scene.sun, _HAZE_COLOR, self._config.haze_length, self._grain, grain_start,
-            image,
+            self._table.look, self._noise, self._scene.shadows.shade, self._light, self._grain, grain_start, image,
         )  # fmt: skip
         discs = self._lamps(view, position, optical_from_map)
         shading.draw_discs(discs, self._inverse_depth, self._config.samples, image)
@@ -132,7 +134,7 @@ class Camera:
         self._inverse_depth.fill(0.0)
         self._owner.fill(raster.NOTHING)
         raster.rasterise(
-            self._table.mesh.triangles, starts, ends, position, optical_from_map, self._sample_intrinsics,
+            self._table.triangles, starts, ends, position, optical_from_map, self._sample_intrinsics,
             self._inverse_depth, self._owner,
         )  # fmt: skip
 
@@ -171,8 +173,8 @@ class Camera:
         return np.array(discs, np.float64).reshape(-1, 9)
 
 
-def _texture_noise() -> NDArray[np.float32]:
-    """Repeating noise (NOISE_SIZE, NOISE_SIZE) in about -1..1, soft and fine grain mixed."""
+def _texture_noise() -> NDArray[np.int8]:
+    """Repeating noise (NOISE_SIZE, NOISE_SIZE) in -127..127, soft and fine grain mixed."""
     rng = np.random.default_rng(_TEXTURE_SEED)
     size = shading.NOISE_SIZE
     total = np.zeros((size, size))
@@ -181,4 +183,4 @@ def _texture_noise() -> NDArray[np.float32]:
         wrapped = np.pad(coarse, 2, mode="wrap")
         scaled = cv2.resize(wrapped, None, fx=spread, fy=spread, interpolation=cv2.INTER_CUBIC)
         total += weight * scaled[2 * spread : 2 * spread + size, 2 * spread : 2 * spread + size]
-    return (total / np.abs(total).max()).astype(np.float32)
+    return np.round(total * (127.0 / np.abs(total).max())).astype(np.int8)

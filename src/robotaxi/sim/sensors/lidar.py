@@ -11,6 +11,7 @@ import math
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
+from numba import njit
 from numpy.typing import NDArray
 
 from robotaxi.sensor_rig import LidarSpec
@@ -40,6 +41,7 @@ _RANDOM_LOSS = 0.002  # share of beams lost whatever they hit
 _FOLIAGE_SIGMA = 0.12  # m, leaves give back a blurred range
 _CULL_MARGIN = 2.0  # m
 _NO_HIT = -1
+_FOLIAGE = int(Material.FOLIAGE)
 
 
 class Lidar:
@@ -72,8 +74,8 @@ class Lidar:
     def sweep(self, view: WorldView) -> RecordArray:
         """Points (N,) of POINT_DTYPE in the lidar's frame, in firing order; lost beams are left out."""
         T_map_lidar = map_from_base(view) @ self._T_base_lidar
-        origin, rotation = T_map_lidar[:3, 3], T_map_lidar[:3, :3]
-        rays = (self._directions @ rotation.T).astype(np.float32)
+        origin, rotation = T_map_lidar[:3, 3], np.ascontiguousarray(T_map_lidar[:3, :3])
+        rays = _rotate(self._directions, rotation)
         distance, cosine, material = self._cast_static(origin, rays)
         self._cast_movers(view, origin, rays, distance, cosine, material)
         return self._returns(view.stamp_ns, distance, cosine, material)
@@ -83,11 +85,13 @@ class Lidar:
     ) -> tuple[Float32Array, Float32Array, NDArray[np.uint8]]:
         """Range (inf for none), cosine of incidence and material of the nearest hit of each ray."""
         hit, distance = _cast(self._static, origin - self._center, rays, self._spec.range_max)
-        struck = hit != _NO_HIT
-        distance[~struck] = np.inf
-        index = np.where(struck, hit, 0)
-        cosine = np.abs(np.einsum("ij,ij->i", self._static_normal[index], rays))
-        return distance, cosine, self._static_material[index]
+        cosine = np.zeros(len(rays), np.float32)
+        material = np.zeros(len(rays), np.uint8)
+        every = np.arange(len(rays))
+        reach = distance.copy()
+        distance.fill(np.inf)
+        _keep_nearer(every, hit, reach, rays, self._static_normal, self._static_material, distance, cosine, material)
+        return distance, cosine, material
 
     def _cast_movers(
         self,
@@ -105,11 +109,8 @@ class Lidar:
         mesh, _ = road_users_mesh(near, detail=False)
         corners = mesh.triangles.astype(np.float64) - origin
         hit, reach = _cast(_embree(corners), np.zeros(3), rays[chosen], self._spec.range_max)
-        nearer = (hit != _NO_HIT) & (reach < distance[chosen])
-        target, index = chosen[nearer], hit[nearer]
-        distance[target] = reach[nearer]
-        cosine[target] = np.abs(np.einsum("ij,ij->i", normals(corners)[index], rays[target]))
-        material[target] = mesh.material[index]
+        normal = normals(corners).astype(np.float32)
+        _keep_nearer(chosen, hit, reach, rays, normal, mesh.material, distance, cosine, material)
 
     def _towards_movers(self, view: WorldView, origin: FloatArray) -> tuple[RecordArray, NDArray[np.int64]]:
         """Agents within range, and the rays whose azimuth may meet one of them."""
@@ -137,24 +138,88 @@ class Lidar:
         rng = generator(self._seed, self._name, stamp_ns)
         white = rng.standard_normal(len(distance), np.float32)
         luck = rng.random(len(distance), np.float32)
-        inside = np.flatnonzero((distance >= spec.range_min) & (distance <= spec.range_max))
-        ranges, cos, kind = distance[inside], cosine[inside], material[inside]
-        echo = REFLECTIVITY[kind] * cos
-        signal = (echo / np.float32(_TENTH)) * np.square(np.float32(_TENTH_REFLECTIVITY_RANGE) / ranges)
-        lost = np.exp(np.float32(-_SIGNAL_GAIN) * signal) + np.float32(_RANDOM_LOSS)
-        kept = luck[inside] > lost
-        index = inside[kept]
-        sigma = np.where(kind[kept] == Material.FOLIAGE, _FOLIAGE_SIGMA, spec.range_sigma).astype(np.float32)
-        measured = np.maximum(ranges[kept] + sigma * white[index], np.float32(spec.range_min))
-        points = np.empty(len(index), POINT_DTYPE)
-        direction = self._directions[index]
-        points["x"] = measured * direction[:, 0]
-        points["y"] = measured * direction[:, 1]
-        points["z"] = measured * direction[:, 2]
-        points["intensity"] = np.clip(REFLECTIVITY[kind[kept]] * (0.2 + 0.8 * cos[kept]), 0.0, 1.0)
-        points["ring"] = self._ring[index]
-        points["time"] = self._time[index]
-        return points
+        out = np.empty(len(distance), POINT_DTYPE)
+        table = np.empty((len(distance), 4), np.float32)
+        index = np.empty(len(distance), np.int64)
+        count = _echoes(
+            distance, cosine, material, white, luck, self._directions, REFLECTIVITY, spec.range_min, spec.range_max,
+            spec.range_sigma, table, index,
+        )  # fmt: skip
+        out, index = out[:count], index[:count]
+        for column, name in enumerate(("x", "y", "z", "intensity")):
+            out[name] = table[:count, column]
+        out["ring"] = self._ring[index]
+        out["time"] = self._time[index]
+        return out
+
+
+@njit(cache=True, error_model="numpy")
+def _rotate(directions: NDArray[np.float64], rotation: NDArray[np.float64]) -> Float32Array:
+    """Directions (N, 3) in the rotated frame, float32."""
+    out = np.empty(directions.shape, np.float32)
+    for i in range(len(directions)):
+        x, y, z = directions[i, 0], directions[i, 1], directions[i, 2]
+        for axis in range(3):
+            out[i, axis] = rotation[axis, 0] * x + rotation[axis, 1] * y + rotation[axis, 2] * z
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def _keep_nearer(
+    chosen: NDArray[np.int64],  # (M,) rays that were cast
+    hit: NDArray[np.int32],  # (M,) triangle
+    reach: NDArray[np.float32],  # (M,) range
+    rays: NDArray[np.float32],  # (N, 3)
+    normal: NDArray[np.float32],  # (T, 3)
+    triangle_material: NDArray[np.uint8],  # (T,)
+    distance: NDArray[np.float32],  # (N,) these three are changed in place
+    cosine: NDArray[np.float32],
+    material: NDArray[np.uint8],
+) -> None:
+    """Where a hit is nearer than what the ray found before, take its range, incidence and material."""
+    for k in range(len(chosen)):
+        i, t = chosen[k], hit[k]
+        if t == _NO_HIT or reach[k] >= distance[i]:
+            continue
+        distance[i] = reach[k]
+        cosine[i] = abs(normal[t, 0] * rays[i, 0] + normal[t, 1] * rays[i, 1] + normal[t, 2] * rays[i, 2])
+        material[i] = triangle_material[t]
+
+
+@njit(cache=True, error_model="numpy")
+def _echoes(
+    distance: NDArray[np.float32],  # (N,) true range, inf for none
+    cosine: NDArray[np.float32],
+    material: NDArray[np.uint8],
+    white: NDArray[np.float32],  # (N,) standard normal
+    luck: NDArray[np.float32],  # (N,) uniform 0..1
+    directions: NDArray[np.float64],  # (N, 3) lidar frame
+    reflectivity: NDArray[np.float32],  # by material
+    range_min: float,
+    range_max: float,
+    range_sigma: float,
+    points: NDArray[np.float32],  # (N, 4) x, y, z, intensity; written
+    index: NDArray[np.int64],  # (N,) ray of each point; written
+) -> int:
+    """Lose weak echoes, add noise to the others; returns the number of points."""
+    count = 0
+    for i in range(len(distance)):
+        true_range = distance[i]
+        if not range_min <= true_range <= range_max:
+            continue
+        kind = material[i]
+        share = reflectivity[kind] * cosine[i]
+        signal = share / _TENTH * (_TENTH_REFLECTIVITY_RANGE / true_range) ** 2
+        if luck[i] < math.exp(-_SIGNAL_GAIN * signal) + _RANDOM_LOSS:
+            continue
+        sigma = _FOLIAGE_SIGMA if kind == _FOLIAGE else range_sigma
+        measured = max(true_range + sigma * white[i], range_min)
+        for axis in range(3):
+            points[count, axis] = measured * directions[i, axis]
+        points[count, 3] = reflectivity[kind] * (0.2 + 0.8 * cosine[i])
+        index[count] = i
+        count += 1
+    return count
 
 
 def _embree(triangles: FloatArray) -> EmbreeScene:

@@ -16,7 +16,7 @@ NEAR = 0.1  # m, nearer geometry is clipped
 NOTHING = -1  # triangle index of the sky
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rasterise(
     triangles: NDArray[np.float32],  # (T, 3, 3) map
     starts: NDArray[np.int64],  # (K,) ranges of triangles, nearest first
@@ -73,7 +73,7 @@ def rasterise(
                 _fill(clipped, v, v + 1, t, inverse_depth, owner)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _clip_near(corner: NDArray[np.float64], out: NDArray[np.float64]) -> int:
     """Cut a triangle at the near plane (Sutherland-Hodgman); returns its new number of corners, 3 or 4."""
     count = 0
@@ -92,7 +92,7 @@ def _clip_near(corner: NDArray[np.float64], out: NDArray[np.float64]) -> int:
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _fill(
     p: NDArray[np.float64],  # (4, 3) image x, image y, inverse depth
     i: int,
@@ -122,10 +122,8 @@ def _fill(
     first, last = max(math.ceil(y0), 0), min(math.ceil(y2) - 1, height - 1)
     for row in range(first, last + 1):
         long_x = x0 + (row - y0) * (x2 - x0) / (y2 - y0)
-        if row < y1:
-            short_x = x0 + (row - y0) * (x1 - x0) / (y1 - y0)
-        else:
-            short_x = x1 + (row - y1) * (x2 - x1) / (y2 - y1)
+        upper = row < y1
+        short_x = x0 + (row - y0) * (x1 - x0) / (y1 - y0) if upper else x1 + (row - y1) * (x2 - x1) / (y2 - y1)
         begin = max(math.ceil(min(long_x, short_x)), 0)
         end = min(math.ceil(max(long_x, short_x)), width)
         q_row = q0 + (row - y0) * slope_y - x0 * slope_x

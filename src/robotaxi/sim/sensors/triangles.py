@@ -6,7 +6,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from robotaxi.sim.mesh import Mesh, join, normals
+from robotaxi.sim.mesh import Mesh, normals
+from robotaxi.sim.sensors.shading import (
+    LOOK_BASE,
+    LOOK_COLOR,
+    LOOK_NORMAL,
+    LOOK_SIZE,
+    LOOK_SPAN,
+    LOOK_STYLE,
+    LOOK_TEXTURE,
+    TEXTURE,
+)
 from robotaxi.types import FloatArray
 
 _TILE = 64.0  # m
@@ -14,34 +24,33 @@ _ROOM = 4096  # triangles of road users to start with
 
 
 class TriangleTable:
-    """Flat arrays, the scenery first and sorted by tile, with room for the movers of one frame at the end."""
+    """Flat arrays, the scenery first and sorted by tile, with room for the movers of one frame at the end.
+
+    ``triangles`` (T, 3, 3) float32, ``look`` (T, LOOK_SIZE) float32 as `shading` reads it, ``instance`` (T,).
+    """
 
     def __init__(self, scenery: Mesh, instance: NDArray[np.uint32]) -> None:
         order, self._starts, self._ends, self._low, self._high = _tiles(scenery)
-        self._count = len(scenery)
-        self._reserve(scenery.take(order), instance[order], _ROOM)
+        ordered = scenery.take(order)
+        self.triangles, self.look, self.instance = ordered.triangles, _look(ordered), instance[order]
+        self._count = self._end = len(scenery)
+        self._grow(_ROOM)
 
-    def _reserve(self, scenery: Mesh, instance: NDArray[np.uint32], room: int) -> None:
-        empty = np.zeros((room, 3, 3), np.float32)
-        flat = np.zeros(room, np.float32)
-        tail = Mesh(empty, np.zeros(room, np.uint8), np.zeros((room, 3), np.float32), flat, flat)
-        self.mesh = join([scenery, tail])
-        self.normal = normals(self.mesh.triangles).astype(np.float32)
-        self.instance = np.concatenate([instance, np.zeros(room, np.uint32)])
+    def _grow(self, room: int) -> None:
+        """Make room for that many triangles behind the scenery."""
+        keep = self._count
+        self.triangles = np.concatenate([self.triangles[:keep], np.zeros((room, 3, 3), np.float32)])
+        self.look = np.concatenate([self.look[:keep], np.zeros((room, LOOK_SIZE), np.float32)])
+        self.instance = np.concatenate([self.instance[:keep], np.zeros(room, np.uint32)])
 
     def load(self, movers: Mesh, instance: NDArray[np.uint32]) -> None:
         """Replace the road users by those of a new frame."""
-        count, end = self._count, self._count + len(movers)
-        if end > len(self.mesh):
-            scenery = self.mesh.take(np.arange(count))
-            self._reserve(scenery, self.instance[:count], 2 * len(movers))
-        self.mesh.triangles[count:end] = movers.triangles
-        self.mesh.material[count:end] = movers.material
-        self.mesh.color[count:end] = movers.color
-        self.mesh.base[count:end] = movers.base
-        self.mesh.style[count:end] = movers.style
-        self.normal[count:end] = normals(movers.triangles)
-        self.instance[count:end] = instance
+        end = self._count + len(movers)
+        if end > len(self.triangles):
+            self._grow(2 * len(movers))
+        self.triangles[self._count : end] = movers.triangles
+        self.look[self._count : end] = _look(movers)
+        self.instance[self._count : end] = instance
         self._end = end
 
     def visible(
@@ -56,6 +65,17 @@ class TriangleTable:
         chosen = chosen[np.argsort(away[chosen], kind="stable")]
         starts = np.concatenate([[self._count], self._starts[chosen]])
         return starts, np.concatenate([[self._end], self._ends[chosen]])
+
+
+def _look(mesh: Mesh) -> NDArray[np.float32]:
+    look = np.empty((len(mesh), LOOK_SIZE), np.float32)
+    look[:, LOOK_COLOR : LOOK_COLOR + 3] = mesh.color
+    look[:, LOOK_NORMAL : LOOK_NORMAL + 3] = normals(mesh.triangles)
+    look[:, LOOK_BASE] = mesh.base
+    look[:, LOOK_STYLE] = mesh.style
+    look[:, LOOK_SPAN : LOOK_SPAN + 2] = mesh.span
+    look[:, LOOK_TEXTURE] = TEXTURE[mesh.material]
+    return look
 
 
 def _tiles(
@@ -74,7 +94,7 @@ def _tiles(
     return order, starts, ends, low, high
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _tile_distances(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
