@@ -21,13 +21,15 @@ class BoxMeasurement:
 
     ``offset`` (..., 2): measured minus predicted centre, m. ``slack`` (..., 2): half the span in
     which the centre cannot be told. ``extent`` (..., 2): visible extent. ``away`` (..., 2): +1 or -1,
-    the direction from the sensor into the box, 0 where the sensor is alongside.
+    the direction from the sensor into the box, 0 where the sensor is alongside. ``eye`` (..., 2): the
+    sensor as seen from the centre.
     """
 
     offset: FloatArray
     slack: FloatArray
     extent: FloatArray
     away: FloatArray
+    eye: FloatArray
 
 
 def corners(boxes: RecordArray) -> FloatArray:
@@ -66,7 +68,8 @@ def measure(
     offset = np.where(away < 0.0, earliest, np.where(away > 0.0, latest, covered))
     slack = np.where(away == 0.0, np.maximum(0.5 * (latest - earliest), 0.0), 0.0)
     extent = np.broadcast_to(high - low, offset.shape)
-    return BoxMeasurement(offset, slack, extent, np.broadcast_to(away, offset.shape))
+    away, eye = np.broadcast_to(away, offset.shape), np.broadcast_to(eye, offset.shape)
+    return BoxMeasurement(offset, slack, extent, away, eye)
 
 
 def to_map(vectors: FloatArray, yaw: FloatArray) -> FloatArray:

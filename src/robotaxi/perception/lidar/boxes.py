@@ -28,6 +28,7 @@ DETECTION_DTYPE = np.dtype(
         ("height", "<f8"),  # highest point above the ground, m
         ("base", "<f8"),  # lowest point above the ground, m
         ("upper", "<f8"),  # extent of the upper part along the longer side, m
+        ("lower", "<f8"),  # extent of what is no higher than a waist or a bonnet, along the longer side, m
         ("time", "<f8"),  # mean time of the points since the stamp, s
         ("points", "<i8"),
         ("label", "u1"),  # ObjectClass
@@ -38,6 +39,8 @@ DETECTION_DTYPE = np.dtype(
 _CLOSEST = 0.05  # m, lidar noise: edges closer than this count the same
 _COARSE = 30  # headings tried over 90 degrees
 _FINE = 6  # tried on either side of the best one
+_UPPER_SHARE = 0.7  # of the height: a rider's trunk and head, a car's roof
+_WAIST = 1.2  # m
 _FIT_POINTS = 160  # a cluster's points are thinned to at most this many for the heading
 
 
@@ -49,7 +52,8 @@ class BoxConfig:
     max_width: float = param(3.4, lo=2.0, hi=10.0, unit="m", doc="wider things are no road users")
     min_height: float = param(0.35, lo=0.0, hi=2.0, unit="m", doc="lower things are obstacle points only")
     max_base: float = param(1.2, lo=0.2, hi=3.0, unit="m", doc="things that start higher hang in the air")
-    view_height: float = param(2.8, lo=1.8, hi=6.0, unit="m", doc="returns above this height are overhead")
+    view_height: float = param(2.5, lo=1.8, hi=6.0, unit="m", doc="returns above this height are overhead")
+    pole_height: float = param(2.2, lo=1.8, hi=6.0, unit="m", doc="slender things as high as this are poles or trees")
     car_min_length: float = param(2.2, lo=1.0, hi=5.0, unit="m", doc="shortest visible side of a car")
     car_min_front: float = param(1.35, lo=0.5, hi=2.0, unit="m", doc="narrowest visible front or rear of a car")
     car_max_length: float = param(6.2, lo=4.0, hi=10.0, unit="m", doc="longest car or van")
@@ -75,7 +79,7 @@ def fit_boxes(
     if len(out) == 0:
         return out
     values = _fit(xyz, height, time, clusters.order, clusters.start)
-    for column, name in enumerate(("x", "y", "z", "yaw", "length", "width", "height", "base", "upper", "time")):
+    for column, name in enumerate(("x", "y", "z", "yaw", "length", "width", "height", "base", "upper", "lower", "time")):
         out[name] = values[:, column]
     out["points"] = np.diff(clusters.start)
     out = out[_is_object(out, config)]
@@ -102,8 +106,10 @@ def classify(boxes: RecordArray, config: BoxConfig) -> NDArray[np.uint8]:
 def _is_object(boxes: RecordArray, config: BoxConfig) -> NDArray[np.bool_]:
     fits = (boxes["length"] <= config.max_length) & (boxes["width"] <= config.max_width)
     stands = (boxes["height"] >= config.min_height) & (boxes["base"] <= config.max_base)
-    pole = (boxes["height"] >= 0.9 * config.view_height) & (boxes["length"] < 1.2)
-    return fits & stands & ~pole
+    high = boxes["height"] >= config.pole_height
+    pole = high & (boxes["length"] < config.person_max_side)
+    tree = high & (boxes["lower"] < 0.4 * boxes["length"])
+    return fits & stands & ~pole & ~tree
 
 
 @njit(cache=True)
@@ -150,7 +156,7 @@ def _heading(px, py):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _fit(xyz, height, time, order, start):  # type: ignore[no-untyped-def]
-    out = np.empty((start.size - 1, 10))
+    out = np.empty((start.size - 1, 11))
     for k in range(start.size - 1):
         first, n = start[k], start[k + 1] - start[k]
         stride = (n + _FIT_POINTS - 1) // _FIT_POINTS
@@ -177,12 +183,15 @@ def _fit(xyz, height, time, order, start):  # type: ignore[no-untyped-def]
         if width > length:
             yaw, length, width = yaw + 0.5 * np.pi, width, length
         c, s = np.cos(yaw), np.sin(yaw)
-        lo_u, hi_u = np.inf, -np.inf
+        lo_u, hi_u, lo_l, hi_l = np.inf, -np.inf, np.inf, -np.inf
         for j in range(n):
             i = order[first + j]
-            if height[i] > 0.7 * high_h:
-                a = c * (xyz[i, 0] - x0) + s * (xyz[i, 1] - y0)
+            a = c * (xyz[i, 0] - x0) + s * (xyz[i, 1] - y0)
+            if height[i] > _UPPER_SHARE * high_h:
                 lo_u, hi_u = min(lo_u, a), max(hi_u, a)
+            if height[i] < _WAIST:
+                lo_l, hi_l = min(lo_l, a), max(hi_l, a)
         out[k, 3], out[k, 4], out[k, 5] = yaw % np.pi, length, width
-        out[k, 6], out[k, 7], out[k, 8], out[k, 9] = high_h, low_h, max(hi_u - lo_u, 0.0), total_t / n
+        out[k, 6], out[k, 7], out[k, 8], out[k, 9] = high_h, low_h, max(hi_u - lo_u, 0.0), max(hi_l - lo_l, 0.0)
+        out[k, 10] = total_t / n
     return out

@@ -32,6 +32,7 @@ TRACK_DTYPE = np.dtype(
         ("seen_ns", "<i8"),  # stamp of the last detection
         ("anchor", "<f8", (2,)),  # where it stood when first seen
         ("moving_hits", "<i8"),  # detections in a row that speak for motion
+        ("rest_ns", "<i8"),  # since when it has been at rest in its place
         ("moved", "?"),
     ]
 )

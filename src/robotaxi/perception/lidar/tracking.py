@@ -19,6 +19,9 @@ from robotaxi.perception.lidar.track_table import CLASSES, TRACK_DTYPE, inverse2
 from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
 _NOT_ALLOWED = 1e6  # cost of a pair outside its gate
+_FACE = 0.8  # m, a face this wide shows where it is
+_MAX_SPACING = 4.0  # m
+_ACROSS = 0.6  # cosine: a side seen at this angle or more squarely faces the sensor
 _VEHICLES = (int(ObjectClass.CAR), int(ObjectClass.TRUCK))
 
 
@@ -34,6 +37,11 @@ class TrackerConfig:
     gate_distance: float = param(4.0, lo=0.5, hi=20.0, unit="m", doc="association gate, absolute")
     sigma_position: float = param(0.07, lo=0.005, hi=1.0, unit="m", doc="noise of a visible edge")
     sigma_per_m: float = param(0.004, lo=0.0, hi=0.1, doc="its growth with range (beam spacing, heading error)")
+    sigma_sight_per_m: float = param(
+        0.008, lo=0.0, hi=0.1, doc="further growth along the line of sight (which ring meets which part of a body)"
+    )
+    beam_spacing_deg: float = param(0.2, lo=0.01, hi=2.0, unit="deg", doc="between neighbouring columns of the lidar")
+    sigma_grazing: float = param(0.5, lo=0.0, hi=2.0, doc="noise for each beam spacing on a face seen edge-on")
     sigma_slack: float = param(0.6, lo=0.0, hi=2.0, doc="noise for each metre of slack when alongside")
     sigma_birth_speed: float = param(8.0, lo=0.5, hi=40.0, unit="m/s", doc="speed of a new track, one deviation")
     sigma_vehicle: float = param(3.0, lo=0.1, hi=20.0, unit="m/s^2", doc="acceleration noise of vehicles")
@@ -43,13 +51,15 @@ class TrackerConfig:
     max_log_odds: float = param(4.0, lo=1.0, hi=10.0, doc="evidence saturates here")
     moved_distance: float = param(0.5, lo=0.1, hi=5.0, unit="m", doc="a track this far from its place has moved")
     moved_speed: float = param(0.5, lo=0.05, hi=5.0, unit="m/s", doc="and must be as fast as this")
-    moved_hits: int = param(2, lo=1, hi=10, doc="in so many detections in a row")
+    moved_hits: int = param(3, lo=1, hi=10, doc="in so many detections in a row")
+    false_start: float = param(1.0, lo=0.1, hi=10.0, unit="s", doc="back at rest in its place for this long: not moved")
     rest_speed: float = param(0.4, lo=0.0, hi=2.0, unit="m/s", doc="slower tracks are drawn towards rest")
     heading_speed: float = param(2.0, lo=0.3, hi=10.0, unit="m/s", doc="faster tracks head where they go")
     heading_gain: float = param(0.25, lo=0.0, hi=1.0, doc="share of a new heading that is taken over")
     full_car_length: float = param(3.4, lo=2.0, hi=6.0, unit="m", doc="a side this long is the whole car")
     usual_car_length: float = param(4.3, lo=2.5, hi=6.0, unit="m", doc="length where the side is not in view")
     full_car_width: float = param(1.5, lo=1.0, hi=2.2, unit="m", doc="a front this wide is the whole car")
+    max_width_seen: float = param(2.6, lo=1.8, hi=4.0, unit="m", doc="a vehicle wider than this was taken crosswise")
     usual_car_width: float = param(1.85, lo=1.2, hi=2.5, unit="m", doc="width where front and rear are hidden")
 
 
@@ -131,14 +141,22 @@ class Tracker:
 
     def _noise(self, found: BoxMeasurement, center: FloatArray, yaw: FloatArray, sensor: FloatArray) -> FloatArray:
         config = self._config
-        ranges = np.hypot(center[:, 0] - sensor[0], center[:, 1] - sensor[1])
-        edge = np.hypot(config.sigma_position, config.sigma_per_m * ranges)[:, None]
-        return noise_in_map(edge + config.sigma_slack * found.slack, yaw)
+        ranges = np.hypot(center[:, 0] - sensor[0], center[:, 1] - sensor[1])[:, None]
+        along = np.abs(found.eye) / np.maximum(np.hypot(found.eye[:, :1], found.eye[:, 1:]), 1e-6)
+        edge = np.hypot(config.sigma_position, (config.sigma_per_m + config.sigma_sight_per_m * along) * ranges)
+        # where only the face along an axis is visible, and that nearly edge-on, few columns fall on it and
+        # its end lies anywhere within their spacing
+        spacing = ranges**2 * np.radians(config.beam_spacing_deg) / np.maximum(np.abs(found.eye[:, ::-1]), 0.5)
+        hidden = 1.0 - np.clip(found.extent[:, ::-1] / _FACE, 0.0, 1.0)
+        grazing = config.sigma_grazing * np.minimum(spacing, _MAX_SPACING) * hidden
+        return noise_in_map(edge + grazing + config.sigma_slack * found.slack, yaw)
 
     def _miss(self, seen: NDArray[np.intp]) -> None:
         missed = np.ones(len(self._tracks), bool)
         missed[seen] = False
         self._tracks["log_odds"][missed] -= self._config.miss_log_odds
+        # what has never moved waits where it is
+        self._tracks["mean"][missed & ~self._tracks["moved"], 2:] = 0.0
 
     def _update(
         self,
@@ -165,7 +183,7 @@ class Tracker:
         self._classify(tracks, detections)
         self._resize(tracks, detections, found)
         self._judge_motion(tracks)
-        self._turn(tracks, detections)
+        self._turn(tracks, detections, found)
         self._tracks[index] = tracks
 
     def _draw_to_rest(self, tracks: RecordArray) -> None:
@@ -221,14 +239,23 @@ class Tracker:
         distance = np.hypot(way[:, 0], way[:, 1])
         spread = np.sqrt(np.maximum(tracks["cov"][:, 0, 0], tracks["cov"][:, 1, 1]))
         speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
+        doubt = np.sqrt(np.maximum(tracks["cov"][:, 2, 2], tracks["cov"][:, 3, 3]))
         away = (way * tracks["mean"][:, 2:]).sum(axis=1) > 0.0
-        moving = (distance > np.maximum(config.moved_distance, 3.0 * spread)) & (speed > config.moved_speed) & away
+        moving = (distance > np.maximum(config.moved_distance, 3.0 * spread)) & away
+        moving &= speed > np.maximum(config.moved_speed, 2.0 * doubt)
         tracks["moving_hits"] = np.where(moving, tracks["moving_hits"] + 1, 0)
         tracks["moved"] |= tracks["moving_hits"] >= config.moved_hits
+        resting = (distance < config.moved_distance) & (speed < config.rest_speed)
+        tracks["rest_ns"] = np.where(resting, tracks["rest_ns"], tracks["seen_ns"])
+        tracks["moved"] &= (tracks["seen_ns"] - tracks["rest_ns"]) * 1e-9 < config.false_start
         # the place follows slowly, as the map pose drifts
-        tracks["anchor"] += 0.02 * way
+        tracks["anchor"] += np.where(tracks["moved"], 0.0, 0.02)[:, None] * way
 
-    def _turn(self, tracks: RecordArray, detections: RecordArray) -> None:
+    def _faces(self, found: BoxMeasurement) -> NDArray[np.bool_]:
+        """Whether the side along the heading squarely faces the sensor."""
+        return np.abs(found.eye[:, 0]) < _ACROSS * np.hypot(found.eye[:, 0], found.eye[:, 1])
+
+    def _turn(self, tracks: RecordArray, detections: RecordArray, found: BoxMeasurement) -> None:
         """Heading: of the box's sides, and of the motion where there is enough of it."""
         config = self._config
         course = np.arctan2(tracks["mean"][:, 3], tracks["mean"][:, 2])
@@ -237,6 +264,13 @@ class Tracker:
         error = _wrap(course - tracks["yaw"])
         # a front taken for a side: swap the axes once the motion tells
         sideways = heading_known & (np.abs(np.abs(error) - np.pi / 2) < np.radians(35.0))
+        wide = np.isin(tracks["label"], _VEHICLES) & (tracks["seen_width"] > config.max_width_seen)
+        wide &= tracks["seen_width"] > tracks["seen_length"]
+        narrow = np.isin(tracks["label"], _VEHICLES) & (tracks["seen_length"] < config.full_car_length - 1.2)
+        narrow &= (tracks["seen_length"] > tracks["seen_width"] + 0.3) & self._faces(found)
+        crosswise = (wide | narrow) & ~heading_known
+        course = np.where(crosswise, _wrap(tracks["yaw"] + np.pi / 2), course)
+        sideways |= crosswise
         swapped = tracks[sideways]
         swapped["seen_length"], swapped["seen_width"] = swapped["seen_width"].copy(), swapped["seen_length"].copy()
         swapped["length"], swapped["width"] = self._full_size(swapped)
@@ -257,7 +291,9 @@ class Tracker:
         self._next_id += len(detections)
         label = detections["label"]
         # a car of which only front or rear is visible: the long visible side is its width
-        end_on = (label == ObjectClass.CAR) & (detections["length"] < config.full_car_length - 1.2)
+        sight = np.arctan2(detections["y"] - sensor[1], detections["x"] - sensor[0])
+        faces_us = np.abs(np.cos(sight - detections["yaw"])) < _ACROSS
+        end_on = (label == ObjectClass.CAR) & (detections["length"] < config.full_car_length - 1.2) & faces_us
         born["label"] = label
         born["votes"] = np.eye(CLASSES)[label]
         born["yaw"] = np.where(end_on, detections["yaw"] + np.pi / 2, detections["yaw"])
@@ -275,7 +311,7 @@ class Tracker:
         born["ground"] = detections["z"] - detections["base"]
         born["log_odds"] = 0.0
         born["hits"] = 1
-        born["seen_ns"] = stamp_ns
+        born["seen_ns"] = born["rest_ns"] = stamp_ns
         return born
 
     def _forget(self, stamp_ns: int) -> None:
