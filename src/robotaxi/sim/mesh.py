@@ -104,7 +104,7 @@ def join(meshes: Iterable[Mesh]) -> Mesh:
 def normals(triangles: NDArray[np.floating]) -> NDArray[np.float64]:
     """Unit normals (T, 3); zero for a degenerate triangle."""
     corners = np.asarray(triangles, np.float64)
-    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    cross = _cross(corners)
     length = np.linalg.norm(cross, axis=1, keepdims=True)
     return cross / np.where(length > 0.0, length, 1.0)
 
@@ -154,7 +154,8 @@ def circle_ring(x: float, y: float, z: float, radius: float, sides: int) -> NDAr
 
 def box(x: Sequence[float], y: Sequence[float], z: Sequence[float]) -> NDArray[np.float64]:
     """Closed axis-aligned box (12, 3, 3) from (lo, hi) on each axis."""
-    return loft(rectangle_ring(*x, *y, z[0]), rectangle_ring(*x, *y, z[1]), bottom=True)
+    low, high = (rectangle_ring(x[0], x[1], y[0], y[1], height) for height in z)
+    return loft(low, high, bottom=True)
 
 
 def ellipsoid(center: Sequence[float], radius: Sequence[float], rings: int, sides: int) -> NDArray[np.float64]:
@@ -209,4 +210,4 @@ def instances(template: Mesh, x: ArrayLike, y: ArrayLike, z: ArrayLike, yaw: Arr
 
 
 def _cross(triangles: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    return np.asarray(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]), np.float64)

@@ -253,7 +253,8 @@ def _housing(signal: Signal) -> Mesh:
     wide, tall = half_w + _BACKBOARD, half_h + _BACKBOARD
     board = box((-_HEAD_DEPTH * 0.5 - 0.02, -_HEAD_DEPTH * 0.5), (-wide, wide), (-tall, tall))
     solid = np.concatenate([case, board])
-    return make_mesh(place(solid, *signal.position, signal.yaw), Material.HOUSING, _BLACK)
+    x, y, z = signal.position
+    return make_mesh(place(solid, x, y, z, signal.yaw), Material.HOUSING, _BLACK)
 
 
 def objects_mesh(lane_map: LaneMap, placement: Placement) -> Mesh:

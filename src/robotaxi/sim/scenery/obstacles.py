@@ -30,7 +30,7 @@ _MAST_WIDTH = 0.2
 
 def obstacle_boxes(lane_map: LaneMap, placement: Placement, parked: RecordArray) -> RecordArray:
     """Everything one can run into, OBSTACLE_BOX_DTYPE."""
-    rows: list[tuple[float, ...]] = []
+    rows: list[tuple[object, ...]] = []
     for b in placement.buildings:
         height = PLINTH + STOREY * int(b["storeys"]) + (GABLE_RISE if b["gable"] else 0.0)
         rows.append((b["x"], b["y"], b["z"], b["yaw"], b["width"], b["length"], height, "building"))

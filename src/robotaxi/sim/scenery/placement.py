@@ -44,6 +44,7 @@ MAST_DTYPE = np.dtype([("x", "<f8"), ("y", "<f8"), ("z", "<f8"), ("signal_id", "
 
 _LAMP_OFFSET = 0.7  # m outside the edge of the road
 _SIGN_OFFSET = 0.9
+_MOST_LANES = 8  # side by side in one direction
 _TREE_OFFSET = 2.2
 _MAST_CLEARANCE = 0.8  # m between a signal mast and the nearest lane
 _MAST_RADIUS = 0.12
@@ -149,19 +150,19 @@ def _posts(
     for _, line in sorted(lane_map.stop_lines.items()):
         if line.kind in ("stop", "yield") and line.lane_ids and line.lane_ids[0] in lane_map.lanes:
             lane = lane_map.lanes[line.lane_ids[0]]
-            while lane.right_neighbour is not None and lane.right_neighbour in lane_map.lanes:
-                lane = lane_map.lanes[lane.right_neighbour]
+            for _ in range(_MOST_LANES):
+                lane = lane_map.lanes.get(lane.right_neighbour or lane.id, lane)
             wanted.append((*_beside(lane.right, -1), line.kind))
     for _, lane in sorted(lane_map.lanes.items()):
         before = [lane_map.lanes[i] for i in lane.predecessors if i in lane_map.lanes]
         if lane.junction_id is None and lane.right_neighbour is None and lane.length > 30.0 and before:
             wanted.append((*_beside(lane.right, min(6, len(lane.right) - 2)), "limit"))
-    at = np.array([row[:2] for row in wanted]).reshape(-1, 2)
-    signs = free.take(_discs(at[:, 0], at[:, 1], _POST_RADIUS), crossing)
+    sign_at = np.array([row[:2] for row in wanted]).reshape(-1, 2)
+    signs = free.take(_discs(sign_at[:, 0], sign_at[:, 1], _POST_RADIUS), crossing)
     rows = [(wanted[i][0], wanted[i][1], 0.0, wanted[i][2], wanted[i][3]) for i in signs]
 
     edge = layout.edge_points(config.lamp_spacing)
-    at = edge.xy + _LAMP_OFFSET * edge.outward
+    at = np.asarray(edge.xy + _LAMP_OFFSET * edge.outward)
     toward_road = np.arctan2(-edge.outward[:, 1], -edge.outward[:, 0])
     lamps = free.take(_discs(at[:, 0], at[:, 1], _POST_RADIUS), shapely.union_all([crossing, layout.sight]))
     rows += [(at[i, 0], at[i, 1], 0.0, toward_road[i], "lamp") for i in lamps]
@@ -235,7 +236,7 @@ def _trees(
     at = np.concatenate([avenue, scattered])
     draw = rng.random((len(at), 5))
     along = np.arange(len(at)) < len(avenue)
-    trees = np.zeros(len(at), TREE_DTYPE)
+    trees: RecordArray = np.zeros(len(at), TREE_DTYPE)
     trees["x"], trees["y"] = at[:, 0], at[:, 1]
     trees["yaw"] = 2.0 * np.pi * draw[:, 0]
     trees["crown_radius"] = np.where(along, 1.2 + 0.5 * draw[:, 1], 1.5 + 1.6 * draw[:, 1])

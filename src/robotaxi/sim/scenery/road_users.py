@@ -93,6 +93,10 @@ def _template(label: int, detail: bool) -> Mesh:
     return _car(detail)
 
 
+def _span(a: float, b: float) -> tuple[float, float]:
+    return (a, b) if a <= b else (b, a)
+
+
 def _ring(x_lo: float, x_hi: float, half_width: float, z: float) -> NDArray[np.float64]:
     return rectangle_ring(x_lo, x_hi, -half_width, half_width, z)
 
@@ -144,7 +148,7 @@ def _car(detail: bool) -> Mesh:
         return join(parts)
     parts += _wheels((-0.29, 0.30), 0.072, 0.21, 0.495)
     for side in (-1.0, 1.0):
-        lamp = tuple(sorted((side * 0.28, side * 0.46)))
+        lamp = _span(side * 0.28, side * 0.46)
         parts.append(make_mesh(_plate(0.504, lamp, (0.38, 0.47)), Material.LAMP, _HEAD_LAMP))
         parts.append(make_mesh(_plate(-0.504, lamp, (0.44, 0.56)), Material.LAMP, _TAIL_LAMP))
         # door pillar: the gap between front and rear side window
@@ -170,7 +174,7 @@ def _truck(detail: bool) -> Mesh:
         return join(parts)
     parts += _wheels((-0.36, -0.24, 0.36), 0.062, 0.145, 0.475)
     for side in (-1.0, 1.0):
-        lamp = tuple(sorted((side * 0.3, side * 0.45)))
+        lamp = _span(side * 0.3, side * 0.45)
         parts.append(make_mesh(_plate(0.497, lamp, (0.2, 0.26)), Material.LAMP, _HEAD_LAMP))
         parts.append(make_mesh(_plate(-0.503, lamp, (0.3, 0.35)), Material.LAMP, _TAIL_LAMP))
     parts.append(_contact_shadow())
@@ -198,7 +202,7 @@ def _person(x: float, z_lo: float, z_hi: float, half_x: float, half_y: float, de
         for side in (-1.0, 1.0):
             arm = box(
                 (x - 0.3 * half_x, x + 0.3 * half_x),
-                sorted((side * 0.7 * half_y, side * 0.98 * half_y)),
+                _span(side * 0.7 * half_y, side * 0.98 * half_y),
                 (z_lo - 0.05 * height, neck - 0.06 * height),
             )
             parts.append(make_mesh(arm, Material.CLOTH, _NEUTRAL))
@@ -212,8 +216,8 @@ def _person(x: float, z_lo: float, z_hi: float, half_x: float, half_y: float, de
 def _pedestrian(detail: bool) -> Mesh:
     parts = _person(0.0, 0.47, 1.0, 0.36, 0.5, detail)
     for side, forward in ((-1.0, 0.16), (1.0, -0.16)):  # mid-step
-        hip = rectangle_ring(-0.16, 0.16, *sorted((side * 0.02, side * 0.26)), 0.5)
-        foot = rectangle_ring(forward - 0.12, forward + 0.16, *sorted((side * 0.06, side * 0.24)), 0.0)
+        hip = rectangle_ring(-0.16, 0.16, *_span(side * 0.02, side * 0.26), 0.5)
+        foot = rectangle_ring(forward - 0.12, forward + 0.16, *_span(side * 0.06, side * 0.24), 0.0)
         parts.append(make_mesh(loft(foot, hip), Material.CLOTH, _TROUSERS, style=1.0))
     if detail:
         parts.append(_contact_shadow())
@@ -223,8 +227,8 @@ def _pedestrian(detail: bool) -> Mesh:
 def _cyclist(detail: bool) -> Mesh:
     parts = _person(-0.02, 0.5, 1.0, 0.12, 0.5, detail)
     for side, forward in ((-1.0, 0.1), (1.0, 0.0)):
-        hip = rectangle_ring(-0.07, 0.05, *sorted((side * 0.03, side * 0.3)), 0.52)
-        foot = rectangle_ring(forward - 0.04, forward + 0.06, *sorted((side * 0.1, side * 0.28)), 0.12)
+        hip = rectangle_ring(-0.07, 0.05, *_span(side * 0.03, side * 0.3), 0.52)
+        foot = rectangle_ring(forward - 0.04, forward + 0.06, *_span(side * 0.1, side * 0.28), 0.12)
         parts.append(make_mesh(loft(foot, hip), Material.CLOTH, _TROUSERS, style=1.0))
     for center in (-0.3, 0.3):  # rim and tyre as a thin disc standing on edge
         flat = circle_ring(0.0, 0.0, 0.0, 1.0, 12)

@@ -68,7 +68,8 @@ def bake_shadows(layout: Layout, placement: Placement, parked: RecordArray, conf
         cast(np.array([p["x"], p["y"]]) + 0.1 * circle, 0.0, LAMP_POST_HEIGHT)
     for c in parked:
         cast(_outline(c["x"], c["y"], c["yaw"], c["length"], c["width"]), 0.0, 0.8 * float(c["height"]))
-    return ShadowMap(cv2.blur(shade, (_BLUR_CELLS, _BLUR_CELLS)), x_lo, y_lo, cell)
+    soft = np.asarray(cv2.blur(shade, (_BLUR_CELLS, _BLUR_CELLS)), np.uint8)
+    return ShadowMap(soft, x_lo, y_lo, cell)
 
 
 def _outline(x: float, y: float, yaw: float, along: float, across: float) -> FloatArray:

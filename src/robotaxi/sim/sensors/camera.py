@@ -120,11 +120,11 @@ class Camera:
         inverse = self._inverse_depth.reshape(by_pixel).transpose(0, 2, 1, 3).reshape(height, width, s * s)
         owner = self._owner.reshape(by_pixel).transpose(0, 2, 1, 3).reshape(height, width, s * s)
         nearest = inverse.argmax(axis=2)[..., None]
-        inverse = np.take_along_axis(inverse, nearest, axis=2)[..., 0]
-        owner = np.take_along_axis(owner, nearest, axis=2)[..., 0]
+        inverse_depth = np.take_along_axis(inverse, nearest, axis=2)[..., 0]
+        seen = np.take_along_axis(owner, nearest, axis=2)[..., 0]
         depth = np.full((height, width), np.inf, np.float32)
-        np.divide(np.float32(1.0), inverse, out=depth, where=inverse > 0.0)
-        return CameraFrame(image, depth, np.where(owner >= 0, self._table.instance[owner], np.uint32(0)))
+        np.divide(np.float32(1.0), inverse_depth, out=depth, where=inverse_depth > 0.0)
+        return CameraFrame(image, depth, np.where(seen >= 0, self._table.instance[seen], np.uint32(0)))
 
     def _rasterise(self, view: WorldView, position: FloatArray, optical_from_map: FloatArray) -> None:
         agents = self._agents_in_view(view.agents, position, optical_from_map)
@@ -141,7 +141,7 @@ class Camera:
     def _agents_in_view(self, agents: RecordArray, position: FloatArray, optical_from_map: FloatArray) -> RecordArray:
         center = np.stack([agents["x"], agents["y"], agents["z"]], axis=1) - position
         x, z = center @ optical_from_map[0], center @ optical_from_map[2]
-        inside = (z > -_AGENT_MARGIN) & (z < self._config.agent_distance)
+        inside = np.isfinite(agents["yaw"]) & (z > -_AGENT_MARGIN) & (z < self._config.agent_distance)
         inside &= (x > self._slopes[0] * z - _AGENT_MARGIN) & (x < self._slopes[1] * z + _AGENT_MARGIN)
         return agents[inside]
 

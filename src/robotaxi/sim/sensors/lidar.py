@@ -138,18 +138,17 @@ class Lidar:
         rng = generator(self._seed, self._name, stamp_ns)
         white = rng.standard_normal(len(distance), np.float32)
         luck = rng.random(len(distance), np.float32)
-        out = np.empty(len(distance), POINT_DTYPE)
         table = np.empty((len(distance), 4), np.float32)
         index = np.empty(len(distance), np.int64)
         count = _echoes(
             distance, cosine, material, white, luck, self._directions, REFLECTIVITY, spec.range_min, spec.range_max,
             spec.range_sigma, table, index,
         )  # fmt: skip
-        out, index = out[:count], index[:count]
+        out = np.empty(count, POINT_DTYPE)
         for column, name in enumerate(("x", "y", "z", "intensity")):
             out[name] = table[:count, column]
-        out["ring"] = self._ring[index]
-        out["time"] = self._time[index]
+        out["ring"] = self._ring[index[:count]]
+        out["time"] = self._time[index[:count]]
         return out
 
 
