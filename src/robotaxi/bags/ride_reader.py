@@ -64,18 +64,7 @@ def read_ride(bag: Path, **known: Any) -> RideLog:
             TripEntry(seconds(m), values["state"], reason, values["order_id"])
             for m, reason, values in _records(messages["dispatch/trip"])
         ),
-        infractions=tuple(
-            InfractionEntry(
-                _stamp(m),
-                values["kind"],
-                values["at_fault"] == "1",
-                detail,
-                float(values["value"]),
-                float(values["x"]),
-                float(values["y"]),
-            )
-            for m, detail, values in _records(messages[TRUTH_PREFIX + "infraction"])
-        ),
+        infractions=_infractions(messages[TRUTH_PREFIX + "infraction"]),
         modes=tuple(_changes(ModeEntry(seconds(m), v["mode"], why) for m, why, v in _records(messages["system/mode"]))),
         localization_status=tuple(_localization_status(messages["diagnostics"], seconds)),
         latency_ms=latency,
@@ -146,6 +135,23 @@ def _trajectories(messages: list[Any]) -> Iterator[Trajectory]:
     for message in messages:
         if message.width:
             yield Trajectory(_stamp(message), np.frombuffer(bytes(message.data), TRAJECTORY_DTYPE))
+
+
+def _infractions(messages: list[Any]) -> tuple[InfractionEntry, ...]:
+    """One entry an infraction; of one that went on (metres off the road) the last word."""
+    last = {}
+    for message, detail, values in _records(messages):
+        entry = InfractionEntry(
+            _stamp(message),
+            values["kind"],
+            values["at_fault"] == "1",
+            detail,
+            float(values["value"]),
+            float(values["x"]),
+            float(values["y"]),
+        )
+        last[entry.stamp_ns, entry.kind, values["subject_id"]] = entry
+    return tuple(last.values())
 
 
 def _changes(entries: Iterator[ModeEntry]) -> Iterator[ModeEntry]:

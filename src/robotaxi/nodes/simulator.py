@@ -24,6 +24,7 @@ from robotaxi.nodes.records import to_cloud, to_record, to_time
 from robotaxi.nodes.runtime import StackNode, joined, steady_clock
 from robotaxi.params import ParameterError
 from robotaxi.sim.cabin import RiderPlan
+from robotaxi.sim.infractions import Infraction
 from robotaxi.sim.ride_plan import plan_ride
 from robotaxi.sim.scenery import build_scenery
 from robotaxi.sim.sensors.rig import SimulatedRig
@@ -97,7 +98,7 @@ class SimulatorNode(StackNode):
         self.create_subscription(
             convert.DiagnosticArray, _READY.topic, self._on_ready, qos_profile(_READY.qos, lockstep=True, publisher=False)
         )
-        self._told_infractions = 0
+        self._told: list[Infraction] = []
 
     def _warm_up(self) -> None:
         """Cast and draw once, so that nothing is compiled or built while the stack waits."""
@@ -224,7 +225,10 @@ class SimulatorNode(StackNode):
         if is_scheduled(now_ns, _CLOCK_PERIOD_NS, 0):
             self._clock_publisher.publish(Clock(clock=to_time(now_ns)))
             self._diagnose(now_ns)
-        for item in self._world.infractions[self._told_infractions :]:
+        for number, item in enumerate(self._world.infractions):
+            if number < len(self._told) and self._told[number] == item:
+                continue
+            self._told[number:] = [item]  # new, or an excursion that goes on: the last word counts
             values = {
                 "kind": str(item.kind),
                 "at_fault": int(item.at_fault),
@@ -234,7 +238,6 @@ class SimulatorNode(StackNode):
                 "value": float(item.value),
             }
             self.write(TRUTH_PREFIX + "infraction", to_record("infraction", item.detail, values, item.stamp_ns))
-        self._told_infractions = len(self._world.infractions)
 
 
 def solids(boxes: RecordArray) -> RecordArray:
