@@ -153,7 +153,7 @@ spoil.last = {}
         ("nan command", "The control command is not finite.", 0.0),
         ("nan state", "Localization is not finite.", 0.0),
         ("nan trajectory", "The trajectory has a yaw that is not finite.", 0.0),
-        ("inputs_lost", "Control/command_raw is dead.", 0.0),
+        ("inputs_lost", "Topic control/command_raw is dead.", 0.0),
     ],
 )
 def test_each_lost_input_gives_a_comfortable_stop_along_the_path(name: str, says: str, within: float) -> None:

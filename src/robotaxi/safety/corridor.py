@@ -16,7 +16,7 @@ from robotaxi.safety.motion import PATH_STEP
 from robotaxi.types import FloatArray, LidarSweep, VehicleParams
 
 Column = NDArray[np.float32]
-_MAX_HITS = 4000  # points in the corridor that are looked at; a wall has no more to say
+_MAX_HITS = 20_000  # points in the corridor that are looked at; a wall has no more to say
 _MAX_OBSTACLES = 8
 
 
@@ -101,12 +101,14 @@ def _grouped(hits: FloatArray, radius: float, min_points: int) -> FloatArray:
     count = 0
     free_from = -np.inf  # solid points up to here belong to the obstacle found last
     for i in range(n):
-        near = 0
-        for j in range(n):
-            if abs(hits[j, 1] - hits[i, 1]) < radius and abs(hits[j, 2] - hits[i, 2]) < radius:
-                near += 1
-                if near >= min_points:
-                    break
+        near = 1
+        # neighbours in the plane are neighbours along the way: look outwards from here
+        for step in (1, -1):
+            j = i + step
+            while near < min_points and 0 <= j < n and abs(hits[j, 0] - hits[i, 0]) < 3.0 * radius:
+                if abs(hits[j, 1] - hits[i, 1]) < radius and abs(hits[j, 2] - hits[i, 2]) < radius:
+                    near += 1
+                j += step
         if near < min_points:
             continue
         if hits[i, 0] > free_from + 1.0:

@@ -66,7 +66,7 @@ class CommandGate:
     def step(self, inputs: GateInput) -> GateOutput:
         """The command for the actuators at ``inputs.stamp_ns``."""
         dt = self._elapsed(inputs.stamp_ns)
-        faults = [f"{topic} is dead" for topic in inputs.inputs_lost]
+        faults = [f"topic {topic} is dead" for topic in inputs.inputs_lost]
         faults.append(self._move(inputs, dt))
         faults.append(self._localize(inputs))
         faults.append(self._take_trajectory(inputs))
