@@ -19,6 +19,7 @@ from robotaxi.perception.lidar.track_table import CLASSES, TRACK_DTYPE, inverse2
 from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
 _NOT_ALLOWED = 1e6  # cost of a pair outside its gate
+_UNCLEAR_VOTE = 0.3  # a few low returns say less than a full view
 _FACE = 0.8  # m, a face this wide shows where it is
 _MAX_SPACING = 4.0  # m
 _ACROSS = 0.6  # cosine: a side seen at this angle or more squarely faces the sensor
@@ -199,7 +200,8 @@ class Tracker:
     def _classify(self, tracks: RecordArray, detections: RecordArray) -> None:
         tracks["votes"] *= 0.95
         rows = np.arange(len(tracks))
-        tracks["votes"][rows, detections["label"]] += 1.0
+        unclear = detections["label"] == ObjectClass.UNKNOWN
+        tracks["votes"][rows, detections["label"]] += np.where(unclear, _UNCLEAR_VOTE, 1.0)
         speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
         known = tracks["moved"] & (tracks["hits"] > 2 * self._config.confirm_hits)
         # nobody walks at 5 m/s or more for long; what rolls that fast and is small has two wheels
@@ -274,6 +276,13 @@ class Tracker:
         swapped = tracks[sideways]
         swapped["seen_length"], swapped["seen_width"] = swapped["seen_width"].copy(), swapped["seen_length"].copy()
         swapped["length"], swapped["width"] = self._full_size(swapped)
+        # the corner near the sensor stays where it is
+        growth = np.column_stack(
+            [swapped["width"] - tracks["length"][sideways], swapped["length"] - tracks["width"][sideways]]
+        )
+        shift = to_map(0.5 * growth * found.away[sideways], swapped["yaw"])
+        swapped["mean"][:, :2] += shift
+        swapped["anchor"] += shift
         tracks[sideways] = swapped
         backwards = heading_known & (np.abs(error) > np.radians(125.0))
         tracks["yaw"] = np.where(sideways, course, np.where(backwards, _wrap(tracks["yaw"] + np.pi), tracks["yaw"]))
