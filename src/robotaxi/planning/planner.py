@@ -187,7 +187,7 @@ class Planner:
             *follow(scene),
             *obey_lights(scene, memory.lights),
             *halt_at_stop_signs(scene, memory.lines),
-            *give_way(scene, memory.lines),
+            *give_way(scene),
             *mind_pedestrians(scene, memory.walkers),
             *mind_crossing_traffic(scene),
             *leave_bay(scene),

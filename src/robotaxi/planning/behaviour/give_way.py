@@ -22,10 +22,9 @@ BODY_GAP = 3.0  # m between two cars after a merge
 
 @dataclass
 class LineMemory:
-    """Stop lines at which the car stood still already; crossings that it has set off into."""
+    """Stop lines at which the car stood still already."""
 
     stood_at: set[int] = field(default_factory=set)
-    entered: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def _stop_at_line(scene: Scene, item: RouteLine, cause: Cause, what: str) -> Con
     )
 
 
-def give_way(scene: Scene, memory: LineMemory) -> list[Constraint]:
+def give_way(scene: Scene) -> list[Constraint]:
     """Wait at crossings while somebody with priority comes, and for those who are still clearing."""
     out = []
     for crossing in scene.features.crossings:
