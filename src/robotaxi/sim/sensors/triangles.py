@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from robotaxi.sim.mesh import Mesh, normals
+from robotaxi.sim.sensors.materials import TEXTURE
 from robotaxi.sim.sensors.shading import (
     LOOK_BASE,
     LOOK_COLOR,
@@ -15,7 +16,6 @@ from robotaxi.sim.sensors.shading import (
     LOOK_SPAN,
     LOOK_STYLE,
     LOOK_TEXTURE,
-    TEXTURE,
 )
 from robotaxi.types import FloatArray
 
