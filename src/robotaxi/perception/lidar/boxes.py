@@ -53,7 +53,7 @@ class BoxConfig:
     min_height: float = param(0.35, lo=0.0, hi=2.0, unit="m", doc="lower things are obstacle points only")
     max_base: float = param(1.2, lo=0.2, hi=3.0, unit="m", doc="things that start higher hang in the air")
     view_height: float = param(2.5, lo=1.8, hi=6.0, unit="m", doc="returns above this height are overhead")
-    pole_height: float = param(2.2, lo=1.8, hi=6.0, unit="m", doc="slender things as high as this are poles or trees")
+    pole_height: float = param(2.1, lo=1.8, hi=6.0, unit="m", doc="slender things as high as this are poles or trees")
     car_min_length: float = param(2.2, lo=1.0, hi=5.0, unit="m", doc="shortest visible side of a car")
     car_min_front: float = param(1.35, lo=0.5, hi=2.0, unit="m", doc="narrowest visible front or rear of a car")
     car_max_length: float = param(6.2, lo=4.0, hi=10.0, unit="m", doc="longest car or van")
@@ -64,7 +64,9 @@ class BoxConfig:
     person_max_height: float = param(2.15, lo=1.6, hi=2.8, unit="m", doc="highest pedestrian or cyclist")
     cycle_max_length: float = param(2.3, lo=1.2, hi=3.0, unit="m", doc="longest bicycle or motorbike")
     cycle_max_width: float = param(1.0, lo=0.4, hi=1.5, unit="m", doc="widest bicycle or motorbike")
-    cycle_upper_share: float = param(0.55, lo=0.1, hi=1.0, doc="a rider's upper body is at most this part of the length")
+    cycle_upper_share: float = param(
+        0.55, lo=0.1, hi=1.0, doc="a rider's upper body is at most this part of the length"
+    )
 
 
 def fit_boxes(
@@ -75,11 +77,13 @@ def fit_boxes(
     config: BoxConfig,
 ) -> RecordArray:
     """One box for each cluster that may be a road user: DETECTION_DTYPE, frame of ``xyz``."""
-    out = np.zeros(len(clusters), DETECTION_DTYPE)
+    out: RecordArray = np.zeros(len(clusters), DETECTION_DTYPE)
     if len(out) == 0:
         return out
     values = _fit(xyz, height, time, clusters.order, clusters.start)
-    for column, name in enumerate(("x", "y", "z", "yaw", "length", "width", "height", "base", "upper", "lower", "time")):
+    for column, name in enumerate(
+        ("x", "y", "z", "yaw", "length", "width", "height", "base", "upper", "lower", "time")
+    ):
         out[name] = values[:, column]
     out["points"] = np.diff(clusters.start)
     out = out[_is_object(out, config)]

@@ -1,7 +1,8 @@
 """Clusters: connected components of the occupied cells of a bird's-eye-view grid.
 
-Cells are joined across a gap that grows with range, since neighbouring beams fan out. What is
-larger than any road user (a hedge with a car before it) is cut again with the smallest gap.
+Cells are joined across a gap that grows with range, since neighbouring beams fan out, and that is
+longer along the line of sight than across it: on a side or a bonnet seen edge-on neighbouring beams
+land far apart. What is larger than any road user (a hedge with a car before it) is cut again with the smallest gap.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ class ClusterConfig:
 
     cell: float = param(0.2, lo=0.05, hi=1.0, unit="m", doc="edge of a grid cell")
     gap: float = param(0.35, lo=0.05, hi=2.0, unit="m", doc="largest gap inside one object, at the car")
-    gap_per_m: float = param(0.008, lo=0.0, hi=0.1, doc="growth of the gap with range, m per m")
-    max_gap: float = param(0.8, lo=0.1, hi=3.0, unit="m", doc="the gap grows no further")
+    gap_per_m: float = param(0.008, lo=0.0, hi=0.1, doc="growth of the gap across the line of sight, m per m of range")
+    sight_gap_per_m: float = param(
+        0.03, lo=0.0, hi=0.2, doc="growth of the gap along the line of sight, m per m of range"
+    )
+    max_gap: float = param(1.1, lo=0.1, hi=3.0, unit="m", doc="the gaps grow no further")
     min_points: int = param(5, lo=1, hi=100, doc="clusters of fewer points are noise")
     split_extent: float = param(7.0, lo=3.0, hi=50.0, unit="m", doc="longer clusters are cut with the smallest gap")
 
@@ -60,7 +64,9 @@ def rasterise(xyz: Points, cell: float, max_range: float) -> Grid:
 def find_clusters(xyz: Points, grid: Grid, config: ClusterConfig) -> Clusters:
     """Group points (M, 3) in base_link; ``grid`` is their raster at ``config.cell``."""
     half = grid.lookup.shape[0] // 2
-    label = _connect(grid.key, grid.lookup, half, config.cell, config.gap, config.gap_per_m, config.max_gap)
+    label = _connect(
+        grid.key, grid.lookup, half, config.cell, config.gap, config.gap_per_m, config.sight_gap_per_m, config.max_gap
+    )
     label = _split_oversize(grid.key, grid.lookup, label, config.cell, config.split_extent)
     return Clusters(*_group(label, grid.cell_of, config.min_points))
 
@@ -106,21 +112,25 @@ def _join(parent, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _connect(key, lookup, half, cell, gap, gap_per_m, max_gap):  # type: ignore[no-untyped-def]
+def _connect(key, lookup, half, cell, gap, gap_per_m, sight_gap_per_m, max_gap):  # type: ignore[no-untyped-def]
     """Cluster label of each cell: the index of its cluster's first cell."""
     n = key.shape[0]
     width = lookup.shape[0]
     parent = np.arange(n)
     for i in range(n):
         u, v = key[i, 0], key[i, 1]
-        r = cell * np.sqrt(float((u - half) ** 2 + (v - half) ** 2))
-        reach = min(gap + gap_per_m * r, max_gap) / cell + 0.5
-        k = max(1, int(reach))
-        limit = max(reach * reach, 2.0)
+        x, y = float(u - half), float(v - half)
+        steps = max(np.sqrt(x * x + y * y), 1.0)
+        x, y = x / steps, y / steps
+        across = min(gap + gap_per_m * steps * cell, max_gap) / cell + 0.5
+        along = min(gap + sight_gap_per_m * steps * cell, max_gap) / cell + 0.5
+        k = int(max(along, across))
         for du in range(-k, k + 1):
             for dv in range(-k, k + 1):
-                if du * du + dv * dv > limit:
-                    continue
+                if max(abs(du), abs(dv)) > 1:
+                    depth, side = (du * x + dv * y) / along, (dv * x - du * y) / across
+                    if depth * depth + side * side > 1.0:
+                        continue
                 uu, vv = u + du, v + dv
                 if 0 <= uu < width and 0 <= vv < width and lookup[uu, vv] >= 0:
                     _join(parent, i, lookup[uu, vv])

@@ -41,7 +41,8 @@ def to_base_link(
     speed and yaw rate).
 
     Returns xyz (M, 3) float32 and the time since the stamp (M,), s, at which the world was as the
-    points show it: zero without motion compensation. An empty sweep gives empty arrays. Raises SweepError when ``x y z`` are missing or T_base_lidar is no transform.
+    points show it: zero without motion compensation. An empty sweep gives empty arrays.
+    Raises SweepError when ``x y z`` are missing or T_base_lidar is no transform.
     """
     transform = np.asarray(sweep.T_base_lidar, dtype=np.float64)
     if transform.shape != (4, 4) or not np.isfinite(transform).all():

@@ -45,7 +45,7 @@ class TrackerConfig:
     sigma_grazing: float = param(0.5, lo=0.0, hi=2.0, doc="noise for each beam spacing on a face seen edge-on")
     sigma_slack: float = param(0.6, lo=0.0, hi=2.0, doc="noise for each metre of slack when alongside")
     sigma_birth_speed: float = param(8.0, lo=0.5, hi=40.0, unit="m/s", doc="speed of a new track, one deviation")
-    sigma_vehicle: float = param(3.0, lo=0.1, hi=20.0, unit="m/s^2", doc="acceleration noise of vehicles")
+    sigma_vehicle: float = param(3.5, lo=0.1, hi=20.0, unit="m/s^2", doc="acceleration noise of vehicles")
     sigma_person: float = param(1.5, lo=0.1, hi=20.0, unit="m/s^2", doc="acceleration noise of pedestrians")
     hit_log_odds: float = param(0.8, lo=0.05, hi=5.0, doc="evidence of one detection for existence")
     miss_log_odds: float = param(0.45, lo=0.05, hi=5.0, doc="evidence of one missed sweep against it")
