@@ -29,6 +29,7 @@ DETECTION_DTYPE = np.dtype(
         ("base", "<f8"),  # lowest point above the ground, m
         ("upper", "<f8"),  # extent of the upper part along the longer side, m
         ("lower", "<f8"),  # extent of what is no higher than a waist or a bonnet, along the longer side, m
+        ("flat", "<f8"),  # share of the points that lie on the sides of the box
         ("time", "<f8"),  # mean time of the points since the stamp, s
         ("points", "<i8"),
         ("label", "u1"),  # ObjectClass
@@ -41,6 +42,7 @@ _COARSE = 30  # headings tried over 90 degrees
 _FINE = 6  # tried on either side of the best one
 _UPPER_SHARE = 0.7  # of the height: a rider's trunk and head, a car's roof
 _WAIST = 1.2  # m
+_ON_SIDE = 0.15  # m
 _FIT_POINTS = 160  # a cluster's points are thinned to at most this many for the heading
 
 
@@ -54,6 +56,9 @@ class BoxConfig:
     max_base: float = param(1.2, lo=0.2, hi=3.0, unit="m", doc="things that start higher hang in the air")
     view_height: float = param(2.5, lo=1.8, hi=6.0, unit="m", doc="returns above this height are overhead")
     pole_height: float = param(2.1, lo=1.8, hi=6.0, unit="m", doc="slender things as high as this are poles or trees")
+    flat_share: float = param(
+        0.5, lo=0.0, hi=1.0, doc="share of a truck's returns on its sides; crowns of trees have less"
+    )
     car_min_length: float = param(2.2, lo=1.0, hi=5.0, unit="m", doc="shortest visible side of a car")
     car_min_front: float = param(1.35, lo=0.5, hi=2.0, unit="m", doc="narrowest visible front or rear of a car")
     car_max_length: float = param(6.2, lo=4.0, hi=10.0, unit="m", doc="longest car or van")
@@ -82,7 +87,7 @@ def fit_boxes(
         return out
     values = _fit(xyz, height, time, clusters.order, clusters.start)
     for column, name in enumerate(
-        ("x", "y", "z", "yaw", "length", "width", "height", "base", "upper", "lower", "time")
+        ("x", "y", "z", "yaw", "length", "width", "height", "base", "upper", "lower", "flat", "time")
     ):
         out[name] = values[:, column]
     out["points"] = np.diff(clusters.start)
@@ -112,7 +117,8 @@ def _is_object(boxes: RecordArray, config: BoxConfig) -> NDArray[np.bool_]:
     stands = (boxes["height"] >= config.min_height) & (boxes["base"] <= config.max_base)
     high = boxes["height"] >= config.pole_height
     pole = high & (boxes["length"] < config.person_max_side)
-    tree = high & (boxes["lower"] < 0.4 * boxes["length"])
+    crown = (boxes["height"] > config.car_max_height) & (boxes["flat"] < config.flat_share)
+    tree = crown | (high & (boxes["lower"] < 0.4 * boxes["length"]))
     return fits & stands & ~pole & ~tree
 
 
@@ -160,7 +166,7 @@ def _heading(px, py):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _fit(xyz, height, time, order, start):  # type: ignore[no-untyped-def]
-    out = np.empty((start.size - 1, 11))
+    out = np.empty((start.size - 1, 12))
     for k in range(start.size - 1):
         first, n = start[k], start[k + 1] - start[k]
         stride = (n + _FIT_POINTS - 1) // _FIT_POINTS
@@ -186,7 +192,9 @@ def _fit(xyz, height, time, order, start):  # type: ignore[no-untyped-def]
         out[k, 0], out[k, 1], out[k, 2] = x0 + c * ca - s * cb, y0 + s * ca + c * cb, low_z
         if width > length:
             yaw, length, width = yaw + 0.5 * np.pi, width, length
+            lo_a, hi_a, lo_b, hi_b = lo_b, hi_b, -hi_a, -lo_a
         c, s = np.cos(yaw), np.sin(yaw)
+        on_side = 0
         lo_u, hi_u, lo_l, hi_l = np.inf, -np.inf, np.inf, -np.inf
         for j in range(n):
             i = order[first + j]
@@ -195,7 +203,10 @@ def _fit(xyz, height, time, order, start):  # type: ignore[no-untyped-def]
                 lo_u, hi_u = min(lo_u, a), max(hi_u, a)
             if height[i] < _WAIST:
                 lo_l, hi_l = min(lo_l, a), max(hi_l, a)
+            b = -s * (xyz[i, 0] - x0) + c * (xyz[i, 1] - y0)
+            if min(a - lo_a, hi_a - a, b - lo_b, hi_b - b) < _ON_SIDE:
+                on_side += 1
         out[k, 3], out[k, 4], out[k, 5] = yaw % np.pi, length, width
         out[k, 6], out[k, 7], out[k, 8], out[k, 9] = high_h, low_h, max(hi_u - lo_u, 0.0), max(hi_l - lo_l, 0.0)
-        out[k, 10] = total_t / n
+        out[k, 10], out[k, 11] = on_side / n, total_t / n
     return out

@@ -19,6 +19,7 @@ from robotaxi.perception.lidar.track_table import CLASSES, TRACK_DTYPE, inverse2
 from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
 _NOT_ALLOWED = 1e6  # cost of a pair outside its gate
+_STANDING_HITS = 8  # detections after which a track that has not moved is taken to stand
 _UNCLEAR_VOTE = 0.3  # a few low returns say less than a full view
 _FACE = 0.8  # m, a face this wide shows where it is
 _MAX_SPACING = 4.0  # m
@@ -53,6 +54,7 @@ class TrackerConfig:
     moved_distance: float = param(0.5, lo=0.1, hi=5.0, unit="m", doc="a track this far from its place has moved")
     moved_speed: float = param(0.5, lo=0.05, hi=5.0, unit="m/s", doc="and must be as fast as this")
     moved_hits: int = param(3, lo=1, hi=10, doc="in so many detections in a row")
+    sure_speed: float = param(4.0, lo=0.5, hi=20.0, unit="m/s", doc="detections of tracks faster than this count twice")
     false_start: float = param(1.0, lo=0.1, hi=10.0, unit="s", doc="back at rest in its place for this long: not moved")
     rest_speed: float = param(0.4, lo=0.0, hi=2.0, unit="m/s", doc="slower tracks are drawn towards rest")
     heading_speed: float = param(2.0, lo=0.3, hi=10.0, unit="m/s", doc="faster tracks head where they go")
@@ -156,8 +158,9 @@ class Tracker:
         missed = np.ones(len(self._tracks), bool)
         missed[seen] = False
         self._tracks["log_odds"][missed] -= self._config.miss_log_odds
-        # what has never moved waits where it is
-        self._tracks["mean"][missed & ~self._tracks["moved"], 2:] = 0.0
+        # what has been seen standing for a while waits where it is
+        standing = ~self._tracks["moved"] & (self._tracks["hits"] > _STANDING_HITS)
+        self._tracks["mean"][missed & standing, 2:] = 0.0
 
     def _update(
         self,
@@ -245,7 +248,8 @@ class Tracker:
         away = (way * tracks["mean"][:, 2:]).sum(axis=1) > 0.0
         moving = (distance > np.maximum(config.moved_distance, 3.0 * spread)) & away
         moving &= speed > np.maximum(config.moved_speed, 2.0 * doubt)
-        tracks["moving_hits"] = np.where(moving, tracks["moving_hits"] + 1, 0)
+        surely = speed > np.maximum(config.sure_speed, 3.0 * doubt)
+        tracks["moving_hits"] = np.where(moving, tracks["moving_hits"] + 1 + surely, 0)
         tracks["moved"] |= tracks["moving_hits"] >= config.moved_hits
         resting = (distance < config.moved_distance) & (speed < config.rest_speed)
         tracks["rest_ns"] = np.where(resting, tracks["rest_ns"], tracks["seen_ns"])
