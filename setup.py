@@ -18,6 +18,7 @@ RIDE = [
     "numba==0.68.1",  # hot loops
     "piqp==0.7.0",  # quadratic programs of planning and control
     "embreex==4.4.0.post1",  # rays of the simulated lidar
+    "shapely==2.1.2",  # outlines of the simulated scenery
     "rosbags==0.11.9",  # bags without an installed ROS
     "paho-mqtt==2.2.0",  # MQTT client
     "amqtt==0.12.1",  # MQTT broker for development

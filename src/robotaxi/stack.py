@@ -125,10 +125,8 @@ def describe(arguments: StackArguments, *, recorder: bool = False, record_profil
         address = {"broker": arguments.broker, "pki": arguments.pki}
         stack.append(Executable("dispatch", "dispatch", ("dispatch_bridge",), address))
     if arguments.mode == "bag":
-        return [
-            Executable("bag_player", "simulation", (VEHICLE,), {"bag": arguments.bag}),
-            *(item for item in stack if item.domain == "perception"),
-        ]
+        player = Executable("bag_player", "simulation", (VEHICLE,), {"bag": arguments.bag})
+        stack = [player, *(item for item in stack if item.domain == "perception")]
     if arguments.mode == "sim":
         stack.insert(0, Executable("simulator", "simulation", (VEHICLE,), {"seed": arguments.seed}))
     if recorder:

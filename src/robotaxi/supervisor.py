@@ -110,11 +110,12 @@ class Supervisor:
         return child
 
     def start_stack(self, arguments: StackArguments, executables: Sequence[Executable], *, composed: bool = False,
-                    extra: Mapping[str, Any] | None = None, parameter_folder: Path) -> None:  # fmt: skip
+                    extra: Mapping[str, Any] | None = None, own: Mapping[str, Mapping[str, Any]] | None = None,
+                    parameter_folder: Path) -> None:  # fmt: skip
         """Start the stack as one process an executable, or all in one (``composed``).
 
-        ``extra``: further parameters for every node. Each process gets the files and parameters that a
-        launch file would give it, as ``--ros-args``.
+        ``extra``: further parameters for every node; ``own``: for one executable by name.
+        Each process gets the files and parameters that a launch file would give it, as ``--ros-args``.
         """
         common = {**common_parameters(arguments, executables), **(extra or {})}
         groups = [list(executables)] if composed else [[item] for item in executables]
@@ -123,6 +124,7 @@ class Supervisor:
             parameters = dict(common)
             for item in group:
                 parameters.update(item.parameters)
+                parameters.update((own or {}).get(item.name, {}))
             file = parameter_folder / f"{name}.param.yaml"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}, sort_keys=True))

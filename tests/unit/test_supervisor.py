@@ -9,8 +9,8 @@ import pytest
 
 from robotaxi.supervisor import Supervisor, describe_exit
 
-STUBBORN = "import signal, sys; [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)]; print('up', flush=True); signal.pause()"
 PLAIN = "import signal; print('up', flush=True); signal.pause()"
+STUBBORN = f"from signal import *; signal(SIGINT, SIG_IGN); signal(SIGTERM, SIG_IGN); {PLAIN}"
 
 
 def wait_until_up(child):

@@ -9,6 +9,9 @@ _BULKY = ("sensing/lidar/top/pointcloud", "sensing/camera/front/image_raw", "per
 PROFILES: dict[str, frozenset[str]] = {
     "all": frozenset(INTERFACES),
     "drive": frozenset(topic for topic in INTERFACES if topic not in _BULKY),
+    "perception": frozenset(
+        {"localization/kinematic_state", "perception/objects", "perception/obstacle_points", "diagnostics"}
+    ),
 }
 
 

@@ -45,7 +45,9 @@ def read_ride(bag: Path, **known: Any) -> RideLog:
     return RideLog(
         start_ns=start_ns,
         truth=_ego_series(truth, seconds),
-        estimate=_ego_series([m for m in messages["localization/kinematic_state"] if m.pose.covariance[0] >= 0], seconds),
+        estimate=_ego_series(
+            [m for m in messages["localization/kinematic_state"] if m.pose.covariance[0] >= 0], seconds
+        ),
         commands=_commands(messages["vehicle/command"], seconds),
         trajectories=tuple(_trajectories(messages["planning/trajectory"])),
         trajectory_let_ns=INTERFACES["planning/trajectory"].let_ns,
@@ -166,9 +168,7 @@ def _changes(entries: Iterator[ModeEntry]) -> Iterator[ModeEntry]:
 def _localization_status(messages: list[Any], seconds: Any) -> Iterator[ModeEntry]:
     levels = {0: "good", 1: "degraded", 2: "lost"}
     rows = (m for m in messages if m.status[0].name == "localization")
-    return _changes(
-        ModeEntry(seconds(m), levels.get(m.status[0].level, "lost"), m.status[0].message) for m in rows
-    )
+    return _changes(ModeEntry(seconds(m), levels.get(m.status[0].level, "lost"), m.status[0].message) for m in rows)
 
 
 def _latencies(messages: list[Any]) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -31,7 +31,9 @@ def register(subparsers: Any) -> None:
     )
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     town = suites.add_parser("town", help="one ride a seed on one map")
-    town.add_argument("--seeds", type=seeds, default=list(range(20)), metavar="A-B", help="e.g. 0-19 or 3,5,8 (default 0-19)")
+    town.add_argument(
+        "--seeds", type=seeds, default=list(range(20)), metavar="A-B", help="e.g. 0-19 or 3,5,8 (default 0-19)"
+    )
     town.add_argument("--workers", type=int, default=1, help="rides at the same time (default %(default)s)")
     _add_common(town)
     town.set_defaults(run=run_town)
@@ -45,7 +47,9 @@ def register(subparsers: Any) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--map", default="town", help="map name or path (default %(default)s)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the rides' folders go (default %(default)s)")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), help="where the rides' folders go (default %(default)s)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every ride's figures there")
     parser.add_argument("ride", nargs="*", metavar="-- OPTION", help="further options of robotaxi ride, after --")
 
@@ -82,7 +86,10 @@ def run_town(args: argparse.Namespace) -> int:
 
 
 def run_repeat(args: argparse.Namespace) -> int:
-    hogs = [multiprocessing.Process(target=_hog, daemon=True) for _ in range(multiprocessing.cpu_count() if args.load else 0)]
+    hogs = [
+        multiprocessing.Process(target=_hog, daemon=True)
+        for _ in range(multiprocessing.cpu_count() if args.load else 0)
+    ]
     for hog in hogs:
         hog.start()
     try:
@@ -110,7 +117,13 @@ def _hog() -> None:
 
 def _rides(jobs: Sequence[tuple[int, list[str]]], args: argparse.Namespace, workers: int) -> list[dict[str, Any]]:
     """Run the rides as processes of their own; a ride that breaks is a row with its error."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress, ThreadPoolExecutor(max(1, workers)) as pool:
         task = progress.add_task("rides", total=len(jobs))
 
@@ -139,8 +152,8 @@ def _table(rows: Sequence[dict[str, Any]]) -> None:
     table = Table("seed", "result", "m", "s", "RTF", "score", "localization RMS m", "tracking RMS m", "problems")
     for row in rows:
         problems = "; ".join(row.get("problems") or [row.get("error", "")])
-        cells = [row.get("distance_m"), row.get("duration_s"), row.get("real_time_factor"), row.get("driving_score"),
-                 (row.get("localization") or {}).get("lateral_rms_m"), (row.get("tracking") or {}).get("lateral_rms_m")]  # fmt: skip
+        cells = [row.get(name) for name in ("distance_m", "duration_s", "real_time_factor", "driving_score")]
+        cells += [(row.get(part) or {}).get("lateral_rms_m") for part in ("localization", "tracking")]
         shown = ["" if value is None else f"{value:.3g}" for value in cells]
         table.add_row(str(row["seed"]), "ok" if row.get("exit_status") == 0 else "FAILED", *shown, problems)
     Console().print(table)

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +38,19 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--mode", choices=[m for m in MODES if m in ("sim", "carla")], default=defaults.mode)
     parser.add_argument("--compose", action="store_true", help="all nodes in one process instead of one a domain")
     parser.add_argument("--no-camera", action="store_true", help="no images; lights come as V2X phase messages (SPaT)")
-    parser.add_argument("--rate", type=_rate, default=defaults.rate, help="real-time factor to hold; 0: as fast as it goes")
+    parser.add_argument(
+        "--rate", type=_rate, default=defaults.rate, help="real-time factor to hold; 0: as fast as it goes"
+    )
     parser.add_argument("--record", choices=sorted(PROFILES), default=defaults.record, help="profile of the bag")
     parser.add_argument("--vehicle", default=defaults.vehicle, help="name in config/vehicle, or a path")
     parser.add_argument("--sensors", default=defaults.sensors, help="name in config/sensors, or a path")
     parser.add_argument("--params-file", default="", metavar="FILE", help="parameters that override config/stack")
-    parser.add_argument("--runs", type=Path, default=defaults.runs, help="where the run's folder goes (default %(default)s)")
-    parser.add_argument("--max-duration", type=_rate, default=defaults.max_duration, help="ride time after which it ends, s")
+    parser.add_argument(
+        "--runs", type=Path, default=defaults.runs, help="where the run's folder goes (default %(default)s)"
+    )
+    parser.add_argument(
+        "--max-duration", type=_rate, default=defaults.max_duration, help="ride time after which it ends, s"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.set_defaults(run=run)
 
@@ -127,7 +132,9 @@ def _absolute(options: RideOptions) -> RideOptions:
     from dataclasses import replace
 
     names = ("map", "vehicle", "sensors", "params_file")
-    paths = {n: str(Path(v).resolve()) for n in names if (v := getattr(options, n)) and Path(v).suffix and Path(v).exists()}
+    paths = {
+        n: str(Path(v).resolve()) for n in names if (v := getattr(options, n)) and Path(v).suffix and Path(v).exists()
+    }
     return replace(options, runs=options.runs.resolve(), **paths)  # type: ignore[arg-type]
 
 
@@ -193,5 +200,3 @@ def summary_line(summary: dict[str, Any]) -> str:
         f"real-time factor {summary['real_time_factor'] or 0.0:.2f}, driving score {summary['driving_score']:.0f} | "
         f"trace {summary['trace_sha256'][:12]} | {summary['report']}"
     )
-
-

@@ -18,7 +18,7 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosgraph_msgs.msg import Clock
 
 from robotaxi.bags.writer import header_stamp_ns
-from robotaxi.interfaces import INTERFACES, VEHICLE, Interface
+from robotaxi.interfaces import INTERFACES, VEHICLE, Interface, outputs_of
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_time
@@ -58,6 +58,13 @@ class BagPlayerNode(Node):
             )
             self._played[connection.topic] = (item, publisher)
             self._connections[connection.topic] = connection
+        recorded = {item.topic for item, _ in self._played.values()}
+        # an end that the stack expects of a vehicle exists also where the bag has nothing for it
+        self._silent = [
+            self.create_publisher(message_type(i.type), i.topic, qos_profile(i.qos, lockstep=True, publisher=True))
+            for i in outputs_of(VEHICLE)
+            if i.topic not in recorded and self._peers & set(i.consumers)
+        ]
         if not any(item.topic == _SWEEP for item, _ in self._played.values()):
             topics = ", ".join(sorted(c.topic for c in self._reader.connections)) or "none"
             raise ParameterError(f"bag {path}: has no lidar sweeps on '/{_SWEEP}'; its topics are: {topics}")

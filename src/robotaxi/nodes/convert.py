@@ -310,9 +310,7 @@ def goal(message: DiagnosticArray) -> Goal | None:
     _, values = from_record(message)
     if not values:
         return None
-    return Goal(
-        values["goal_id"], float(values["x"]), float(values["y"]), float(values["yaw"]), values["hold"] == "1"
-    )
+    return Goal(values["goal_id"], float(values["x"]), float(values["y"]), float(values["yaw"]), values["hold"] == "1")
 
 
 def mode_record(mode: SystemMode, reason: str, stamp_ns: int) -> DiagnosticArray:
@@ -375,5 +373,3 @@ def decoder(interface: Interface) -> Callable[[Any], Any]:
             return None
 
     return guarded
-
-

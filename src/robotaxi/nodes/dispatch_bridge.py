@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from robotaxi.dispatch.bridge import Bridge, BridgeConfig, BridgeInput
@@ -44,13 +45,17 @@ class DispatchBridgeNode(StackNode):
         )
         self._wait_for_order = bool(self.parameter("wait_for_order", False))
         self._bridge = Bridge(
-            config, self._lane_map.origin, link, Outbox(outbox, self.config(OutboxConfig, "outbox_limits")), self._reachable
+            config,
+            self._lane_map.origin,
+            link,
+            Outbox(outbox, self.config(OutboxConfig, "outbox_limits")),
+            self._reachable,
         )
 
     def _reachable(self, pickup: Goal, dropoff: Goal, state: EgoState) -> str | None:
         places = [state.pose, *(Pose2(goal.x, goal.y, goal.yaw) for goal in (pickup, dropoff))]
         try:
-            for start, goal in zip(places, places[1:], strict=False):
+            for start, goal in itertools.pairwise(places):
                 self._lane_map.route(start, goal)
         except RouteError as error:
             return str(error)

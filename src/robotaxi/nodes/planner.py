@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.interfaces import MS
 from robotaxi.nodes import convert
 from robotaxi.nodes.common import load_lane_map, load_vehicle_params
 from robotaxi.nodes.records import to_cloud
 from robotaxi.nodes.runtime import StackNode
 from robotaxi.planning import Planner, PlannerConfig, PlanningInput
-from robotaxi.types import LIGHT_DTYPE, OBJECT_DTYPE, EgoState, Goal
+from robotaxi.planning.warm_up import warm_up
 
 _STATE, _STATUS = "localization/kinematic_state", "vehicle/status"
 _OBJECTS, _LIGHTS, _GOAL = "perception/objects", "perception/traffic_lights", "dispatch/goal"
@@ -55,19 +52,3 @@ class PlannerNode(StackNode):
             self._route = output.route
             starts = [(*self._lane_map.lanes[i].centerline[0], i) for i in output.route.lane_ids]
             self.write("planning/route", to_cloud(np.array(starts, _ROUTE_DTYPE), at_ns, "map"))
-
-
-def warm_up(planner: Planner, lane_map: LaneMap) -> None:
-    """Plan a little way along the longest lane, so that nothing is compiled while the car drives."""
-    lane = max(lane_map.lanes.values(), key=lambda item: (item.length, item.id))
-    (x0, y0), (x1, y1) = lane.centerline[0, :2], lane.centerline[1, :2]
-    yaw = math.atan2(y1 - y0, x1 - x0)
-    x, y = lane.centerline[-1, :2]
-    goal = Goal("warm-up", float(x), float(y), yaw)
-    others = np.zeros(1, OBJECT_DTYPE)
-    others["x"], others["y"], others["yaw"], others["length"], others["width"] = x0 + 15.0, y0, yaw, 4.0, 1.8
-    lights = np.zeros(0, LIGHT_DTYPE)
-    for k in range(3):
-        stamp_ns = k * 100 * MS
-        state = EgoState(stamp_ns, float(x0), float(y0), yaw, 3.0)
-        planner.step(PlanningInput(stamp_ns, state, others, stamp_ns, lights, stamp_ns, goal))

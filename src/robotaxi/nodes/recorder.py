@@ -40,7 +40,9 @@ class RecorderNode(Node):
         profile, bag = self.get_parameter("record_profile").value, self.get_parameter("bag").value
         if profile not in PROFILES:
             known = ", ".join(sorted(PROFILES))
-            raise ParameterError(f"node 'recorder': parameter 'record_profile' is {profile!r}, allowed is one of {known}")
+            raise ParameterError(
+                f"node 'recorder': parameter 'record_profile' is {profile!r}, allowed is one of {known}"
+            )
         if not bag:
             raise ParameterError("node 'recorder': parameter 'bag' is empty, expected the path of a new bag")
         if Path(bag).exists():

@@ -75,9 +75,7 @@ def from_cloud(message: PointCloud2, required: np.dtype | None = None) -> Record
         formats.append(_DTYPE_OF[item.datatype].replace("<", ">") if message.is_bigendian else _DTYPE_OF[item.datatype])
         offsets.append(item.offset)
     try:
-        dtype = np.dtype(
-            {"names": names, "formats": formats, "offsets": offsets, "itemsize": message.point_step}
-        )  # type: ignore[call-overload]
+        dtype = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": message.point_step})  # type: ignore[call-overload]
     except (TypeError, ValueError) as error:
         raise RecordError(f"cloud fields do not fit a point of {message.point_step} bytes: {error}") from error
     for name in (required.names or ()) if required is not None else ():

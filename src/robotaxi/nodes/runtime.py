@@ -180,9 +180,7 @@ class StackNode(LifecycleNode):
                 return
             stamp_ns = to_ns(message.header.stamp)
             self._inputs[topic].push(stamp_ns, message)
-            if topic == self.trigger and (
-                not self.lockstep or is_scheduled(stamp_ns, self.period_ns, self.phase_ns)
-            ):
+            if topic == self.trigger and (not self.lockstep or is_scheduled(stamp_ns, self.period_ns, self.phase_ns)):
                 self._pending.append(stamp_ns)
             self._pump()
 
@@ -217,7 +215,8 @@ class StackNode(LifecycleNode):
             if not buffer.ready(at_ns):
                 buffer.late = True
                 self.get_logger().warning(
-                    f"Nothing on '{topic}' for {self.wait_timeout_s:g} s, due at t={at_ns / 1e9:.2f} s: going on without it."
+                    f"Nothing on '{topic}' for {self.wait_timeout_s:g} s, "
+                    f"due at t={at_ns / 1e9:.2f} s: going on without it."
                 )
         self._waiting_since = None
         self._pump()
@@ -266,4 +265,3 @@ def steady_clock() -> Any:
     from rclpy.clock_type import ClockType
 
     return Clock(clock_type=ClockType.STEADY_TIME)
-

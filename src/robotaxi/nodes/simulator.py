@@ -96,7 +96,10 @@ class SimulatorNode(StackNode):
         self._warm_up()
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10)
         self.create_subscription(
-            convert.DiagnosticArray, _READY.topic, self._on_ready, qos_profile(_READY.qos, lockstep=True, publisher=False)
+            convert.DiagnosticArray,
+            _READY.topic,
+            self._on_ready,
+            qos_profile(_READY.qos, lockstep=True, publisher=False),
         )
         self._told: list[Infraction] = []
 

@@ -20,13 +20,18 @@ from robotaxi.sim.ride_plan import RidePlan
 _EXIT_FELL_SHORT, _EXIT_INTERRUPTED = 1, 130
 
 
-def evaluate(options: RideOptions, lane_map: LaneMap, plan: RidePlan, outcome: Outcome, command_line: str) -> dict[str, Any]:
+def evaluate(
+    options: RideOptions, lane_map: LaneMap, plan: RidePlan, outcome: Outcome, command_line: str
+) -> dict[str, Any]:
     """Figures of the command line contract, also when the ride fell short; writes summary.json and the report."""
     summary: dict[str, Any] = {"completed": False}
     problems = [outcome.failure] if outcome.failure else []
     report: Path | None = None
     if (outcome.bag / "metadata.yaml").exists():
-        way = [lane_map.route_path(lane_map.route(a, b)).points for a, b in ((plan.start, plan.pickup), (plan.pickup, plan.dropoff))]
+        way = [
+            lane_map.route_path(lane_map.route(a, b)).points
+            for a, b in ((plan.start, plan.pickup), (plan.pickup, plan.dropoff))
+        ]
         log = read_ride(
             outcome.bag,
             route=np.concatenate(way),

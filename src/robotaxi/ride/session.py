@@ -12,7 +12,7 @@ from typing import Any
 from robotaxi.bags.profiles import PROFILES
 from robotaxi.dispatch import client, process
 from robotaxi.dispatch.pki import make_test_pki
-from robotaxi.environment import reserve_domain, stack_environment
+from robotaxi.environment import reserve_domain
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.ride.monitor import Monitor, Progress
@@ -68,8 +68,16 @@ def drive(options: RideOptions, lane_map: LaneMap, plan: RidePlan, folder: Path,
 
 
 class _Ride:
-    def __init__(self, options: RideOptions, lane_map: LaneMap, plan: RidePlan, outcome: Outcome,
-                 show: Callable[[Progress, str], None], interrupt: Interrupt, supervisor: Supervisor) -> None:  # fmt: skip
+    def __init__(
+        self,
+        options: RideOptions,
+        lane_map: LaneMap,
+        plan: RidePlan,
+        outcome: Outcome,
+        show: Callable[[Progress, str], None],
+        interrupt: Interrupt,
+        supervisor: Supervisor,
+    ) -> None:
         self._options, self._map, self._plan, self._outcome = options, lane_map, plan, outcome
         self._show, self._interrupt, self._supervisor = show, interrupt, supervisor
         self._dispatch: list[process.Child] = []
@@ -214,4 +222,3 @@ class _Ride:
             )
         elif monitor.progress.trip is not TripState.COMPLETED and not self._outcome.failure:
             self._outcome.failure = f"the trip ended as {monitor.progress.trip.name}: {monitor.progress.trip_reason}"
-
