@@ -53,7 +53,9 @@ def plan_ride(lane_map: LaneMap, seed: int, min_length: float = 600.0, max_lengt
             to_pickup = _length(lane_map, a, b)
             if to_pickup >= _MIN_LEG and min_length <= to_pickup + with_rider <= max_length:
                 return RidePlan(a, b, c, b_name, c_name, to_pickup + with_rider)
-    raise RouteError(f"no ride of {min_length:.0f} to {max_length:.0f} m found on map '{lane_map.name}' for seed {seed}")
+    raise RouteError(
+        f"no ride of {min_length:.0f} to {max_length:.0f} m found on map '{lane_map.name}' for seed {seed}"
+    )
 
 
 def _length(lane_map: LaneMap, start: Pose2, goal: Pose2) -> float:
