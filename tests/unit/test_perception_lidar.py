@@ -97,6 +97,12 @@ def test_a_hidden_car_coasts_and_keeps_its_id():
     assert after["id"] == before["id"]
 
 
+def test_the_rest_of_a_car_behind_another_is_no_pedestrian():
+    front, hidden = Thing(15.0, 3.0, 2.0, 1.8, 2.0), Thing(26.0, 4.4, 2.0, 1.8, 1.6)
+    output = drive(perception(), [front, hidden], 5)[-1]
+    assert ObjectClass.PEDESTRIAN not in output.objects["label"]
+
+
 @pytest.mark.parametrize("grade", [-0.08, -0.03, 0.03, 0.08])
 def test_a_slope_is_ground_and_a_car_on_it_is_not(grade):
     car = Thing(22.0, 2.5)

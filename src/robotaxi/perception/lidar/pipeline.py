@@ -12,6 +12,7 @@ from robotaxi.perception.lidar.boxes import BoxConfig, fit_boxes
 from robotaxi.perception.lidar.cluster import ClusterConfig, find_clusters, rasterise
 from robotaxi.perception.lidar.ground import GroundConfig, clearance, heights_above_ground
 from robotaxi.perception.lidar.obstacles import ObstacleConfig, obstacle_points
+from robotaxi.perception.lidar.occlusion import doubt_cut_off
 from robotaxi.perception.lidar.preprocess import PreprocessConfig, to_base_link
 from robotaxi.perception.lidar.road import RoadFilter
 from robotaxi.perception.lidar.tracking import Tracker, TrackerConfig
@@ -62,10 +63,12 @@ class LidarPerception:
         obstacles = obstacle_points(standing, standing_height, grid, config)
         clusters = find_clusters(standing, grid, config)
         detections = fit_boxes(standing, standing_height, time[above], clusters, config)
+        lidar = np.asarray(sweep.T_base_lidar, dtype=np.float64)[:2, 3]
+        doubt_cut_off(detections, obstacles, lidar)
         detections = _to_map(detections, state)
         if self._road is not None and state is not None:
             detections = detections[self._road.contains(np.column_stack([detections["x"], detections["y"]]))]
-        sensor = _point_in_map(np.asarray(sweep.T_base_lidar, dtype=np.float64)[:2, 3], state)
+        sensor = _point_in_map(lidar, state)
         objects = self._tracker.step(detections, sweep.stamp_ns, sensor)
         return LidarPerceptionOutput(objects, obstacles, points, height)
 

@@ -21,6 +21,7 @@ TRACK_DTYPE = np.dtype(
         ("yaw", "<f8"),
         ("seen_length", "<f8"),  # largest visible extent along and across the heading so far, m
         ("seen_width", "<f8"),
+        ("last_extent", "<f8", (2,)),  # visible extent in the last sweep that showed it, m
         ("length", "<f8"),  # full box, m
         ("width", "<f8"),
         ("height", "<f8"),

@@ -20,11 +20,12 @@ from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
 _NOT_ALLOWED = 1e6  # cost of a pair outside its gate
 _STANDING_HITS = 8  # detections after which a track that has not moved is taken to stand
+_RIGID_CHANGE = 0.3  # m
+_RIGID_SHARE = 0.15
 _UNCLEAR_VOTE = 0.3  # a few low returns say less than a full view
 _FACE = 0.8  # m, a face this wide shows where it is
 _MAX_SPACING = 4.0  # m
 _ACROSS = 0.6  # cosine: a side seen at this angle or more squarely faces the sensor
-_VEHICLES = (int(ObjectClass.CAR), int(ObjectClass.TRUCK))
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class Tracker:
         tracks["log_odds"] = np.minimum(tracks["log_odds"] + config.hit_log_odds, config.max_log_odds)
         self._classify(tracks, detections)
         self._resize(tracks, detections, found)
-        self._judge_motion(tracks)
+        self._judge_motion(tracks, found)
         self._turn(tracks, detections, found)
         self._tracks[index] = tracks
 
@@ -233,12 +234,12 @@ class Tracker:
     def _full_size(self, tracks: RecordArray) -> tuple[FloatArray, FloatArray]:
         config = self._config
         length, width = tracks["seen_length"].copy(), tracks["seen_width"].copy()
-        vehicle = np.isin(tracks["label"], _VEHICLES)
+        vehicle = _is_vehicle(tracks)
         length = np.where(vehicle & (length < config.full_car_length), config.usual_car_length, length)
         width = np.where(vehicle & (width < config.full_car_width), config.usual_car_width, width)
         return np.maximum(length, 0.3), np.maximum(width, 0.3)
 
-    def _judge_motion(self, tracks: RecordArray) -> None:
+    def _judge_motion(self, tracks: RecordArray, found: BoxMeasurement) -> None:
         config = self._config
         way = tracks["mean"][:, :2] - tracks["anchor"]
         distance = np.hypot(way[:, 0], way[:, 1])
@@ -249,7 +250,11 @@ class Tracker:
         moving = (distance > np.maximum(config.moved_distance, 3.0 * spread)) & away
         moving &= speed > np.maximum(config.moved_speed, 2.0 * doubt)
         surely = speed > np.maximum(config.sure_speed, 3.0 * doubt)
-        tracks["moving_hits"] = np.where(moving, tracks["moving_hits"] + 1 + surely, 0)
+        # a rigid body shows much the same of itself from sweep to sweep; pieces cut from a hedge or a wall do not
+        change = np.abs(found.extent - tracks["last_extent"])
+        rigid = (change < _RIGID_CHANGE + _RIGID_SHARE * found.extent).all(axis=1)
+        tracks["last_extent"] = found.extent
+        tracks["moving_hits"] = np.where(moving, tracks["moving_hits"] + rigid + surely, 0)
         tracks["moved"] |= tracks["moving_hits"] >= config.moved_hits
         resting = (distance < config.moved_distance) & (speed < config.rest_speed)
         tracks["rest_ns"] = np.where(resting, tracks["rest_ns"], tracks["seen_ns"])
@@ -270,9 +275,9 @@ class Tracker:
         error = _wrap(course - tracks["yaw"])
         # a front taken for a side: swap the axes once the motion tells
         sideways = heading_known & (np.abs(np.abs(error) - np.pi / 2) < np.radians(35.0))
-        wide = np.isin(tracks["label"], _VEHICLES) & (tracks["seen_width"] > config.max_width_seen)
+        wide = _is_vehicle(tracks) & (tracks["seen_width"] > config.max_width_seen)
         wide &= tracks["seen_width"] > tracks["seen_length"]
-        narrow = np.isin(tracks["label"], _VEHICLES) & (tracks["seen_length"] < config.full_car_length - 1.2)
+        narrow = _is_vehicle(tracks) & (tracks["seen_length"] < config.full_car_length - 1.2)
         narrow &= (tracks["seen_length"] > tracks["seen_width"] + 0.3) & self._faces(found)
         crosswise = (wide | narrow) & ~heading_known
         course = np.where(crosswise, _wrap(tracks["yaw"] + np.pi / 2), course)
@@ -361,6 +366,10 @@ class Tracker:
         out["vy"] = np.where(tracks["moved"], tracks["mean"][:, 3], 0.0)
         out["existence"] = 1.0 / (1.0 + np.exp(-tracks["log_odds"]))
         return out
+
+
+def _is_vehicle(tracks: RecordArray) -> NDArray[np.bool_]:
+    return (tracks["label"] == ObjectClass.CAR) | (tracks["label"] == ObjectClass.TRUCK)
 
 
 def _wrap(angle: FloatArray) -> FloatArray:
