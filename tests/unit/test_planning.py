@@ -436,3 +436,10 @@ def test_same_inputs_give_the_same_bytes() -> None:
         return b"".join(out.trajectory.points.tobytes() + out.explanation.sentence.encode() for _, out in drive.log)  # type: ignore[union-attr]
 
     assert once() == once()
+
+
+def test_warm_up_leaves_no_trace() -> None:
+    drive = start(straight(), speed=5.0)
+    drive.planner.warm_up()
+    output = drive.run(0.1)
+    assert output.mission.goal_id == "g" and output.explanation.cause == Cause.CRUISE
