@@ -11,6 +11,7 @@ import pytest
 from robotaxi.hdmap.lane_map import Crosswalk, Lane, LaneMap, StopLine
 from robotaxi.planning import Planner, PlannerConfig, PlanningInput, PlanningOutput
 from robotaxi.planning.reference import build_reference
+from robotaxi.planning.warm_up import warm_up
 from robotaxi.types import (
     LIGHT_DTYPE,
     OBJECT_DTYPE,
@@ -438,8 +439,13 @@ def test_same_inputs_give_the_same_bytes() -> None:
     assert once() == once()
 
 
-def test_warm_up_leaves_no_trace() -> None:
-    drive = start(straight(), speed=5.0)
-    drive.planner.warm_up()
-    output = drive.run(0.1)
+def test_warm_up_drives() -> None:
+    road = straight()
+    planner = Planner(PlannerConfig(), road, CAR)
+    warm_up(planner, road)
+    empty = np.zeros(0, OBJECT_DTYPE)
+    state = EgoState(3 * STEP_NS, 20.0, 0.0, 0.0, 5.0)
+    stamp = state.stamp_ns
+    inputs = PlanningInput(stamp, state, empty, stamp, np.zeros(0, LIGHT_DTYPE), stamp, Goal("g", 350.0, 0.0))
+    output = planner.step(inputs)
     assert output.mission.goal_id == "g" and output.explanation.cause == Cause.CRUISE

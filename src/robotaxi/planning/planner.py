@@ -100,21 +100,6 @@ class Planner:
         self._mission = Mission(lane_map, config)
         self._memory = _Memory()
 
-    def warm_up(self) -> None:
-        """Compile the hot loops before the first step, so that it is as fast as the others."""
-        scratch = Planner(self.config, self.lane_map, self.vehicle, self.prediction)
-        lane = max(self.lane_map.lanes.values(), key=lambda item: (item.length, -item.id))
-        (x0, y0, _), (x1, y1, _) = lane.centerline[0], lane.centerline[1]
-        xg, yg, _ = lane.centerline[-1]
-        yaw = math.atan2(y1 - y0, x1 - x0)
-        objects = np.zeros(1, OBJECT_DTYPE)
-        objects["x"], objects["y"], objects["vx"], objects["length"], objects["existence"] = x1, y1, 1.0, 4.0, 1.0
-        lights = np.zeros(0, LIGHT_DTYPE)
-        for stamp in (0, 100_000_000):
-            state = EgoState(stamp, float(x0), float(y0), yaw, 1.0)
-            goal = Goal("", float(xg), float(yg))
-            scratch.step(PlanningInput(stamp, state, objects, stamp, lights, stamp, goal))
-
     def step(self, inputs: PlanningInput) -> PlanningOutput:
         """Plan from ``inputs.stamp_ns`` on. Missing or old inputs give a stop that names them."""
         state, memory = inputs.state, self._memory
