@@ -110,6 +110,16 @@ def test_what_cannot_be_told_is_unknown():
     assert recognition(head).step(both, 0, ego())["state"][0] == LightState.UNKNOWN
 
 
+def test_sunlit_leaves_behind_a_head_are_no_green():
+    head = signal(x=90.0)
+    image = draw([(head, LightState.RED)], ego())
+    u, v = int(319.5 + 457.0 * 3.0 / 88.2), int(179.5 - 457.0 * 3.0 / 88.2)
+    image[v + 3 : v + 7, u - 2 : u + 4] = (73, 155, 113)
+    light = recognition(head)
+    for k in range(3):
+        assert light.step(image, k * STEP_NS, ego())["state"][0] == LightState.RED
+
+
 def test_red_counts_at_once_and_green_when_seen_again():
     head = signal()
     light = recognition(head)

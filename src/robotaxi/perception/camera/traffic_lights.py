@@ -37,13 +37,15 @@ class TrafficLightConfig:
     pointing_error_deg: float = param(0.5, lo=0.05, hi=5.0, unit="deg", doc="heading and pitch error, one deviation")
     position_error: float = param(0.2, lo=0.01, hi=3.0, unit="m", doc="pose and map error, one deviation")
     lamp_diameter: float = param(0.3, lo=0.1, hi=0.5, unit="m", doc="usual lamp: 200 or 300 mm (EN 12368)")
-    min_value: int = param(150, lo=1, hi=255, doc="lit lamps are as bright as this (HSV value)")
-    min_saturation: int = param(90, lo=1, hi=255, doc="and as colourful (HSV saturation)")
+    min_value: int = param(130, lo=1, hi=255, doc="lit lamps are as bright as this (HSV value)")
+    min_chroma: int = param(
+        100, lo=1, hi=255, doc="and as colourful (largest less smallest of B, G, R); walls and leaves are not"
+    )
     red_hue: int = param(9, lo=1, hi=20, doc="red: within this of hue 0")
     amber_hue_lo: int = param(10, lo=5, hi=25, doc="amber from this hue")
     amber_hue_hi: int = param(34, lo=20, hi=40, doc="amber to this hue")
-    green_hue_lo: int = param(45, lo=35, hi=70, doc="green from this hue; signal green is bluish")
-    green_hue_hi: int = param(100, lo=70, hi=120, doc="green to this hue")
+    green_hue_lo: int = param(58, lo=35, hi=80, doc="green from this hue; signal green is bluish, leaves are not")
+    green_hue_hi: int = param(98, lo=70, hi=120, doc="green to this hue")
     lit_share: float = param(0.35, lo=0.05, hi=1.0, doc="share of a lamp's disc that must be lit to be sure of it")
     max_area: float = param(5.0, lo=1.0, hi=50.0, doc="colour covering more lamp discs than this is no lamp")
     min_score: float = param(0.3, lo=0.01, hi=1.0, doc="a weaker best colour leaves the state unknown")
@@ -127,11 +129,12 @@ class TrafficLightRecognition:
         side, rise = 2.5 * sigma + radius, 2.5 * sigma + spacing + radius
         left, right = max(int(pixel[0] - side), 0), min(int(pixel[0] + side) + 2, camera.width)
         top, bottom = max(int(pixel[1] - rise), 0), min(int(pixel[1] + rise) + 2, camera.height)
-        hsv = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_BGR2HSV)
-        hue = hsv[:, :, 0]
-        lit = (hsv[:, :, 1] >= config.min_saturation) & (hsv[:, :, 2] >= config.min_value)
+        crop = image[top:bottom, left:right]
+        value = crop.max(axis=2)
+        lit = (value >= config.min_value) & (value - crop.min(axis=2) >= config.min_chroma)
         if not lit.any():
             return np.zeros(len(_LAMPS))
+        hue = cv2.cvtColor(crop, cv2.COLOR_BGR2HSV)[:, :, 0]
         colors = (
             (hue <= config.red_hue) | (hue >= 180 - config.red_hue),
             (hue >= config.amber_hue_lo) & (hue <= config.amber_hue_hi),
@@ -139,16 +142,20 @@ class TrafficLightRecognition:
         )
         area = max(np.pi * radius**2, 2.0)
         across = np.square((np.arange(left, right) - pixel[0]) / sigma)[None, :]
-        scores = np.zeros(len(_LAMPS))
+        scores, drowned = np.zeros(len(_LAMPS)), np.zeros(len(_LAMPS), bool)
         for k, color in enumerate(colors):
             mask = lit & color
             count = int(mask.sum())
-            if count == 0 or count > config.max_area * area + 4.0:
+            if count > config.max_area * area + 4.0:
+                drowned[k] = True
+            if count == 0 or drowned[k]:
                 continue
             along = np.square((np.arange(top, bottom) - pixel[1] - (k - 1) * spacing) / sigma)[:, None]
             # a heavy tail: pitch while braking is not in the pose
             weight = 1.0 / (1.0 + 0.25 * (across + along))
             scores[k] = min(1.0, float(weight[mask].sum()) / (config.lit_share * area))
+        if drowned[:2].any():
+            scores[2] = 0.0  # where red or amber is all around, a lit one could not be told: no green then
         return scores
 
     def _decide(self, scores: FloatArray) -> tuple[LightState, float]:
