@@ -6,7 +6,7 @@ from robotaxi.interfaces import MS
 from robotaxi.nodes.common import load_lane_map, load_sensor_rig
 from robotaxi.nodes.records import to_cloud
 from robotaxi.nodes.runtime import StackNode
-from robotaxi.perception.camera import TrafficLightConfig, TrafficLightRecognition
+from robotaxi.perception.camera import ImageError, TrafficLightConfig, TrafficLightRecognition
 
 _IMAGE, _STATE = "sensing/camera/front/image_raw", "localization/kinematic_state"
 
@@ -29,6 +29,10 @@ class CameraPerceptionNode(StackNode):
         if image is None:
             self.set_status(False, "the image cannot be read (bgr8 or rgb8 of full size is expected)")
             return
-        lights = self._recognition.step(image, at_ns, self.read(_STATE, at_ns))
+        try:
+            lights = self._recognition.step(image, at_ns, self.read(_STATE, at_ns))
+        except ImageError as error:
+            self.set_status(False, str(error))
+            return
         self.set_status(True, "running")
         self.write("perception/traffic_lights", to_cloud(lights, at_ns, "map"))

@@ -25,6 +25,8 @@ _RIGID_SHARE = 0.15
 _UNCLEAR_VOTE = 0.3  # a few low returns say less than a full view
 _FACE = 0.8  # m, a face this wide shows where it is
 _MAX_SPACING = 4.0  # m
+_CLEAR_SIDE = 2.0  # m, a longer visible side shows the heading
+_WRONG_DEG = 25.0
 _ACROSS = 0.6  # cosine: a side seen at this angle or more squarely faces the sensor
 
 
@@ -64,6 +66,8 @@ class TrackerConfig:
     usual_car_length: float = param(4.3, lo=2.5, hi=6.0, unit="m", doc="length where the side is not in view")
     full_car_width: float = param(1.5, lo=1.0, hi=2.2, unit="m", doc="a front this wide is the whole car")
     max_width_seen: float = param(2.6, lo=1.8, hi=4.0, unit="m", doc="a vehicle wider than this was taken crosswise")
+    clear_points: int = param(30, lo=8, hi=1000, doc="returns from which on a view may overrule a heading")
+    clear_flat: float = param(0.7, lo=0.3, hi=1.0, doc="share of returns on the box's sides in a clear view")
     usual_car_width: float = param(1.85, lo=1.2, hi=2.5, unit="m", doc="width where front and rear are hidden")
 
 
@@ -189,6 +193,7 @@ class Tracker:
         self._resize(tracks, detections, found)
         self._judge_motion(tracks, found)
         self._turn(tracks, detections, found)
+        self._straighten(tracks, detections, box_corners, sensor)
         self._tracks[index] = tracks
 
     def _draw_to_rest(self, tracks: RecordArray) -> None:
@@ -237,6 +242,7 @@ class Tracker:
         vehicle = _is_vehicle(tracks)
         length = np.where(vehicle & (length < config.full_car_length), config.usual_car_length, length)
         width = np.where(vehicle & (width < config.full_car_width), config.usual_car_width, width)
+        width = np.where(tracks["label"] == ObjectClass.CAR, np.minimum(width, config.max_width_seen), width)
         return np.maximum(length, 0.3), np.maximum(width, 0.3)
 
     def _judge_motion(self, tracks: RecordArray, found: BoxMeasurement) -> None:
@@ -301,6 +307,38 @@ class Tracker:
         by_course = heading_known & ~trusted
         turn = np.where(by_course, _wrap(course - tracks["yaw"]), turn)
         tracks["yaw"] = _wrap(tracks["yaw"] + config.heading_gain * turn)
+
+    def _straighten(
+        self, tracks: RecordArray, detections: RecordArray, box_corners: FloatArray, sensor: FloatArray
+    ) -> None:
+        """Lay a box anew whose heading was guessed wrong from a few far points, once a clear view says so.
+
+        A small error is taken back little by little (`_turn`); between 30 and 45 degrees it would stay for
+        ever, and the box would grow to cover the car crosswise.
+        """
+        config = self._config
+        side = _wrap_quarter(detections["yaw"] - tracks["yaw"])
+        clear = (detections["points"] >= config.clear_points) & (detections["flat"] >= config.clear_flat)
+        clear &= detections["length"] > _CLEAR_SIDE
+        speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
+        by_motion = tracks["moved"] & (speed > config.heading_speed)
+        wrong = clear & ~by_motion & (np.abs(side) > np.radians(_WRONG_DEG)) & _is_vehicle(tracks)
+        if not wrong.any():
+            return
+        turned, seen = tracks[wrong], detections[wrong]
+        turned["yaw"] = _wrap(turned["yaw"] + side[wrong])
+        parallel = np.abs(np.cos(seen["yaw"] - turned["yaw"])) > np.cos(np.pi / 4)
+        turned["seen_length"] = np.where(parallel, seen["length"], seen["width"])
+        turned["seen_width"] = np.where(parallel, seen["width"], seen["length"])
+        turned["length"], turned["width"] = self._full_size(turned)
+        center = np.column_stack([seen["x"], seen["y"]])
+        size = np.column_stack([turned["length"], turned["width"]])
+        found = measure(center, turned["yaw"], size, box_corners[wrong], sensor)
+        before = turned["mean"][:, :2].copy()
+        turned["mean"][:, :2] = center + to_map(found.offset, turned["yaw"])
+        turned["anchor"] += turned["mean"][:, :2] - before
+        turned["last_extent"] = found.extent
+        tracks[wrong] = turned
 
     def _birth(self, detections: RecordArray, stamp_ns: int, sensor: FloatArray) -> RecordArray:
         config = self._config
