@@ -311,7 +311,7 @@ class Planner:
         elif status.state == MissionState.ARRIVED:
             explanation = Explanation(Cause.GOAL, f"Standing at the goal {status.goal_id}.", True)
         elif inputs.goal is not None:
-            explanation = Explanation(Cause.BOARDING, "Standing at the pick-up for boarding.", True)
+            explanation = Explanation(Cause.BOARDING, _standing_for(inputs.goal), True)
         else:
             explanation = Explanation(Cause.NO_ROUTE, "Standing: no goal.", True)
         return PlanningOutput(self._stop(inputs, state), explanation, status, self._mission.route)
@@ -365,3 +365,12 @@ def _moved_on(state: EgoState, dt: float) -> EgoState:
         y=state.y + state.speed * dt * math.sin(middle),
         yaw=state.yaw + yaw_rate * dt,
     )
+
+
+def _standing_for(goal: Goal) -> str:
+    """Why a goal that says hold keeps the car standing: bridges end goal ids with /pickup or /dropoff."""
+    place = goal.goal_id.rpartition("/")[2]
+    return {
+        "pickup": "Standing at the pick-up for boarding.",
+        "dropoff": "Standing at the drop-off while the rider gets out.",
+    }.get(place, "Standing: told to hold.")
