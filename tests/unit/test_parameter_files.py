@@ -30,7 +30,7 @@ def test_shipped_file_passes_the_check(domain):
             "unknown parameter 'no_such'",
         ),
         (
-            "/**/dispatch_bridge:\n  ros__parameters: {bridge: {state_period: 1e9}}\n",
+            "/**/dispatch_bridge:\n  ros__parameters: {bridge: {state_period: 1.0e+9}}\n",
             "'state_period' is 1000000000.0, allowed is",
         ),
     ],

@@ -12,8 +12,8 @@ SENSOR = np.array([0.0, 3.4])  # passing on the left
 
 def view(yaw, length, width, points, flat):
     detection = np.zeros(1, DETECTION_DTYPE)
-    for name, value in dict(x=12.0, y=0.0, yaw=yaw, length=length, width=width, height=1.5, points=points).items():
-        detection[name] = value
+    detection["x"], detection["yaw"], detection["height"] = 12.0, yaw, 1.5
+    detection["length"], detection["width"], detection["points"] = length, width, points
     detection["flat"], detection["label"] = flat, ObjectClass.CAR
     return detection
 
