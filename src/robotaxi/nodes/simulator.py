@@ -6,7 +6,10 @@ stamped ``t - let``. Everything under ``sim/`` is ground truth for scoring.
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -28,15 +31,16 @@ from robotaxi.sim.infractions import Infraction
 from robotaxi.sim.ride_plan import plan_ride
 from robotaxi.sim.scenery import build_scenery
 from robotaxi.sim.sensors.rig import SimulatedRig
-from robotaxi.sim.view import AGENT_DTYPE, EgoTruth
+from robotaxi.sim.view import AGENT_DTYPE, EgoTruth, WorldView
 from robotaxi.sim.world import World
 from robotaxi.sim.world_config import WorldConfig
-from robotaxi.types import Command, EgoState, RecordArray, TripState
+from robotaxi.types import LIGHT_DTYPE, Command, EgoState, LightState, RecordArray, TripState
 
 _COMMAND = INTERFACES["vehicle/command"]
 _CLOUD = INTERFACES["sensing/lidar/top/pointcloud"]
 _IMAGE = INTERFACES["sensing/camera/front/image_raw"]
 _GNSS = INTERFACES["sensing/gnss/fix"]
+_LIGHTS = INTERFACES["perception/traffic_lights"]
 _AGENTS = INTERFACES[TRUTH_PREFIX + "agents"]
 _READY = INTERFACES["system/ready"]
 # a sweep shapes the first command that is this much younger: through objects, planner and trajectory
@@ -44,6 +48,7 @@ _SENSOR_TO_COMMAND_NS = INTERFACES["perception/objects"].let_ns + INTERFACES["pl
 _CLOCK_PERIOD_NS = 100 * MS
 _ENDED = (TripState.COMPLETED, TripState.CANCELLED, TripState.ABORTED, TripState.NO_SHOW, TripState.REJECTED)
 _AFTERMATH_NS = 3000 * MS  # driven on after the trip has ended
+_RADIO_RANGE = 120.0  # m, a roadside unit heard in a street
 _FIRST_SOLID_ID = 1_000_000
 _WATCHDOG_DECELERATION = 4.0  # m/s^2, what a drive-by-wire interface does when commands cease
 
@@ -65,6 +70,9 @@ class SimulatorNode(StackNode):
         self._command_lost = False
         self._sweep_sent: dict[int, float] = {}
         self._sensor_to_command_ms: list[float] = []
+        # one thread: sensors keep their order; its kernels and rays run without the interpreter's lock
+        self._sensor_thread = ThreadPoolExecutor(1, "sensors")
+        self._sensor_jobs: list[Future[None]] = []
 
     # ------------------------------------------------------------------ set-up
 
@@ -102,6 +110,11 @@ class SimulatorNode(StackNode):
             qos_profile(_READY.qos, lockstep=True, publisher=False),
         )
         self._told: list[Infraction] = []
+        self._lane_map = lane_map
+        self._signal_phases = None
+        if not self._camera:
+            profile = qos_profile(_LIGHTS.qos, lockstep=self.lockstep, publisher=True)
+            self._signal_phases = self.create_publisher(convert.PointCloud2, _LIGHTS.topic, profile)
 
     def _warm_up(self) -> None:
         """Cast and draw once, so that nothing is compiled or built while the stack waits."""
@@ -182,12 +195,31 @@ class SimulatorNode(StackNode):
         self._advance()
 
     def _step(self, command: Command | None) -> None:
+        for job in self._sensor_jobs:
+            if job.done():
+                job.result()  # a sensor that broke ends the simulator with its reason
         self._world.step(command)
         self._last_progress = time.monotonic()
         self._publish()
         now_ns = self._world.stamp_ns
         if (self._max_duration_ns and now_ns >= self._max_duration_ns) or (self._ends_ns and now_ns >= self._ends_ns):
             self.finished = True
+
+    def _measure(self, publish: Callable[[WorldView], None], view: WorldView) -> None:
+        """Cast or draw beside the clock: whoever needs the sweep or image waits for it, nobody else does."""
+        self._sensor_jobs = [job for job in self._sensor_jobs if not job.done()]
+        self._sensor_jobs.append(self._sensor_thread.submit(publish, view))
+
+    def _publish_sweep(self, view: WorldView) -> None:
+        self._sweep_sent[view.stamp_ns] = time.perf_counter()
+        self.write(_CLOUD.topic, to_cloud(self._sensors.lidar(view), view.stamp_ns, _CLOUD.frame))
+
+    def _publish_image(self, view: WorldView) -> None:
+        pixels = self._sensors.camera("front", view)
+        self.write(_IMAGE.topic, convert.image(pixels, view.stamp_ns, _IMAGE.frame))
+
+    def close(self) -> None:
+        self._sensor_thread.shutdown(wait=True, cancel_futures=True)
 
     def _watchdog_command(self) -> Command:
         ego = self._world.view().ego
@@ -219,10 +251,11 @@ class SimulatorNode(StackNode):
         if due(_GNSS.topic):
             self.write(_GNSS.topic, convert.nav_sat_fix(self._sensors.gnss(view)))
         if due(_CLOUD.topic):
-            self._sweep_sent[now_ns] = time.perf_counter()
-            self.write(_CLOUD.topic, to_cloud(self._sensors.lidar(view), now_ns, _CLOUD.frame))
+            self._measure(self._publish_sweep, view)
         if self._camera and due(_IMAGE.topic):
-            self.write(_IMAGE.topic, convert.image(self._sensors.camera("front", view), now_ns, _IMAGE.frame))
+            self._measure(self._publish_image, view)
+        if self._signal_phases is not None and due(_LIGHTS.topic):
+            self._signal_phases.publish(to_cloud(signal_phases(self._lane_map, view), now_ns, _LIGHTS.frame))
         if due(_AGENTS.topic):
             self.write(_AGENTS.topic, to_cloud(view.agents, now_ns, "map"))
         if is_scheduled(now_ns, _CLOCK_PERIOD_NS, 0):
@@ -241,6 +274,16 @@ class SimulatorNode(StackNode):
                 "value": float(item.value),
             }
             self.write(TRUTH_PREFIX + "infraction", to_record("infraction", item.detail, values, item.stamp_ns))
+
+
+def signal_phases(lane_map: LaneMap, view: WorldView) -> RecordArray:
+    """What a V2X receiver hears without a camera: signal phases (SPaT, SAE J2735) of junctions in radio range."""
+    rows = [
+        (*signal.position, signal.id, int(view.lights.get(signal.id, LightState.UNKNOWN)), 1.0)
+        for _, signal in sorted(lane_map.signals.items())
+        if math.hypot(signal.position[0] - view.ego.x, signal.position[1] - view.ego.y) < _RADIO_RANGE
+    ]
+    return np.array(rows, LIGHT_DTYPE) if rows else np.zeros(0, LIGHT_DTYPE)
 
 
 def solids(boxes: RecordArray) -> RecordArray:

@@ -152,7 +152,7 @@ class Lidar:
         return out
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def _rotate(directions: NDArray[np.float64], rotation: NDArray[np.float64]) -> Float32Array:
     """Directions (N, 3) in the rotated frame, float32."""
     out = np.empty(directions.shape, np.float32)
@@ -163,7 +163,7 @@ def _rotate(directions: NDArray[np.float64], rotation: NDArray[np.float64]) -> F
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def _keep_nearer(
     chosen: NDArray[np.int64],  # (M,) rays that were cast
     hit: NDArray[np.int32],  # (M,) triangle
@@ -185,7 +185,7 @@ def _keep_nearer(
         material[i] = triangle_material[t]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def _echoes(
     distance: NDArray[np.float32],  # (N,) true range, inf for none
     cosine: NDArray[np.float32],

@@ -16,7 +16,7 @@ NEAR = 0.1  # m, nearer geometry is clipped
 NOTHING = -1  # triangle index of the sky
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def rasterise(
     triangles: NDArray[np.float32],  # (T, 3, 3) map
     starts: NDArray[np.int64],  # (K,) ranges of triangles, nearest first
@@ -73,7 +73,7 @@ def rasterise(
                 _fill(clipped, v, v + 1, t, inverse_depth, owner)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def _clip_near(corner: NDArray[np.float64], out: NDArray[np.float64]) -> int:
     """Cut a triangle at the near plane (Sutherland-Hodgman); returns its new number of corners, 3 or 4."""
     count = 0
@@ -92,7 +92,7 @@ def _clip_near(corner: NDArray[np.float64], out: NDArray[np.float64]) -> int:
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def _fill(
     p: NDArray[np.float64],  # (4, 3) image x, image y, inverse depth
     i: int,

@@ -24,7 +24,7 @@ LOOK_COLOR, LOOK_NORMAL, LOOK_BASE, LOOK_STYLE, LOOK_TEXTURE, LOOK_SPAN, LOOK_SI
 SUN, HAZE, HAZE_PER_METRE, SHADE_X, SHADE_Y, SHADE_PER_METRE, LIGHT_SIZE = 0, 3, 6, 7, 8, 9, 10
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def resolve(
     inverse_depth: NDArray[np.float32],  # (S H, S W) of the samples
     owner: NDArray[np.int32],  # (S H, S W)
@@ -129,7 +129,7 @@ def resolve(
             image[row, column, 2] = int(min(max(scale * r + grain[(at + 2) & grain_mask] + 0.5, 0.0), 255.0))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def draw_discs(
     discs: NDArray[np.float64],  # (N, 9) image x, y, radius x, radius y, inverse depth, B, G, R (0..255), glow
     inverse_depth: NDArray[np.float32],  # (S H, S W)
