@@ -97,6 +97,18 @@ def test_a_dead_input_is_given_up_after_a_bounded_wait_and_named(graph):
     spin_until(lambda: len(localization.seen) == 2 and localization.lost_inputs() == ())
 
 
+def test_on_the_wall_clock_a_slow_node_takes_every_fifth_of_a_fast_trigger(graph):
+    vehicle, localization, spin_until = graph
+    localization.lockstep, localization.period_ns = False, 100 * MS
+    for buffer in localization._inputs.values():
+        buffer.lockstep = False
+    jitter = [0, 3 * MS, -3 * MS]
+    for tick in range(16):
+        vehicle.publish(1000 * MS + tick * TICK_NS + jitter[tick % 3])
+    spin_until(lambda: len(localization.seen) == 4)
+    assert [round((at - 1000 * MS) / TICK_NS) for at, _, _ in localization.seen] == [0, 5, 10, 15]
+
+
 def test_messages_carry_their_nouns_unchanged():
     state = EgoState(20 * MS, 1.5, -2.5, 0.7, 3.0, yaw_rate=0.1, z=0.2, covariance=np.diag([0.1, 0.2, 0.3]))
     back = convert.ego_state(convert.odometry(state, state.stamp_ns))

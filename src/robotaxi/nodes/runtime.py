@@ -32,6 +32,7 @@ from robotaxi.nodes.records import to_ns, to_record
 
 T = TypeVar("T")
 _WATCH_PERIOD_S = 0.1
+_TRIGGER_JITTER = 0.1  # of a period by which a car's messages may come early
 _DIAGNOSTIC_PERIOD_NS = 1_000_000_000
 _READY = INTERFACES["system/ready"]
 _DIAGNOSTICS = INTERFACES["diagnostics"]
@@ -60,6 +61,7 @@ class StackNode(LifecycleNode):
         self._active = False
         self._announced = False
         self._pumping = False
+        self._last_due_ns = -(1 << 62)
         self._latency_ms: list[float] = []
         self._failure: Exception | None = None
         self._last_diagnostic_ns = 0
@@ -180,11 +182,20 @@ class StackNode(LifecycleNode):
                 return
             stamp_ns = to_ns(message.header.stamp)
             self._inputs[topic].push(stamp_ns, message)
-            if topic == self.trigger and (not self.lockstep or is_scheduled(stamp_ns, self.period_ns, self.phase_ns)):
+            if topic == self.trigger and self._due(stamp_ns):
                 self._pending.append(stamp_ns)
             self._pump()
 
         return on_message
+
+    def _due(self, stamp_ns: int) -> bool:
+        """Whether the trigger's message starts an activation: by schedule, or on a car by the time since the last."""
+        if self.lockstep:
+            return is_scheduled(stamp_ns, self.period_ns, self.phase_ns)
+        due = not 0 <= stamp_ns - self._last_due_ns < self.period_ns - _TRIGGER_JITTER * self.period_ns
+        if due:
+            self._last_due_ns = stamp_ns
+        return due
 
     def _pump(self) -> None:
         """Run every pending activation whose inputs are here, in order."""
