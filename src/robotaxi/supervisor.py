@@ -135,6 +135,11 @@ class Supervisor:
         """Children that have ended."""
         return [child for child in self.children.values() if child.exit_status is not None]
 
+    def memory_mb(self, *more_pids: int) -> float:
+        """Memory of the living children and of ``more_pids``; pages that they share count once (PSS)."""
+        pids = [child.process.pid for child in self.children.values() if child.exit_status is None]
+        return sum(_memory_mb(pid) for pid in (*pids, *more_pids))
+
     def stop(self, name: str) -> int | None:
         """End one child: SIGINT, then SIGTERM, then SIGKILL. Returns its exit status."""
         child = self.children.get(name)
@@ -156,6 +161,14 @@ def ros_arguments(arguments: StackArguments, files: Sequence[Path]) -> list[str]
     for file in files:
         words += ["--params-file", str(file)]
     return words
+
+
+def _memory_mb(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has just ended
+        return 0.0
+    return next((int(line.split()[1]) / 1024.0 for line in lines if line.startswith("Pss:")), 0.0)
 
 
 def _die_with(parent: int) -> None:

@@ -54,6 +54,7 @@ def evaluate(
     summary.update(
         seed=options.seed,
         map=lane_map.name,
+        memory_peak_mb=round(outcome.memory_peak_mb, 1),
         order_in_books=books,
         problems=problems,
         exit_status=_EXIT_INTERRUPTED if outcome.interrupted else _EXIT_FELL_SHORT if problems else 0,

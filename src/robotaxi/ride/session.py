@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _READY_S = 180.0
 _STANDSTILL_S = 30.0  # wall time that the safety gate gets to stop the car after a process died
 _BOOKS_S = 10.0  # until the dispatcher's books are closed
 _POLL_S = 0.1
+_MEMORY_PERIOD_S = 5.0
 _ENDED = (TripState.COMPLETED, TripState.CANCELLED, TripState.ABORTED, TripState.NO_SHOW, TripState.REJECTED)
 
 
@@ -39,6 +41,7 @@ class Outcome:
     bag: Path
     progress: Progress
     wall_s: float = 0.0
+    memory_peak_mb: float = 0.0
     order: dict[str, Any] | None = None
     failure: str = ""
     interrupted: bool = False
@@ -199,12 +202,17 @@ class _Ride:
         """Until the simulator has ended by itself; a dead process or Ctrl-C ends the ride early."""
         clock_owner = self._supervisor.children.get("simulator") or self._supervisor.children["stack"]
         until: float | None = None
+        look_at_memory = 0.0
         while clock_owner.exit_status is None:
             monitor.poll(_POLL_S)
             self._show(monitor.progress, "")
             if self._interrupt.is_set:
                 self._outcome.failure = "interrupted by the user"
                 return
+            if time.monotonic() >= look_at_memory:
+                look_at_memory = time.monotonic() + _MEMORY_PERIOD_S
+                used = self._supervisor.memory_mb(os.getpid(), *(child.pid for child in self._dispatch))
+                self._outcome.memory_peak_mb = max(self._outcome.memory_peak_mb, used)
             dead = [child for child in self._supervisor.dead() if child is not clock_owner]
             if dead and until is None:
                 child = dead[0]
