@@ -56,6 +56,7 @@ class StackNode(LifecycleNode):
         self.declare_parameter("record_profile", "")
         self._inputs: dict[str, InputBuffer] = {}
         self._outputs: dict[str, Any] = {}
+        self._input_ends: list[Any] = []
         self._pending: deque[int] = deque()
         self._waiting_since: float | None = None
         self._active = False
@@ -152,6 +153,12 @@ class StackNode(LifecycleNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        for publisher in self._outputs.values():
+            self.destroy_publisher(publisher)
+        for subscription in self._input_ends:
+            self.destroy_subscription(subscription)
+        self._outputs.clear()
+        self._input_ends.clear()
         self._inputs.clear()
         self._pending.clear()
         return TransitionCallbackReturn.SUCCESS
@@ -174,7 +181,7 @@ class StackNode(LifecycleNode):
 
     def _subscribe(self, item: Interface, callback: Callable[[Any], None]) -> None:
         profile = qos_profile(item.qos, lockstep=self.lockstep, publisher=False)
-        self.create_subscription(message_type(item.type), item.topic, callback, profile)
+        self._input_ends.append(self.create_subscription(message_type(item.type), item.topic, callback, profile))
 
     def _on_input(self, topic: str) -> Callable[[Any], None]:
         def on_message(message: Any) -> None:
