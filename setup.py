@@ -71,6 +71,5 @@ setup(
     maintainer_email="robotaxi@example.org",
     description="ROS 2 autonomy stack of a robotaxi: from a ride order to the drop-off",
     license="Apache-2.0",
-    tests_require=["pytest"],
     zip_safe=False,
 )
