@@ -101,7 +101,7 @@ class Supervisor:
             stdout=stdout or output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=lambda: _die_with(parent),
+            preexec_fn=lambda: die_with(parent),
         )
         if output is not None:
             output.close()
@@ -171,7 +171,7 @@ def _memory_mb(pid: int) -> float:
     return next((int(line.split()[1]) / 1024.0 for line in lines if line.startswith("Pss:")), 0.0)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """In the child before exec: SIGTERM when the parent dies, also if it died just now."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:

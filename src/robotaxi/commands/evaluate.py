@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from robotaxi.supervisor import die_with
 
 _FAILURES = ("collisions", "red_lights_run", "stop_lines_run", "off_road_m")
 
@@ -141,7 +144,8 @@ def _ride(seed: int, options: list[str], args: argparse.Namespace) -> dict[str, 
         file = Path(folder) / "ride.json"
         command = [sys.executable, "-m", "robotaxi", "ride", "--seed", str(seed), "--map", args.map,
                    "--runs", str(args.runs), "--json", str(file), *options]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        parent = os.getpid()
+        done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=lambda: die_with(parent))
         row = json.loads(file.read_text()) if file.exists() else {"error": done.stderr[-500:], "exit_status": 1}
     row["line"] = (done.stdout.strip().splitlines() or ["no output"])[-1]
     row.setdefault("seed", seed)
