@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 from robotaxi.dispatch.bridge import Bridge, BridgeConfig, BridgeInput
+from robotaxi.dispatch.commands import DEFAULT_PKI
 from robotaxi.dispatch.outbox import Outbox, OutboxConfig
 from robotaxi.dispatch.pki import make_test_pki
 from robotaxi.dispatch.transport import MqttConfig, MqttLink
@@ -36,7 +37,7 @@ class DispatchBridgeNode(StackNode):
                 f"node 'dispatch_bridge': parameter 'broker' is {self.parameter('broker', '')!r}, expected host:port"
             )
         state = Path.home() / ".local" / "state" / "robotaxi"
-        pki = self.parameter("pki", "") or str(state / "pki")
+        pki = Path(self.parameter("pki", "") or DEFAULT_PKI).expanduser()
         outbox = Path(self.parameter("outbox", "") or state / f"{config.vehicle}.outbox")
         outbox.parent.mkdir(parents=True, exist_ok=True)
         identity = make_test_pki(pki, config.operator, [config.vehicle]).vehicle(config.vehicle)

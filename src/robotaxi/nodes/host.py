@@ -15,9 +15,6 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.signals import SignalHandlerOptions
 
-from robotaxi.hdmap.lane_map import MapError
-from robotaxi.params import ParameterError
-
 _SPIN_TIMEOUT_S = 0.2
 EXIT_CONFIG = 2  # the process could not start: parameters, files
 
@@ -37,10 +34,14 @@ def make_executor(context: Any = None) -> Any:
 
 
 class StopFlag:
-    """Set by the first SIGINT or SIGTERM; later ones are ignored so that nothing interrupts the clean-up."""
+    """Set by the first SIGINT or SIGTERM; later ones are ignored so that nothing interrupts the clean-up.
+
+    While ``starting``, building and warming up can take long: then the signal also raises KeyboardInterrupt.
+    """
 
     def __init__(self) -> None:
         self.is_set = False
+        self.starting = True
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
@@ -48,6 +49,9 @@ class StopFlag:
         self.is_set = True
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if self.starting:
+            self.starting = False
+            raise KeyboardInterrupt
 
 
 def run(factories: Sequence[Callable[[], Any]], args: Sequence[str] | None = None) -> int:
@@ -63,15 +67,18 @@ def run(factories: Sequence[Callable[[], Any]], args: Sequence[str] | None = Non
             nodes.append(node)
             node.autostart()
             executor.add_node(node)
+        stop.starting = False
         while not stop.is_set and not any(getattr(node, "finished", False) for node in nodes):
             executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
         for node in nodes:
             while time.monotonic() - getattr(node, "last_message", -1e9) < getattr(node, "drain_s", 0.0):
                 executor.spin_once(timeout_sec=0.05)
-    except (ParameterError, MapError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
+        if not stop.starting:  # a fault of ours, not of a file or a parameter
+            raise
         print(f"robotaxi: {error}", file=sys.stderr)
         status = EXIT_CONFIG
-    except ExternalShutdownException:
+    except (ExternalShutdownException, KeyboardInterrupt):
         pass
     finally:
         for node in nodes:

@@ -195,6 +195,13 @@ class StackNode(LifecycleNode):
 
         return on_message
 
+    def _expect_nothing_of_the_absent(self) -> None:
+        """An input that no node of this run writes is not waited for (no dispatch bridge: no goal)."""
+        peers = {name for name in self.get_parameter("peers").value if name}
+        for topic, buffer in self._inputs.items():
+            if peers and buffer.interface.producer not in peers and self.count_publishers(topic) == 0:
+                buffer.late = True
+
     def _due(self, stamp_ns: int) -> bool:
         """Whether the trigger's message starts an activation: by schedule, or on a car by the time since the last."""
         if self.lockstep:
@@ -225,6 +232,7 @@ class StackNode(LifecycleNode):
     def _on_watch(self) -> None:
         if not self._announced and self._connected():
             self._announced = True
+            self._expect_nothing_of_the_absent()
             self.write(_READY.topic, to_record(self.get_name(), "ready", {}, 0))
         if self._waiting_since is None or time.monotonic() - self._waiting_since < self.wait_timeout_s:
             return
