@@ -180,7 +180,7 @@ def test_stands_at_the_goal_and_goes_on_to_a_new_one() -> None:
 def test_holds_for_boarding_and_without_a_goal() -> None:
     drive = start(straight(), x=100.0, speed=8.0)
     drive.run(1.0)
-    drive.goal = Goal("", 0.0, 0.0, hold=True)
+    drive.goal = Goal("ride-1/pickup", 0.0, 0.0, hold=True)
     output = drive.run(10.0)
     assert drive.state.speed == 0.0
     assert output.explanation.cause == Cause.BOARDING
