@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -67,6 +68,9 @@ def run(factories: Sequence[Callable[[], Any]], args: Sequence[str] | None = Non
             nodes.append(node)
             node.autostart()
             executor.add_node(node)
+        # maps, meshes and compiled code stay for good: the collector need not look through them again and again
+        gc.collect()
+        gc.freeze()
         stop.starting = False
         while not stop.is_set and not any(getattr(node, "finished", False) for node in nodes):
             executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
