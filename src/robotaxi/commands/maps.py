@@ -32,14 +32,14 @@ def register(subparsers: Any) -> None:
 
 def run_picture(args: argparse.Namespace) -> int:
     from robotaxi.hdmap import load_map
-    from robotaxi.hdmap.picture import draw_map
+    from robotaxi.hdmap.picture import save_picture
 
     try:
         lane_map = load_map(args.map)
     except MapError as error:
         print(f"robotaxi map: {error}", file=sys.stderr)
         return 2
-    draw_map(lane_map).savefig(args.output, dpi=150)
+    save_picture(lane_map, args.output)
     print(f"map: {lane_map.name} drawn to {args.output}")
     return 0
 
