@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from nav_msgs.msg import Odometry
+from rclpy.duration import Duration
 from rosgraph_msgs.msg import Clock
 
 from robotaxi.bags.ride_reader import SENSOR_TO_COMMAND
@@ -48,6 +49,8 @@ _SENSOR_TO_COMMAND_NS = INTERFACES["perception/objects"].let_ns + INTERFACES["pl
 _CLOCK_PERIOD_NS = 100 * MS
 _ENDED = (TripState.COMPLETED, TripState.CANCELLED, TripState.ABORTED, TripState.NO_SHOW, TripState.REJECTED)
 _AFTERMATH_NS = 3000 * MS  # driven on after the trip has ended
+_EGO = TRUTH_PREFIX + "ego"
+_ACKNOWLEDGE_S = 2.0
 _RADIO_RANGE = 120.0  # m, a roadside unit heard in a street
 _FIRST_SOLID_ID = 1_000_000
 _WATCHDOG_DECELERATION = 4.0  # m/s^2, what a drive-by-wire interface does when commands cease
@@ -219,6 +222,8 @@ class SimulatorNode(StackNode):
         self.write(_IMAGE.topic, convert.image(pixels, view.stamp_ns, _IMAGE.frame))
 
     def close(self) -> None:
+        if self._started:  # the recorder has the last true state: where the trace of a ride ends
+            self._outputs[_EGO].wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_S))
         self._sensor_thread.shutdown(wait=True, cancel_futures=True)
 
     def _watchdog_command(self) -> Command:
@@ -247,7 +252,7 @@ class SimulatorNode(StackNode):
 
         self.write("vehicle/status", convert.joint_state(self._sensors.wheels(view, report)))
         self.write("sensing/imu/data", convert.imu(self._sensors.imu(view)))
-        self.write(TRUTH_PREFIX + "ego", truth_odometry(view.ego))
+        self.write(_EGO, truth_odometry(view.ego))
         if due(_GNSS.topic):
             self.write(_GNSS.topic, convert.nav_sat_fix(self._sensors.gnss(view)))
         if due(_CLOUD.topic):
