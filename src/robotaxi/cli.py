@@ -11,6 +11,7 @@ _COMMANDS = (
     "robotaxi.commands.bringup",
     "robotaxi.commands.bags",
     "robotaxi.commands.evaluate",
+    "robotaxi.commands.bench",
     "robotaxi.dispatch.commands",
     "robotaxi.commands.maps",
     "robotaxi.commands.housekeeping",

@@ -1,0 +1,37 @@
+"""`robotaxi bench WHAT`: how fast and how right is a part, measured beside its peers in one run?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+_BENCHES: tuple[str, ...] = ()  # modules, each registers its sub-command
+
+
+def register(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "bench",
+        help="measure a part of the stack",
+        description="Measures one part of the stack. Ratios are taken in one run, so that they hold on any machine.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    benches = parser.add_subparsers(dest="bench", required=True, metavar="WHAT")
+    for module in _BENCHES:
+        import_module(module).register(benches)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option that every bench has."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+
+
+def finish(args: argparse.Namespace, figures: dict[str, Any], summary: str, holds: bool = True) -> int:
+    """Write the figures, print the summary line last, and give the exit status."""
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps({**figures, "holds": holds}, indent=2) + "\n", encoding="utf-8")
+    print(f"bench {args.bench}: {summary}")
+    return 0 if holds else 1

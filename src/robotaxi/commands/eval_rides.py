@@ -1,0 +1,159 @@
+"""`robotaxi eval town|repeat`: many whole rides with different seeds, or one seed many times."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from robotaxi.supervisor import die_with
+
+_FAILURES = ("collisions", "red_lights_run", "stop_lines_run", "off_road_m")
+
+
+def register(suites: Any) -> None:
+    town = suites.add_parser("town", help="one ride a seed on one map")
+    town.add_argument(
+        "--seeds", type=seeds, default=list(range(20)), metavar="A-B", help="e.g. 0-19 or 3,5,8 (default 0-19)"
+    )
+    town.add_argument("--workers", type=int, default=1, help="rides at the same time (default %(default)s)")
+    _add_common(town)
+    town.set_defaults(run=run_town)
+    repeat = suites.add_parser("repeat", help="one seed several times: is the trace the same?")
+    repeat.add_argument("--seed", type=int, default=1)
+    repeat.add_argument("--times", type=int, default=5, help="how often (default %(default)s)")
+    repeat.add_argument("--load", action="store_true", help="keep every core busy with other work meanwhile")
+    _add_common(repeat)
+    repeat.set_defaults(run=run_repeat)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--map", default="town", help="map name or path (default %(default)s)")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), help="where the rides' folders go (default %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every ride's figures there")
+    parser.add_argument("ride", nargs="*", metavar="-- OPTION", help="further options of robotaxi ride, after --")
+
+
+def seeds(text: str) -> list[int]:
+    """'0-19' or '3,5,8-10' to a list. argparse.ArgumentTypeError names what cannot be read."""
+    out: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise argparse.ArgumentTypeError(f"'{part}' is not a seed or a range such as 0-19")
+        out.extend(range(int(first), int(last or first) + 1))
+    return out
+
+
+def run_town(args: argparse.Namespace) -> int:
+    rows = _rides([(seed, []) for seed in args.seeds], args, args.workers)
+    good = [row for row in rows if row.get("exit_status") == 0]
+    totals = {name: sum(row.get(name) or 0 for row in rows) for name in _FAILURES}
+    scores = [row["driving_score"] for row in rows if row.get("driving_score") is not None]
+    result = {
+        "suite": "town",
+        "rides": len(rows),
+        "succeeded": len(good),
+        "driving_score_mean": sum(scores) / len(rows) if rows else 0.0,
+        **totals,
+        "by_seed": rows,
+    }
+    _write(args.json, result)
+    _table(rows)
+    print(f"eval town: {len(good)} of {len(rows)} rides delivered without a fault, "
+          f"driving score {result['driving_score_mean']:.1f}")  # fmt: skip
+    return 0 if len(good) == len(rows) else 1
+
+
+def run_repeat(args: argparse.Namespace) -> int:
+    hogs = [
+        multiprocessing.Process(target=_hog, daemon=True)
+        for _ in range(multiprocessing.cpu_count() if args.load else 0)
+    ]
+    for hog in hogs:
+        hog.start()
+    try:
+        rows = _rides([(args.seed, [])] * args.times, args, 1)
+    finally:
+        for hog in hogs:
+            hog.kill()
+    traces = [row.get("trace_sha256") for row in rows]
+    same = len(set(traces)) == 1 and traces[0] is not None
+    _write(args.json, {"suite": "repeat", "seed": args.seed, "same": same, "traces": traces, "rides": rows})
+    for number, row in enumerate(rows, 1):
+        print(f"  {number}: {row.get('trace_sha256')}  real-time factor {row.get('real_time_factor')}")
+    if not same:
+        topics = rows[0].get("trace_by_topic") or {}
+        differ = [t for t in topics if len({(row.get("trace_by_topic") or {}).get(t) for row in rows}) > 1]
+        print(f"  different topics: {', '.join(differ) or 'a ride was not recorded'}")
+    print(f"eval repeat: seed {args.seed}, {args.times} rides: {'the same bytes' if same else 'NOT the same'}")
+    return 0 if same else 1
+
+
+def _hog() -> None:
+    while True:
+        sum(range(100_000))
+
+
+def _rides(jobs: Sequence[tuple[int, list[str]]], args: argparse.Namespace, workers: int) -> list[dict[str, Any]]:
+    """Run the rides as processes of their own; a ride that breaks is a row with its error."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress, ThreadPoolExecutor(max(1, workers)) as pool:
+        task = progress.add_task("rides", total=len(jobs))
+
+        def one(job: tuple[int, list[str]]) -> dict[str, Any]:
+            row = _ride(job[0], [*job[1], *args.ride], args)
+            progress.advance(task)
+            progress.console.print(f"  seed {job[0]}: {row['line']}")
+            return row
+
+        return list(pool.map(one, jobs))
+
+
+def _ride(seed: int, options: list[str], args: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ride.json"
+        command = [sys.executable, "-m", "robotaxi", "ride", "--seed", str(seed), "--map", args.map,
+                   "--runs", str(args.runs), "--json", str(file), *options]  # fmt: skip
+        parent = os.getpid()
+        done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=lambda: die_with(parent))
+        row = json.loads(file.read_text()) if file.exists() else {"error": done.stderr[-500:], "exit_status": 1}
+    row["line"] = (done.stdout.strip().splitlines() or ["no output"])[-1]
+    row.setdefault("seed", seed)
+    return dict(row)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> None:
+    table = Table("seed", "result", "m", "s", "RTF", "score", "localization RMS m", "tracking RMS m", "problems")
+    for row in rows:
+        problems = "; ".join(row.get("problems") or [row.get("error", "")])
+        cells = [row.get(name) for name in ("distance_m", "duration_s", "real_time_factor", "driving_score")]
+        cells += [(row.get(part) or {}).get("lateral_rms_m") for part in ("localization", "tracking")]
+        shown = ["" if value is None else f"{value:.3g}" for value in cells]
+        table.add_row(str(row["seed"]), "ok" if row.get("exit_status") == 0 else "FAILED", *shown, problems)
+    Console().print(table)
+
+
+def _write(file: Path | None, result: dict[str, Any]) -> None:
+    if file is not None:
+        file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
