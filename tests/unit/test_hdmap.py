@@ -206,6 +206,12 @@ def test_lanelet2_round_trip_keeps_the_small_map(tmp_path):
     assert geodetic.lanes[4].centerline == pytest.approx(road.lanes[4].centerline, abs=1e-3)
 
 
+def test_a_known_map_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
+    (tmp_path / "town").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_map("town").name == "town"
+
+
 def test_unknown_maps_list_the_known_ones(tmp_path):
     assert "town" in known_maps()
     with pytest.raises(MapError, match=r"unknown map 'atlantis'; known maps: .*town"):

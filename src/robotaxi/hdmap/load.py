@@ -32,8 +32,9 @@ def load_map(name_or_path: str | Path, folder: str | Path | None = None) -> Lane
     if path.name == "map.yaml":
         return _from_description(path)
     root = Path(folder) if folder is not None else config_dir() / "maps"
-    description = (path if path.is_dir() else root / str(name_or_path)) / "map.yaml"
-    if not description.is_file():
+    folders = (root / str(name_or_path), path)  # a known name wins over a folder that happens to be called so
+    description = next((each / "map.yaml" for each in folders if (each / "map.yaml").is_file()), None)
+    if description is None:
         known = ", ".join(known_maps(folder)) or "none"
         raise MapError(f"unknown map '{name_or_path}'; known maps: {known}; or give the path of a .osm or .xodr file")
     return _from_description(description)
