@@ -1,4 +1,8 @@
-"""Between messages and the nouns of `robotaxi.types`. One pair of functions a noun."""
+"""Between messages and the nouns of `robotaxi.types`. One pair of functions a noun.
+
+What is written is rclpy's messages. What is read may be rclpy's or rosbags' (see `cdr`): the same fields, but
+sequences of numbers are arrays of one or the other kind.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,7 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, Image, Imu, JointState, NavSatFix, NavSatStatus, PointCloud2
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from robotaxi.interfaces import Interface
-from robotaxi.nodes.records import RecordError, from_cloud, from_record, to_cloud, to_ns, to_record, to_time
+from robotaxi.nodes.records import from_cloud, from_record, to_cloud, to_ns, to_record, to_time
 from robotaxi.types import (
     LIGHT_DTYPE,
     OBJECT_DTYPE,
@@ -172,13 +175,13 @@ def vehicle_report(message: JointState) -> VehicleReport | None:
     if "steering" not in at or "drive" not in at or min(len(message.position), len(message.velocity)) < len(at):
         return None
     drive = at["drive"]
-    speed, steering = message.velocity[drive], message.position[at["steering"]]
-    acceleration = message.effort[drive] if len(message.effort) > drive else 0.0
+    speed, steering = float(message.velocity[drive]), float(message.position[at["steering"]])
+    acceleration = float(message.effort[drive]) if len(message.effort) > drive else 0.0
     if not all(map(math.isfinite, (speed, steering, acceleration))):
         return None
 
     def is_set(name: str) -> bool:
-        return name in at and message.position[at[name]] > 0.5
+        return name in at and bool(message.position[at[name]] > 0.5)
 
     return VehicleReport(
         to_ns(message.header.stamp), speed, steering, acceleration, is_set("door"), is_set("seat"), is_set("belt")
@@ -256,7 +259,8 @@ def command(message: JointTrajectory) -> Command | None:
     point = message.points[0]
     if min(len(point.positions), len(point.velocities), len(point.accelerations)) < 2:
         return None
-    return Command(to_ns(message.header.stamp), point.positions[0], point.accelerations[1], point.velocities[1])
+    values = (float(point.positions[0]), float(point.accelerations[1]), float(point.velocities[1]))
+    return Command(to_ns(message.header.stamp), *values)
 
 
 # ---------------------------------------------------------------------------- single records
@@ -342,7 +346,7 @@ def _lights(message: PointCloud2) -> RecordArray:
     return from_cloud(message, LIGHT_DTYPE)
 
 
-_DECODERS: dict[str, Callable[[Any], Any]] = {
+DECODERS: dict[str, Callable[[Any], Any]] = {
     "sensing/lidar/top/pointcloud": from_cloud,
     "sensing/camera/front/image_raw": pixels,
     "sensing/gnss/fix": gnss_fix,
@@ -360,16 +364,3 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "vehicle/command": command,
     "system/mode": system_mode,
 }
-
-
-def decoder(interface: Interface) -> Callable[[Any], Any]:
-    """Function from the topic's message to its noun; None where the message cannot be used."""
-    decode = _DECODERS[interface.topic]
-
-    def guarded(message: Any) -> Any:
-        try:
-            return decode(message)
-        except (RecordError, KeyError, ValueError, OverflowError):
-            return None
-
-    return guarded

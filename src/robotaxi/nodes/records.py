@@ -17,7 +17,7 @@ _FIELD_OF = {
     "i4": PointField.INT32, "u4": PointField.UINT32, "f4": PointField.FLOAT32, "f8": PointField.FLOAT64,
 }  # fmt: skip
 _DTYPE_OF = {field: "<" + code for code, field in _FIELD_OF.items()}
-_NS_PER_S = 1_000_000_000
+NS_PER_S = 1_000_000_000
 
 
 class RecordError(ValueError):
@@ -25,12 +25,12 @@ class RecordError(ValueError):
 
 
 def to_time(stamp_ns: int) -> Time:
-    sec, nanosec = divmod(stamp_ns, _NS_PER_S)
+    sec, nanosec = divmod(stamp_ns, NS_PER_S)
     return Time(sec=sec, nanosec=nanosec)
 
 
 def to_ns(time: Time) -> int:
-    return int(time.sec) * _NS_PER_S + int(time.nanosec)
+    return int(time.sec) * NS_PER_S + int(time.nanosec)
 
 
 def _fields(dtype: np.dtype) -> list[PointField]:

@@ -24,11 +24,11 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from robotaxi import params
 from robotaxi.bags.profiles import records
 from robotaxi.interfaces import INTERFACES, Interface, inputs_of, outputs_of
-from robotaxi.nodes.convert import decoder
+from robotaxi.nodes.cdr import CdrError, decoder, stamp_ns
 from robotaxi.nodes.let import InputBuffer, is_scheduled
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
-from robotaxi.nodes.records import to_ns, to_record
+from robotaxi.nodes.records import to_record
 
 T = TypeVar("T")
 _WATCH_PERIOD_S = 0.1
@@ -179,18 +179,23 @@ class StackNode(LifecycleNode):
             message_type(item.type), item.topic, qos_profile(item.qos, lockstep=self.lockstep, publisher=True)
         )
 
-    def _subscribe(self, item: Interface, callback: Callable[[Any], None]) -> None:
+    def _subscribe(self, item: Interface, callback: Callable[[bytes], None]) -> None:
         profile = qos_profile(item.qos, lockstep=self.lockstep, publisher=False)
-        self._input_ends.append(self.create_subscription(message_type(item.type), item.topic, callback, profile))
+        end = self.create_subscription(message_type(item.type), item.topic, callback, profile, raw=True)
+        self._input_ends.append(end)
 
-    def _on_input(self, topic: str) -> Callable[[Any], None]:
-        def on_message(message: Any) -> None:
+    def _on_input(self, topic: str) -> Callable[[bytes], None]:
+        def on_message(cdr: bytes) -> None:
             if not self._active:
                 return
-            stamp_ns = to_ns(message.header.stamp)
-            self._inputs[topic].push(stamp_ns, message)
-            if topic == self.trigger and self._due(stamp_ns):
-                self._pending.append(stamp_ns)
+            try:
+                at_ns = stamp_ns(cdr)
+            except CdrError as error:
+                self.get_logger().warning(f"'{topic}': {error}; ignored", throttle_duration_sec=1.0)
+                return
+            self._inputs[topic].push(at_ns, cdr)
+            if topic == self.trigger and self._due(at_ns):
+                self._pending.append(at_ns)
             self._pump()
 
         return on_message

@@ -21,6 +21,7 @@ from robotaxi.bags.ride_reader import SENSOR_TO_COMMAND
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.interfaces import INTERFACES, MS, TICK_NS, TRUTH_PREFIX, VEHICLE
 from robotaxi.nodes import convert
+from robotaxi.nodes.cdr import decoder
 from robotaxi.nodes.common import load_lane_map, load_sensor_rig, load_vehicle_params
 from robotaxi.nodes.let import is_scheduled
 from robotaxi.nodes.qos import qos_profile
@@ -234,9 +235,11 @@ class SimulatorNode(StackNode):
         if topic != "dispatch/trip":
             return super()._on_input(topic)
 
-        def on_trip(message: Any) -> None:
-            event = convert.trip_event(message)
-            if self._stop_after_trip and event.state in _ENDED:
+        decode = decoder(INTERFACES[topic])
+
+        def on_trip(cdr: bytes) -> None:
+            event = decode(cdr)
+            if self._stop_after_trip and event is not None and event.state in _ENDED:
                 self._ends_ns = event.stamp_ns + _AFTERMATH_NS
 
         return on_trip

@@ -47,7 +47,7 @@ _AGENT_MARGIN = 12.0  # m, no road user reaches farther from its centre
 class RenderConfig:
     """How a picture is drawn: quality against time."""
 
-    samples: int = param(2, lo=1, hi=4, doc="samples per pixel along each axis, for smooth edges")
+    samples: int = param(1, lo=1, hi=4, doc="samples per pixel along each axis, for smooth edges")
     draw_distance: float = param(400.0, lo=20.0, hi=5000.0, unit="m", doc="of the scenery")
     agent_distance: float = param(200.0, lo=20.0, hi=2000.0, unit="m", doc="of the road users")
     haze_length: float = param(900.0, lo=10.0, hi=1e6, unit="m", doc="distance at which haze hides half")

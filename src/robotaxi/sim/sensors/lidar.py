@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numba import njit
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from robotaxi.sensor_rig import LidarSpec
 from robotaxi.sim.mesh import REFLECTIVITY, Float32Array, Material, normals
 from robotaxi.sim.scenery import Scenery
 from robotaxi.sim.scenery.road_users import road_users_mesh
+from robotaxi.sim.sensors.local_scenery import LocalScenery, embree_scene
 from robotaxi.sim.sensors.noise import generator
 from robotaxi.sim.sensors.pose import map_from_base
 from robotaxi.sim.view import WorldView
@@ -50,12 +50,7 @@ class Lidar:
     def __init__(self, scene: Scenery, spec: LidarSpec, seed: int, name: str = "lidar_top") -> None:
         self._spec, self._seed, self._name = spec, seed, name
         solid = scene.mesh.take(scene.mesh.material != Material.SHADOW)
-        corners = solid.triangles.astype(np.float64)
-        # Embree computes in float32: keep the numbers small
-        self._center = np.round(corners.reshape(-1, 3).mean(axis=0)) if len(corners) else np.zeros(3)
-        self._static = _embree(corners - self._center)
-        self._static_normal = normals(corners).astype(np.float32)
-        self._static_material = solid.material
+        self._static = LocalScenery(solid, spec.range_max)
         azimuth = np.arange(spec.azimuths) * (2.0 * math.pi / spec.azimuths)
         elevation = spec.elevations
         flat = np.cos(elevation)
@@ -84,13 +79,14 @@ class Lidar:
         self, origin: FloatArray, rays: Float32Array
     ) -> tuple[Float32Array, Float32Array, NDArray[np.uint8]]:
         """Range (inf for none), cosine of incidence and material of the nearest hit of each ray."""
-        hit, distance = _cast(self._static, origin - self._center, rays, self._spec.range_max)
+        near = self._static.around(origin)
+        hit, distance = _cast(near.scene, origin - near.center, rays, self._spec.range_max)
         cosine = np.zeros(len(rays), np.float32)
         material = np.zeros(len(rays), np.uint8)
         every = np.arange(len(rays))
         reach = distance.copy()
         distance.fill(np.inf)
-        _keep_nearer(every, hit, reach, rays, self._static_normal, self._static_material, distance, cosine, material)
+        _keep_nearer(every, hit, reach, rays, near.normal, near.material, distance, cosine, material)
         return distance, cosine, material
 
     def _cast_movers(
@@ -108,7 +104,7 @@ class Lidar:
             return
         mesh, _ = road_users_mesh(near, detail=False)
         corners = mesh.triangles.astype(np.float64) - origin
-        hit, reach = _cast(_embree(corners), np.zeros(3), rays[chosen], self._spec.range_max)
+        hit, reach = _cast(embree_scene(corners), np.zeros(3), rays[chosen], self._spec.range_max)
         normal = normals(corners).astype(np.float32)
         _keep_nearer(chosen, hit, reach, rays, normal, mesh.material, distance, cosine, material)
 
@@ -219,12 +215,6 @@ def _echoes(
         index[count] = i
         count += 1
     return count
-
-
-def _embree(triangles: FloatArray) -> EmbreeScene:
-    scene = EmbreeScene()
-    TriangleMesh(scene, np.ascontiguousarray(triangles, np.float32))
-    return scene
 
 
 def _cast(

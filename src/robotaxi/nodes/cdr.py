@@ -1,0 +1,52 @@
+"""Received messages as bytes: the stamp is read at once, the rest when a node uses it.
+
+Many messages are never looked at (a 10 Hz node hears a 50 Hz state), and rosbags reads a message several
+times faster than rclpy makes one, so nodes subscribe raw. What is on the wire is the same.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from rosbags.serde import SerdeError
+from rosbags.typesys import Stores, get_typestore
+
+from robotaxi.interfaces import Interface
+from robotaxi.nodes.convert import DECODERS
+from robotaxi.nodes.records import NS_PER_S, RecordError
+
+_TYPES = get_typestore(Stores.ROS2_KILTED)
+_ENCAPSULATION_BYTES = 4
+_STAMP = (struct.Struct(">iI"), struct.Struct("<iI"))
+
+
+class CdrError(ValueError):
+    """Bytes that are no message with a header."""
+
+
+def stamp_ns(cdr: bytes) -> int:
+    """Stamp of a serialised message that begins with a std_msgs/Header. Raises CdrError."""
+    if len(cdr) < _ENCAPSULATION_BYTES + 8 or cdr[1] > 1:
+        raise CdrError(f"a message of {len(cdr)} bytes has no stamp")
+    sec, nanosec = _STAMP[cdr[1]].unpack_from(cdr, _ENCAPSULATION_BYTES)
+    return int(sec) * NS_PER_S + int(nanosec)
+
+
+def deserialize(interface: Interface, cdr: bytes) -> Any:
+    """The message with the fields of its ROS type. Raises rosbags' SerdeError."""
+    return _TYPES.deserialize_cdr(cdr, interface.type)
+
+
+def decoder(interface: Interface) -> Callable[[bytes], Any]:
+    """Function from the topic's serialised message to its noun; None where the message cannot be used."""
+    decode = DECODERS[interface.topic]
+
+    def guarded(cdr: bytes) -> Any:
+        try:
+            return decode(deserialize(interface, cdr))
+        except (SerdeError, RecordError, KeyError, ValueError, OverflowError):
+            return None
+
+    return guarded
