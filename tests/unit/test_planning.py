@@ -285,7 +285,7 @@ def test_stops_before_something_on_the_path_and_goes_on_when_it_is_gone() -> Non
     box = thing(100.0, 0.8, length=1.0, width=0.8, label=0)
     output = drive.run(20.0, lambda _: box)
     assert output.explanation.cause == Cause.OBSTACLE and drive.state.speed == 0.0
-    assert 1.5 < 99.5 - front(drive.state) < 4.0
+    assert 4.0 < 99.5 - front(drive.state) < 7.5
     drive.comfortable()
     drive.run(10.0)
     assert drive.state.x > 110.0
@@ -449,3 +449,73 @@ def test_warm_up_drives() -> None:
     inputs = PlanningInput(stamp, state, empty, stamp, np.zeros(0, LIGHT_DTYPE), stamp, Goal("g", 350.0, 0.0))
     output = planner.step(inputs)
     assert output.mission.goal_id == "g" and output.explanation.cause == Cause.CRUISE
+
+
+# ---------------------------------------------------------------------------- going round
+
+
+def two_way() -> LaneMap:
+    """400 m east at y = 0 and 400 m west at y = 3.5."""
+    return lane_map([lane(1, [(0, 0), (400, 0)]), lane(2, [(400, 3.5), (0, 3.5)])])
+
+
+def clear_of(drive: Drive, x: float, y: float, length: float = 4.5, width: float = 1.8) -> float:
+    """Smallest gap between the car's body and a box along the x axis."""
+    gaps = []
+    for state, _ in drive.log:
+        for along in np.linspace(-CAR.rear_overhang, CAR.front, 12):
+            for aside in (-CAR.width / 2.0, CAR.width / 2.0):
+                px = state.x + along * math.cos(state.yaw) - aside * math.sin(state.yaw)
+                py = state.y + along * math.sin(state.yaw) + aside * math.cos(state.yaw)
+                gaps.append(math.hypot(max(abs(px - x) - length / 2.0, 0.0), max(abs(py - y) - width / 2.0, 0.0)))
+    return min(gaps)
+
+
+@pytest.mark.parametrize("y", [-2.0, -1.2, 0.0])
+def test_goes_round_a_parked_car_over_the_free_oncoming_lane(y: float) -> None:
+    drive = start(two_way())
+    output = drive.run(80.0, lambda _: thing(150.0, y), until=lambda _, out: out.mission.state == MissionState.ARRIVED)
+    assert output.mission.state == MissionState.ARRIVED
+    assert clear_of(drive, 150.0, y) > 0.25
+    assert abs(drive.state.y) < 0.1
+    drive.comfortable()
+
+
+def test_waits_for_oncoming_traffic_before_going_round() -> None:
+    drive = start(two_way(), x=60.0, speed=8.0)
+
+    def seen(t: float) -> np.ndarray:
+        coming = [thing(260.0 + 30.0 * k - 10.0 * t, 3.5, -10.0, key=40 + k) for k in range(3)]
+        return np.concatenate([thing(150.0, 0.0), *coming])
+
+    drive.run(70.0, seen, until=lambda _, out: out.mission.state == MissionState.ARRIVED)
+    assert drive.log[-1][1].mission.state == MissionState.ARRIVED
+    assert Cause.YIELD in drive.causes()
+    for state, _ in drive.log:
+        if state.y > 0.9:
+            ahead = np.abs(seen(state.stamp_ns * 1e-9)["x"][1:] - state.x)
+            assert ahead.min() > 6.0
+
+
+def test_does_not_overtake_a_queue_at_a_red_light_nor_leave_the_road() -> None:
+    road = two_way()
+    line = StopLine(9, np.array([[LINE_X, 2, 0], [LINE_X, -2, 0]], float), "signal", (1,), (5,))
+    halves = [
+        lane(1, [(0, 0), (200, 0)], successors=(3,), stop_line_id=9), lane(3, [(200, 0), (400, 0)], predecessors=(1,)),
+        road.lanes[2],
+    ]  # fmt: skip
+    drive = start(lane_map(halves, [line]), x=100.0, speed=8.0)
+    queue = np.concatenate([thing(193.0, 0.0), thing(186.0, 0.0, key=18)])
+    drive.run(60.0, lambda _: queue, lambda _: light(LightState.RED))
+    assert drive.state.x < 182.0 and abs(drive.state.y) < 0.05
+    alone = start(straight(), x=100.0, speed=8.0)
+    alone.run(40.0, lambda _: thing(180.0, 0.0))
+    assert front(alone.state) < 177.5 and abs(alone.state.y) < 0.05
+
+
+def test_goes_back_into_the_lane_when_the_obstacle_was_none() -> None:
+    drive = start(two_way(), x=60.0, speed=8.0)
+    drive.run(30.0, lambda t: thing(130.0, -1.5) if t < 2.5 else np.zeros(0, OBJECT_DTYPE))
+    late = [abs(state.y) for state, _ in drive.log if state.x > 125.0]
+    assert late and max(late) < 0.3
+    drive.comfortable()

@@ -42,6 +42,18 @@ class PlannerConfig:
     obstacle_gap: float = param(2.5, lo=0.5, hi=10.0, unit="m", doc="gap before a standing obstacle")
     ghost_time: float = param(0.35, lo=0.0, hi=2.0, unit="s", doc="an object on the path is kept when it flickers")
     min_existence: float = param(0.3, lo=0.0, hi=1.0, doc="less certain objects are ignored")
+    # -- going round what stands in the way
+    detour_range: float = param(50.0, lo=10.0, hi=150.0, unit="m", doc="obstacles nearer than this are gone round")
+    detour_gap: float = param(6.0, lo=2.0, hi=20.0, unit="m", doc="gap before a standing obstacle: room to go round")
+    detour_clearance: float = param(0.6, lo=0.2, hi=2.0, unit="m", doc="beside an obstacle, wanted")
+    detour_clearance_min: float = param(0.35, lo=0.2, hi=1.0, unit="m", doc="beside an obstacle, at least")
+    detour_offset_max: float = param(5.0, lo=0.5, hi=8.0, unit="m", doc="farthest from the path")
+    detour_speed: float = param(8.0, lo=2.0, hi=15.0, unit="m/s", doc="fastest while going round")
+    detour_lateral_acceleration: float = param(0.9, lo=0.3, hi=3.0, unit="m/s^2", doc="of the shift, where room allows")
+    detour_patience_obstacle: float = param(0.5, lo=0.0, hi=60.0, unit="s", doc="seen standing: things, roadside")
+    detour_patience_parked: float = param(3.0, lo=0.0, hi=60.0, unit="s", doc="seen standing: never moved, in lane")
+    detour_patience_stopped: float = param(8.0, lo=0.0, hi=120.0, unit="s", doc="seen standing: drove before")
+    detour_patience_junction: float = param(25.0, lo=0.0, hi=300.0, unit="s", doc="seen standing before a junction")
     # -- lines
     line_gap: float = param(1.0, lo=0.2, hi=5.0, unit="m", doc="front bumper to stop line when stopped")
     amber_deceleration: float = param(2.8, lo=1.0, hi=5.0, unit="m/s^2", doc="amber: stop if this is enough")

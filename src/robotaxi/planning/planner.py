@@ -13,12 +13,14 @@ from robotaxi.planning.behaviour.crosswalk import WalkerMemory, mind_pedestrians
 from robotaxi.planning.behaviour.give_way import LineMemory, give_way, halt_at_stop_signs
 from robotaxi.planning.behaviour.lead import follow
 from robotaxi.planning.behaviour.merge import MERGE_TIME, blocking, change_lanes, leave_bay, next_change
+from robotaxi.planning.behaviour.pass_by import PassBy
 from robotaxi.planning.behaviour.signal import LightMemory, obey_lights
 from robotaxi.planning.config import PlannerConfig
 from robotaxi.planning.constraint import Constraint, Kind
 from robotaxi.planning.explain import explain
 from robotaxi.planning.mission import Mission
 from robotaxi.planning.motion import trajectory as motion
+from robotaxi.planning.motion.detour import DetourSearch
 from robotaxi.planning.motion.rollout import Rollout, roll_out
 from robotaxi.planning.motion.speed_limits import road_speed
 from robotaxi.planning.motion.speed_qp import SpeedQp
@@ -98,6 +100,7 @@ class Planner:
         self._graph = LaneGraph(lane_map)
         self._qp = SpeedQp(config)
         self._mission = Mission(lane_map, config)
+        self._pass_by = PassBy(DetourSearch(lane_map, self._graph, vehicle, config))
         self._memory = _Memory()
 
     def step(self, inputs: PlanningInput) -> PlanningOutput:
@@ -130,6 +133,8 @@ class Planner:
         memory, route = self._memory, self._mission.route
         assert route is not None
         self._use(build_reference(self.lane_map, route, state.pose, self.config))
+        assert memory.reference is not None and memory.features is not None
+        self._pass_by.reset(memory.reference, memory.features)
         memory.s, memory.plan = None, None
         memory.objects = ObjectMemory()
 
@@ -168,7 +173,7 @@ class Planner:
 
     # ------------------------------------------------------------------ driving
 
-    def _drive(self, inputs: PlanningInput, state: EgoState) -> PlanningOutput:
+    def _drive(self, inputs: PlanningInput, state: EgoState, moved: bool = False) -> PlanningOutput:
         memory, config = self._memory, self.config
         assert memory.reference is not None and memory.features is not None and memory.s is not None
         s, speed, acceleration = self._start(inputs, state)
@@ -181,6 +186,10 @@ class Planner:
         )  # fmt: skip
         if self._put_off_change(scene):
             return self._drive(inputs, state)
+        path = None if moved else self._pass_by.update(scene, memory.lights)
+        if path is not None:
+            self._use(path)
+            return self._drive(inputs, state, moved=True)
         on_path = np.flatnonzero(~np.isnan(scene.now[:, 0])).tolist()
         memory.objects = ObjectMemory(objects, inputs.stamp_ns, on_path)
         constraints = [
@@ -192,6 +201,7 @@ class Planner:
             *mind_crossing_traffic(scene),
             *leave_bay(scene),
             *change_lanes(scene),
+            *self._pass_by.constraints(scene),
             *self._goal(scene),
         ]
         trajectory, explanation = self._profile(inputs, scene, constraints)
@@ -210,7 +220,7 @@ class Planner:
     def _put_off_change(self, scene: Scene) -> bool:
         """Lay the path anew with a later lane change where the next one is near and not free."""
         change = next_change(scene)
-        if change is None or change.start_s - scene.s > CHANGE_SHIFT + scene.speed:
+        if change is None or change.start_s - scene.s > CHANGE_SHIFT + scene.speed or self._pass_by.shifted_at(scene.s):
             return False
         if blocking(scene, change.to_lane, MERGE_TIME) is None:
             return False
@@ -222,6 +232,8 @@ class Planner:
         if later.changes[number].start_s < change.start_s + 0.5 * CHANGE_SHIFT:
             return False
         self._use(later)
+        assert self._memory.features is not None
+        self._pass_by.reset(later, self._memory.features)
         return True
 
     def _profile(

@@ -17,23 +17,35 @@ LIKELY = 0.2  # probability from which a predicted path counts
 FOLLOWED_SPEED = 0.6  # m/s, slower things are stopped for rather than followed
 CUT_IN_TIME = 1.5  # s until a neighbour that drifts over counts as a lead
 CUT_IN_SPEED = 0.5  # m/s of drift across the path
+GOAL_AHEAD = 15.0  # m between an obstacle and a goal behind it from which it is worth going round
 PASS_RANGE = 6.0  # m before and behind a close object that are driven slowly
+
+
+def is_standing(scene: Scene, i: int) -> bool:
+    """Whether object ``i`` stands still."""
+    return bool(scene.objects["static"][i]) or math.hypot(*_velocity(scene, i)) < scene.config.priority_speed / 2
+
+
+def in_the_way(scene: Scene, i: int) -> bool:
+    """Whether object ``i`` covers the path ahead."""
+    lo, hi, clearance, _ = scene.now[i]
+    inside = not math.isnan(lo) and hi > scene.front_s - 0.3 * scene.vehicle.length
+    if inside and is_standing(scene, i):
+        inside = clearance <= scene.config.static_margin - scene.config.moving_margin
+    if inside and scene.along[i] < ONCOMING_SPEED:
+        inside = clearance <= ONCOMING_MARGIN - scene.config.moving_margin
+    return bool(inside)
 
 
 def follow(scene: Scene) -> list[Constraint]:
     """Leads, obstacles and oncoming objects that cover the corridor now, or are about to cut in."""
     out = []
     for i in range(scene.objects.size):
-        lo, hi, clearance, near_s = scene.now[i]
+        lo, _, clearance, near_s = scene.now[i]
         if math.isnan(clearance):
             continue
-        static = bool(scene.objects["static"][i]) or math.hypot(*_velocity(scene, i)) < scene.config.priority_speed / 2
-        inside = not math.isnan(lo) and hi > scene.front_s - 0.3 * scene.vehicle.length
-        if inside and static:
-            inside = clearance <= scene.config.static_margin - scene.config.moving_margin
-        if inside and scene.along[i] < ONCOMING_SPEED:
-            inside = clearance <= ONCOMING_MARGIN - scene.config.moving_margin
-        if inside:
+        static = is_standing(scene, i)
+        if in_the_way(scene, i):
             out.append(_behind(scene, i, float(lo), static))
         elif _cuts_in(scene, i, float(clearance), float(near_s)):
             out.append(_behind(scene, i, float(near_s), False))
@@ -53,6 +65,8 @@ def _behind(scene: Scene, i: int, lo: float, static: bool) -> Constraint:
     road_user = scene.objects["label"][i] in (int(ObjectClass.CAR), int(ObjectClass.TRUCK), int(ObjectClass.BICYCLE))
     cause = Cause.LEAD if road_user and not static else Cause.OBSTACLE
     gap = scene.config.lead_gap if cause == Cause.LEAD else scene.config.obstacle_gap
+    if static and scene.reference.goal_s - lo > GOAL_AHEAD:
+        gap = scene.config.detour_gap  # room to go round it
     # never ask to back up: a thing nearer than the gap just keeps the car where it is
     s = lo - scene.vehicle.front - gap
     if along > FOLLOWED_SPEED:

@@ -1,0 +1,284 @@
+"""Going round what stands in the way: when, on which side, and waiting for those who need the same ground."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robotaxi.planning.behaviour.lead import in_the_way, is_standing
+from robotaxi.planning.behaviour.signal import LightMemory
+from robotaxi.planning.constraint import Constraint, Kind, stop_sentence
+from robotaxi.planning.motion.detour import Detour, DetourSearch, Extent, extent_of
+from robotaxi.planning.motion.lateral_shift import blend, shifted, state_at
+from robotaxi.planning.reference import Reference
+from robotaxi.planning.route_features import RouteFeatures
+from robotaxi.planning.scene import Scene
+from robotaxi.types import Cause, LightState, ObjectClass
+
+FloatArray = NDArray[np.floating[Any]]
+
+SAME_PLACE = 1.5  # m between two sightings of one standing object
+FORGET = 3.0  # s after which a place is forgotten
+QUEUE_GAP = 12.0  # m between two standing vehicles of one queue
+NEAR_LINE = 30.0  # m before a line, crosswalk or conflict where standing vehicles are taken for a queue
+ROADSIDE = 1.1  # m beside the middle of the lane from which a vehicle stands at the roadside
+GONE_CYCLES = 8  # plans without anything in the way until the detour is given up
+PASSED = 1.0  # m
+ENTRY_GAP = 1.0  # m between front bumper and borrowed ground when waiting
+ONCOMING_WIDTH = 6.0  # m beside the path within which traffic may be oncoming
+SIDE_ROOM = 1.8  # m beside the shifted body that others need
+
+
+@dataclass
+class _Stand:
+    x: float
+    y: float
+    since_ns: int
+    last_ns: int
+
+
+@dataclass
+class PassBy:
+    """The detour that is driven. ``base``: the path without it; ``arc`` (P,): where its samples lie on the shifted."""
+
+    search: DetourSearch
+    base: Reference | None = None
+    base_features: RouteFeatures | None = None
+    profile: FloatArray = field(default_factory=lambda: np.zeros(0))
+    arc: FloatArray = field(default_factory=lambda: np.zeros(0))
+    detour: Detour | None = None
+    free_cycles: int = 0
+    stands: list[_Stand] = field(default_factory=list)
+
+    def reset(self, base: Reference, features: RouteFeatures) -> None:
+        """A new path without detours."""
+        self.base, self.base_features = base, features
+        self.profile, self.arc, self.detour, self.free_cycles = np.zeros(base.s.size), base.s, None, 0
+
+    def shifted_at(self, s: float) -> bool:
+        """Whether the path from ``s`` on is shifted."""
+        return self.detour is not None and self._base_s(s) < self.detour.end_s
+
+    def update(self, scene: Scene, lights: LightMemory) -> Reference | None:
+        """The path to drive from now on, None when it stays as it is."""
+        assert self.base is not None and self.base_features is not None
+        self._remember(scene)
+        s = self._base_s(scene.s)
+        blocker = self._blocker(scene)
+        if blocker is None:
+            return self._give_up(scene, s)
+        self.free_cycles = 0
+        if not self._may_pass(scene, blocker, lights):
+            return None
+        standing = np.flatnonzero([is_standing(scene, i) for i in range(scene.objects.size)])
+        detour = self.search.find(
+            self.base, self.base_features, self.profile, s, scene.speed,
+            scene.objects[standing], int(np.flatnonzero(standing == blocker)[0]),
+        )  # fmt: skip
+        if detour is None:
+            return None
+        self.detour = detour
+        return self._take(detour.profile)
+
+    def constraints(self, scene: Scene) -> list[Constraint]:
+        """Pass at a moderate speed, and before borrowed ground wait until nobody needs it."""
+        detour = self.detour
+        if detour is None or self.base is None:
+            return []
+        s = self._base_s(scene.s)
+        if s > detour.end_s:
+            return []
+        subject = detour.subjects[0]
+        start, end = self._new_s(detour.start_s), self._new_s(detour.end_s)
+        distance = max(start - scene.s, 0.0)
+        side = "left" if detour.offset > 0.0 else "right"
+        out = [
+            Constraint(
+                Kind.CAP, start, Cause.OBSTACLE, f"Passing object {subject} on the {side}.", subject, distance,
+                scene.config.detour_speed, end,
+            )
+        ]  # fmt: skip
+        if detour.borrowed is not None:
+            out += self._wait(scene, detour, detour.borrowed)
+        return out
+
+    # ------------------------------------------------------------------ inside
+
+    def _base_s(self, s: float) -> float:
+        assert self.base is not None
+        return float(np.interp(s, self.arc, self.base.s))
+
+    def _new_s(self, s: float) -> float:
+        assert self.base is not None
+        return float(np.interp(s, self.base.s, self.arc))
+
+    def _take(self, profile: FloatArray) -> Reference:
+        assert self.base is not None
+        self.profile = profile
+        path, self.arc = shifted(self.base, profile)
+        return path
+
+    def _remember(self, scene: Scene) -> None:
+        now = scene.stamp_ns
+        for i in range(scene.objects.size):
+            if not is_standing(scene, i):
+                continue
+            x, y = float(scene.objects["x"][i]), float(scene.objects["y"][i])
+            for stand in self.stands:
+                if abs(stand.x - x) < SAME_PLACE and abs(stand.y - y) < SAME_PLACE:
+                    stand.x, stand.y, stand.last_ns = x, y, now
+                    break
+            else:
+                self.stands.append(_Stand(x, y, now, now))
+        self.stands = [item for item in self.stands if now - item.last_ns < FORGET * 1e9]
+
+    def _stood_for(self, scene: Scene, i: int) -> float:
+        x, y = float(scene.objects["x"][i]), float(scene.objects["y"][i])
+        times = [s.since_ns for s in self.stands if abs(s.x - x) < SAME_PLACE and abs(s.y - y) < SAME_PLACE]
+        return (scene.stamp_ns - min(times)) * 1e-9 if times else 0.0
+
+    def _blocker(self, scene: Scene) -> int | None:
+        """The nearest standing object that the path runs into."""
+        best, best_s = None, scene.front_s + scene.config.detour_range
+        for i in range(scene.objects.size):
+            if scene.objects["label"][i] == int(ObjectClass.PEDESTRIAN) or not is_standing(scene, i):
+                continue
+            if in_the_way(scene, i) and scene.now[i, 0] < best_s:
+                best, best_s = i, float(scene.now[i, 0])
+        return best
+
+    def _may_pass(self, scene: Scene, i: int, lights: LightMemory) -> bool:
+        """Parked things soon, standing vehicles after a while, queues before lines hardly ever."""
+        config = scene.config
+        assert self.base is not None
+        extent = extent_of(self.base, scene.objects[i], self._base_s(scene.s))
+        if extent is None or extent.s_lo > self.base.goal_s - 1.0:
+            return False
+        stood = self._stood_for(scene, i)
+        label = int(scene.objects["label"][i])
+        roadside = abs(extent.d_lo + extent.d_hi) / 2.0 > ROADSIDE
+        if roadside or label == int(ObjectClass.UNKNOWN):
+            return stood >= config.detour_patience_obstacle
+        head = self._head_of_queue(scene, i, extent)
+        if self._waits_at_line(scene, head, lights):
+            return False
+        if self._before_conflict(scene, head):
+            return stood >= config.detour_patience_junction
+        never_moved = bool(scene.objects["static"][i])
+        return stood >= (config.detour_patience_parked if never_moved else config.detour_patience_stopped)
+
+    def _head_of_queue(self, scene: Scene, i: int, extent: Extent) -> float:
+        """Arc length on the shifted path of the front of the standing queue that ``i`` ends."""
+        head = float(scene.now[i, 1])
+        for k in sorted(range(scene.objects.size), key=lambda k: (float(scene.centre_s[k]), k)):
+            if k == i or not is_standing(scene, k) or math.isnan(scene.now[k, 0]):
+                continue
+            if scene.now[k, 1] > head and scene.now[k, 0] - head < QUEUE_GAP:
+                head = float(scene.now[k, 1])
+        return head
+
+    def _waits_at_line(self, scene: Scene, head: float, lights: LightMemory) -> bool:
+        """Whether a light that is not green holds them."""
+        for item in scene.features.lines:
+            if item.line.kind == "signal" and 0.0 < item.s - head + 2.0 < NEAR_LINE:
+                state = lights.state(item.line.signal_ids, scene.stamp_ns, scene.config)
+                if state not in (LightState.GREEN, LightState.OFF):
+                    return True
+        return False
+
+    def _before_conflict(self, scene: Scene, head: float) -> bool:
+        near = [item.s for item in scene.features.lines]
+        near += [item.s_in for item in scene.features.crosswalks]
+        near += [zone.own_in for crossing in scene.features.crossings for zone in crossing.zones]
+        return any(-4.0 < s - head < NEAR_LINE for s in near)
+
+    def _give_up(self, scene: Scene, s: float) -> Reference | None:
+        """Back into the lane once nothing stands on the plain path any more."""
+        detour = self.detour
+        if detour is None or self.base is None:
+            return None
+        if s > detour.end_s:
+            self.detour = None
+            return None
+        for i in range(scene.objects.size):
+            extent = extent_of(self.base, scene.objects[i], s) if abs(scene.offset[i]) < 8.0 else None
+            if extent is None or extent.s_hi < s - PASSED or extent.s_lo > detour.end_s:
+                continue
+            half = scene.vehicle.width / 2.0 + scene.config.detour_clearance_min
+            if extent.d_lo < half and extent.d_hi > -half:
+                self.free_cycles = 0
+                return None
+        self.free_cycles += 1
+        if self.free_cycles < GONE_CYCLES:
+            return None
+        self.free_cycles = 0
+        start = s + 0.5 + 0.25 * scene.speed
+        if start > detour.end_s:
+            return None
+        back = state_at(self.profile, start)
+        length = max(12.0, 2.5 * scene.speed)
+        profile = np.where(self.base.s < start, self.profile, blend(self.base.s, start, start + length, back, 0.0))
+        self.detour = None
+        return self._take(profile)
+
+    # ------------------------------------------------------------------ others on the same ground
+
+    def _wait(self, scene: Scene, detour: Detour, borrowed: tuple[float, float]) -> list[Constraint]:
+        s_in, s_out = self._new_s(borrowed[0]), self._new_s(borrowed[1])
+        if scene.s > s_in:
+            return []
+        stop = s_in - ENTRY_GAP
+        if not scene.standing and scene.needed_deceleration(stop) > scene.config.commit_deceleration:
+            return []
+        who = self._needed_by(scene, detour, s_in, s_out)
+        if who is None:
+            return []
+        i, what = who
+        distance = max(stop - scene.s, 0.0)
+        sentence = stop_sentence(
+            scene.standing, f"{scene.name(i)} {what} before passing object {detour.subjects[0]}", distance
+        )
+        return [Constraint(Kind.STOP, max(stop, scene.s), Cause.YIELD, sentence, int(scene.objects["id"][i]), distance)]
+
+    def _needed_by(self, scene: Scene, detour: Detour, s_in: float, s_out: float) -> tuple[int, str] | None:
+        """Who drives towards the borrowed ground or up from behind on it."""
+        config = scene.config
+        gone_s = s_out + scene.vehicle.rear_overhang
+        t_clear = _time_to(scene, gone_s - scene.s)
+        for i in range(scene.objects.size):
+            if scene.objects["label"][i] == int(ObjectClass.PEDESTRIAN) or is_standing(scene, i):
+                continue
+            if abs(scene.offset[i]) > ONCOMING_WIDTH:
+                continue
+            half = 0.5 * float(scene.objects["length"][i])
+            along, at = float(scene.along[i]), float(scene.centre_s[i])
+            if detour.oncoming and along < -config.priority_speed:
+                if at + half > s_in and at - half + along * (t_clear + config.gap_before) < gone_s:
+                    return i, "comes towards the car"
+            elif along > config.priority_speed:
+                beside = (float(scene.offset[i]) - detour.offset * 0.5) * math.copysign(1.0, detour.offset)
+                behind = scene.s - scene.vehicle.rear_overhang - (at + half)
+                if beside < -SIDE_ROOM or behind < -(scene.vehicle.length + 2.0):
+                    continue
+                t_enter = _time_to(scene, s_in - scene.s) + 2.0
+                if beside > 0.0 and behind < max(2.5, (along - scene.speed) * t_enter + config.gap_before * 2.0):
+                    return i, "comes from behind"
+        return None
+
+
+def _time_to(scene: Scene, distance: float) -> float:
+    """Seconds to drive ``distance`` at the speed of a detour."""
+    top, a = scene.config.detour_speed, scene.config.acceleration
+    if distance <= 0.0:
+        return 0.0
+    if scene.speed >= top:
+        return distance / top
+    ramp = (top * top - scene.speed**2) / (2.0 * a)
+    start = 0.6 if scene.standing else 0.0
+    if ramp >= distance:
+        return start + (math.sqrt(scene.speed**2 + 2.0 * a * distance) - scene.speed) / a
+    return start + (top - scene.speed) / a + (distance - ramp) / top
