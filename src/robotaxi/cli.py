@@ -9,6 +9,7 @@ from importlib import import_module
 _COMMANDS = (
     "robotaxi.commands.ride",
     "robotaxi.commands.bringup",
+    "robotaxi.commands.replay",
     "robotaxi.commands.bags",
     "robotaxi.commands.evaluate",
     "robotaxi.commands.bench",
@@ -19,7 +20,7 @@ _COMMANDS = (
 _EPILOG = """examples:
   robotaxi ride --seed 7                      one ride from order to drop-off, with a report
   robotaxi bringup mode:=sim map:=town        the stack's processes, as `ros2 launch` starts them
-  robotaxi replay BAG                         a bag through perception, with pictures
+  robotaxi replay BAG                         recorded inputs through the stack, compared to the bit
   robotaxi dispatch --help                    broker, dispatch desk and orders
 
 Every command with --json FILE writes its figures there, prints one summary line last, and exits

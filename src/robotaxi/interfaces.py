@@ -130,6 +130,17 @@ _ALL = (
 
 INTERFACES: dict[str, Interface] = {item.topic: item for item in _ALL}
 
+TRIGGERS: dict[str, str] = {
+    "localization": "sensing/imu/data",
+    "lidar_perception": "sensing/lidar/top/pointcloud",
+    "camera_perception": "sensing/camera/front/image_raw",
+    "planner": "localization/kinematic_state",
+    "controller": "localization/kinematic_state",
+    "command_gate": "vehicle/status",
+    "dispatch_bridge": "vehicle/status",
+}
+"""Node -> the topic whose messages start its activations."""
+
 
 def inputs_of(node: str) -> tuple[Interface, ...]:
     """The topics that the node named in the table reads."""

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from robotaxi.bags.plan import NEVER_NS, ReplayPlan, plan_replay
+from robotaxi.bags.reader import bag_info, stamps_by_topic, table_topic
+from robotaxi.bags.writer import BagError
 from robotaxi.interfaces import VEHICLE
 from robotaxi.resources import share_dir
 
@@ -37,6 +41,7 @@ class StackArguments:
     rviz: bool = False
     log_level: str = "warn"
     bag: str = ""
+    nodes: str = ""
     broker: str = ""
     pki: str = ""
 
@@ -53,6 +58,7 @@ HELP: dict[str, str] = {
     "rviz": "true: start RViz with config/rviz/robotaxi.rviz",
     "log_level": " | ".join(LOG_LEVELS),
     "bag": "bag to play in mode:=bag",
+    "nodes": "domains or nodes that run on the bag, by comma; empty: all that it can feed",
     "broker": "host:port of the dispatch broker; empty: no dispatch bridge",
     "pki": "folder with the certificates for the broker",
 }
@@ -114,24 +120,79 @@ def check(arguments: StackArguments) -> StackArguments:
 
 def describe(arguments: StackArguments, *, recorder: bool = False, record_profile: str = "") -> list[Executable]:
     """Every process of the stack, the clock's owner first."""
-    stack = [
+    stack = _driving()
+    if arguments.broker:
+        address = {"broker": arguments.broker, "pki": arguments.pki}
+        stack.append(Executable("dispatch", "dispatch", ("dispatch_bridge",), address))
+    if arguments.mode == "bag":
+        return describe_replay(arguments, plan_bag(arguments.bag, arguments.nodes))
+    if arguments.mode == "sim":
+        stack.insert(0, Executable("simulator", "simulation", (VEHICLE,), {"seed": arguments.seed}))
+    if recorder:
+        stack.append(Executable("recorder", "simulation", ("recorder",), {
+            "record_profile": record_profile, "params_file": arguments.params_file, "seed": arguments.seed
+        }))  # fmt: skip
+    return stack
+
+
+def _driving() -> list[Executable]:
+    return [
         Executable("localization", "localization", ("localization",)),
         Executable("perception", "perception", ("lidar_perception", "camera_perception")),
         Executable("planning", "planning", ("planner",)),
         Executable("control", "control", ("controller",)),
         Executable("safety", "safety", ("command_gate",)),
     ]
-    if arguments.broker:
-        address = {"broker": arguments.broker, "pki": arguments.pki}
-        stack.append(Executable("dispatch", "dispatch", ("dispatch_bridge",), address))
-    if arguments.mode == "bag":
-        player = Executable("bag_player", "simulation", (VEHICLE,), {"bag": arguments.bag})
-        stack = [player, *(item for item in stack if item.domain == "perception")]
-    if arguments.mode == "sim":
-        stack.insert(0, Executable("simulator", "simulation", (VEHICLE,), {"seed": arguments.seed}))
-    if recorder:
-        stack.append(Executable("recorder", "simulation", ("recorder",), {"record_profile": record_profile}))
-    return stack
+
+
+def replayed_roles(names: str) -> tuple[str, ...]:
+    """'perception,planner' -> the roles of these domains and nodes; '' or 'all' for every one. StackError otherwise."""
+    wanted = {name.strip() for name in names.split(",") if name.strip()} - {"all"}
+    stack = _driving()
+    known = {item.domain for item in stack} | {role for item in stack for role in item.roles}
+    unknown = sorted(wanted - known)
+    if unknown:
+        raise StackError(f"no node '{unknown[0]}' to replay; known are: all, {', '.join(sorted(known))}")
+    return tuple(role for item in stack for role in item.roles if not wanted or item.domain in wanted or role in wanted)
+
+
+@lru_cache(maxsize=4)  # every domain's launch file asks for it
+def plan_bag(bag: str, nodes: str = "", from_s: float | None = None, to_s: float | None = None) -> ReplayPlan:
+    """What a replay of the bag plays and what it makes anew. StackError when it can feed none of the nodes."""
+    roles = replayed_roles(nodes)
+    try:
+        info = bag_info(bag)
+        if not info.native:
+            raise StackError(
+                f"bag {bag} was not recorded by this stack; `robotaxi bag inspect {bag}` proposes how to adapt it"
+            )
+        recorded = {table_topic(topic): stamps for topic, stamps in stamps_by_topic(bag).items() if table_topic(topic)}
+    except BagError as error:
+        raise StackError(str(error)) from error
+    plan = plan_replay(
+        roles,
+        recorded,
+        -NEVER_NS if from_s is None else round(from_s * 1e9),
+        NEVER_NS if to_s is None else round(to_s * 1e9),
+    )
+    if not plan.roles:
+        topics = ", ".join(sorted(info.topics)) or "none"
+        raise StackError(f"bag {bag}: {'; '.join(plan.warnings())}. No node can run; its topics are: {topics}")
+    return plan
+
+
+def describe_replay(arguments: StackArguments, plan: ReplayPlan, **player: Any) -> list[Executable]:
+    """The bag player and the processes of the nodes that run. ``player``: further parameters of the bag player."""
+    roles = list(plan.roles)
+    gaps = [f"{topic} {first} {last}" for topic, spans in plan.gaps().items() for first, last in spans]
+    left_out = [role for item in _driving() for role in item.roles if role not in roles]
+    given = {"played": list(plan.played) or [""], "gaps": gaps or [""], "left_out": left_out or [""]}
+    executables = [Executable("bag_player", "simulation", (), {"bag": arguments.bag, "peers": roles, **player})]
+    for item in _driving():
+        running = tuple(role for role in item.roles if role in roles)
+        if running:
+            executables.append(Executable(item.name, item.domain, running, given))
+    return executables
 
 
 def common_parameters(arguments: StackArguments, executables: Sequence[Executable]) -> dict[str, Any]:

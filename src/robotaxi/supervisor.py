@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -30,6 +31,11 @@ class Interrupt:
     def __init__(self) -> None:
         self.is_set = False
         self._previous: dict[int, Any] = {}
+        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Readable once a signal has come."""
+        return self._woken
 
     def __enter__(self) -> Interrupt:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -39,9 +45,13 @@ class Interrupt:
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        os.close(self._woken)
+        os.close(self._waker)
 
     def _on_signal(self, number: int, frame: Any) -> None:
-        self.is_set = True
+        if not self.is_set:
+            self.is_set = True
+            os.write(self._waker, b"!")
 
 
 @dataclass
@@ -134,6 +144,22 @@ class Supervisor:
     def dead(self) -> list[Child]:
         """Children that have ended."""
         return [child for child in self.children.values() if child.exit_status is not None]
+
+    def wait(self, timeout_s: float | None = None, *others: Any) -> list[Child]:
+        """Sleep until a living child ends, one of ``others`` (with a fileno) is readable, or the time is over.
+
+        Returns the children that have ended, as `dead`.
+        """
+        handles = []
+        try:
+            for child in self.children.values():
+                if child.exit_status is None:
+                    handles.append(os.pidfd_open(child.process.pid))
+            select.select([*handles, *others], [], [], timeout_s)
+        finally:
+            for handle in handles:
+                os.close(handle)
+        return self.dead()
 
     def memory_mb(self, *more_pids: int) -> float:
         """Memory of the living children and of ``more_pids``; pages that they share count once (PSS)."""

@@ -81,6 +81,37 @@ def test_the_same_seed_gives_the_same_bytes_also_in_one_process(short_ride, tmp_
     assert composed["trace_sha256"] == separate["trace_sha256"]
 
 
+def replay(folder, *options):
+    """(exit status, figures) of `robotaxi replay`."""
+    command = [sys.executable, "-m", "robotaxi", "replay", *map(str, options), "--runs", str(folder / "replays"),
+               "--json", str(folder / "replay.json")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    return done.returncode, json.loads((folder / "replay.json").read_text()), done.stdout + done.stderr
+
+
+def test_a_replay_through_all_nodes_gives_every_recorded_byte(short_ride, tmp_path):
+    status, figures, printed = replay(tmp_path, short_ride[2]["bag"], "--compare")
+    assert status == 0, printed
+    compared = figures["compare"]
+    assert compared["same"] and compared["exact"] and figures["left_out"] == {}
+    assert set(compared["topics"]) >= {"perception/objects", "perception/traffic_lights", "planning/trajectory",
+                                       "vehicle/command", "localization/kinematic_state"}  # fmt: skip
+    assert processes_of(tmp_path) == []
+
+
+def test_a_changed_constant_is_found_and_located(short_ride, tmp_path):
+    file = tmp_path / "mine.param.yaml"
+    file.write_text("/**/controller:\n  ros__parameters: {lateral_weight: 3.0}\n")
+    status, figures, printed = replay(
+        tmp_path, short_ride[2]["bag"], "--nodes", "control,safety", "--compare",
+        "--params-file", file,
+    )  # fmt: skip
+    assert status == 1, printed
+    first = figures["compare"]["first"]
+    assert (first["topic"], first["node"]) == ("control/command_raw", "controller")
+    assert any("controller.lateral_weight was 1.0, is 3.0" in line for line in figures["compare"]["changes"])
+
+
 def start(folder, *options):
     """A ride under way in a domain of its own, once it drives: (process, domain id)."""
     reservation = reserve_domain()

@@ -3,8 +3,10 @@
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from bag_helpers import cloud, every, odometry, write_bag
 
 from robotaxi.stack import StackError, describe, parse_arguments
 from robotaxi.supervisor import Supervisor
@@ -30,6 +32,10 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
     monkeypatch.setattr(ExecuteLocal, "execute", ExecuteLocal.prepare)  # all but the start of the process
     (tmp_path / "override.yaml").write_text(yaml.safe_dump(OVERRIDE))
+    states = [(stamp, odometry(stamp)) for stamp in every(20, 1000)]
+    points = np.zeros(1, [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4")])
+    sweeps = [(stamp, cloud(stamp, points)) for stamp in every(100, 1000)]
+    write_bag(tmp_path / "bag", {"localization/kinematic_state": states, "sensing/lidar/top/pointcloud": sweeps})
     return tmp_path
 
 
@@ -82,7 +88,8 @@ def ros_arguments(command):
         ["namespace:=car2", "broker:=localhost:8883", "pki:=/pki"],
         ["mode:=vehicle"],
         ["mode:=vehicle", "use_sim_time:=true"],
-        ["mode:=bag", "bag:=/bag"],
+        ["mode:=bag", "bag:=bag"],
+        ["mode:=bag", "bag:=bag", "nodes:=perception"],
         ["params_file:=override.yaml"],
     ],
     ids=" ".join,

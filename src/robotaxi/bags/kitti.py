@@ -254,22 +254,14 @@ def _numbers(path: Path) -> FloatArray:
         raise KittiError(f"{path}: not a table of numbers: {error}") from error
 
 
-class _NotedBag(BagWriter):
-    """A bag whose metadata says where its content comes from."""
-
-    def note(self, key: str, value: str) -> None:
-        self._writer.set_custom_data(key, value)
-
-
 def _write(
     paths: list[Path], states: list[EgoState], out_bag: Path, progress: Callable[[int, int], None] | None
 ) -> Conversion:
     out_bag.parent.mkdir(parents=True, exist_ok=True)
     messages = _Messages()
-    bag = _NotedBag(out_bag)
+    bag = BagWriter(out_bag, custom={"source": _NOTE, "vehicle": "kitti", "sensors": "kitti"})
     points = 0
     try:
-        bag.note("source", _NOTE)
         bag.add_topic(_CLOUD, "sensor_msgs/msg/PointCloud2")
         bag.add_topic(_STATE, "nav_msgs/msg/Odometry")
         bag.add_topic(_STATIC, "tf2_msgs/msg/TFMessage")

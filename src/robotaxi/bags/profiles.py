@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from robotaxi.interfaces import INTERFACES
+from robotaxi.interfaces import INTERFACES, Qos
 
 _BULKY = ("sensing/lidar/top/pointcloud", "sensing/camera/front/image_raw", "perception/obstacle_points")
 
 PROFILES: dict[str, frozenset[str]] = {
     "all": frozenset(INTERFACES),
     "drive": frozenset(topic for topic in INTERFACES if topic not in _BULKY),
-    "perception": frozenset(
-        {"localization/kinematic_state", "perception/objects", "perception/obstacle_points", "diagnostics"}
-    ),
+    "events": frozenset(topic for topic, item in INTERFACES.items() if item.qos in (Qos.EVENT, Qos.LATCHED))
+    | {"planning/explanation", "planning/mission", "system/mode", "diagnostics"},
 }
 
 

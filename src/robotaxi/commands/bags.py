@@ -1,19 +1,19 @@
-"""`robotaxi bag import` and `robotaxi replay`: other people's recordings through our perception."""
+"""`robotaxi bag ...`: make bags of other recordings."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 
-from robotaxi.params import ParameterError
-from robotaxi.ride.options import RideError
+from robotaxi.bags.writer import BagError
+from robotaxi.commands.bench import add_json
 
 _EXIT_FELL_SHORT, _EXIT_UNUSABLE = 1, 2
 
@@ -32,30 +32,33 @@ def register(subparsers: Any) -> None:
     importer.add_argument("-o", "--output", type=Path, required=True, help="new bag (a folder)")
     importer.add_argument("--sweeps", type=int, help="only the first so many")
     importer.set_defaults(run=run_import)
-
-    replay = subparsers.add_parser(
-        "replay",
-        help="play a bag through the perception node, with pictures",
-        description="Starts the bag player, the perception process and a recorder (mode:=bag), plays every sweep, and "
-        "leaves a bag of the outputs, pictures of objects over points, and figures. Exit status 0 only if every sweep "
-        "was answered.",
-        epilog="examples:\n  robotaxi replay kitti --sensors kitti --vehicle kitti\n"
-        "  robotaxi replay runs/20260101-120000/bag --map town --on-map --json replay.json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    saver = commands.add_parser(
+        "repair",
+        help="save what can be saved of a bag that was cut short or damaged",
+        description="Reads the bag chunk by chunk and writes what is whole to a new bag; the old one is not touched. "
+        "Exit status 0 when something was saved.",
     )
-    replay.add_argument("bag", type=Path, help="bag with /sensing/lidar/top/pointcloud")
-    replay.add_argument(
-        "--nodes", default="perception", choices=["perception"], help="which nodes run (default %(default)s)"
+    saver.add_argument("bag", type=Path, help="damaged bag: a folder, or one .mcap or .db3 file")
+    saver.add_argument("-o", "--output", type=Path, help="new bag (default: BAG-repaired)")
+    add_json(saver)
+    saver.set_defaults(run=run_repair)
+    info = commands.add_parser("info", help="what is in a bag, and where it comes from")
+    info.add_argument("bag", type=Path)
+    add_json(info)
+    info.set_defaults(run=run_info)
+    differ = commands.add_parser(
+        "compare",
+        help="compare the outputs in two bags, message by message",
+        description="Matches messages by their stamps and names the first that differs, both values and the node "
+        "that made it. Exit status 0 only if all are the same, or within the tolerances.",
     )
-    replay.add_argument("--sensors", default="robotaxi", help="sensor rig the bag was recorded with")
-    replay.add_argument("--vehicle", default="robotaxi", help="vehicle the bag was recorded with")
-    replay.add_argument("--map", default="town", help="map for --on-map")
-    replay.add_argument("--on-map", action="store_true", help="keep only objects on the map's roads")
-    replay.add_argument("--rate", type=float, default=0.0, help="real-time factor to hold; 0: as fast as it goes")
-    replay.add_argument("--pictures", type=int, default=4, help="how many (default %(default)s)")
-    replay.add_argument("--runs", type=Path, default=Path("runs"), help="where the run's folder goes")
-    replay.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    replay.set_defaults(run=run_replay)
+    differ.add_argument("reference", type=Path)
+    differ.add_argument("bag", type=Path)
+    differ.add_argument("--topics", help="only these, by comma (default: all that both hold)")
+    differ.add_argument("--tolerance", type=Path, metavar="FILE", help="YAML with ignore, absolute, default")
+    differ.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots of both")
+    add_json(differ)
+    differ.set_defaults(run=run_compare)
 
 
 def run_import(args: argparse.Namespace) -> int:
@@ -76,45 +79,83 @@ def run_import(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_replay(args: argparse.Namespace) -> int:
-    from robotaxi.commands.ride import new_run_folder
-    from robotaxi.environment import AlreadyRunning
-    from robotaxi.nodes.bag_player import open_bag
-    from robotaxi.replay.result import draw, summarise
-    from robotaxi.replay.session import ReplayError, ReplayOptions, replay
-    from robotaxi.sensor_rig import load_rig
-    from robotaxi.vehicle import load_vehicle
+def run_repair(args: argparse.Namespace) -> int:
+    from robotaxi.bags.repair import repair
+
+    out = args.output or args.bag.with_name(args.bag.name.removesuffix(args.bag.suffix) + "-repaired")
+    try:
+        result = repair(args.bag, out)
+    except (BagError, OSError) as error:
+        return _fail(args, "repair", error)
+    for sentence in result.lost:
+        print(f"  {sentence}")
+    write_json(args.json, {"bag": str(result.bag), "messages": result.messages, "topics": result.topics,
+                           "lost": result.lost})  # fmt: skip
+    print(f"bag repair: {result.messages} messages of {len(result.topics)} topics saved -> {result.bag}")
+    return 0 if result.messages else _EXIT_FELL_SHORT
+
+
+def run_info(args: argparse.Namespace) -> int:
+    from robotaxi.bags.reader import bag_info
 
     try:
-        open_bag(args.bag).close()
-        load_rig(args.sensors)
-        vehicle = load_vehicle(args.vehicle)
-        folder = new_run_folder(args.runs.resolve())
-        options = ReplayOptions(
-            args.bag.resolve(), folder, args.sensors, args.vehicle, args.map, args.on_map, max(args.rate, 0.0)
-        )
-        begun = time.monotonic()
-        with Console(stderr=True).status("playing ...") as status:
-            out = replay(options, lambda seconds: status.update(f"playing ... {seconds:.0f} s"))
-    except (ParameterError, ReplayError, RideError, AlreadyRunning, OSError) as error:
-        print(f"robotaxi replay: {error}", file=sys.stderr)
-        _write(args.json, {"completed": False, "error": str(error)})
-        return _EXIT_UNUSABLE
-    summary = {"completed": True, "wall_s": round(time.monotonic() - begun, 1), **summarise(args.bag, out)}
-    summary["pictures"] = [str(p) for p in draw(args.bag, out, args.sensors, vehicle, folder, args.pictures)]
-    summary.update(bag=str(out), run=str(folder))
-    summary["completed"] = summary["answered"] == summary["sweeps"] > 0
-    _write(folder / "summary.json", summary)
-    _write(args.json, summary)
-    milliseconds = f"{summary['lidar_ms_p50']:.0f} ms p50" if summary["lidar_ms_p50"] is not None else "no timings"
-    print(
-        f"replay: {summary['answered']} of {summary['sweeps']} sweeps answered, {summary['objects_mean']:.1f} objects "
-        f"a sweep, {milliseconds} | {folder}"
-    )
-    return 0 if summary["completed"] else _EXIT_FELL_SHORT
+        info = bag_info(args.bag)
+    except (BagError, OSError) as error:
+        return _fail(args, "info", error)
+    table = Table(box=None)
+    for name in ("topic", "type", "messages"):
+        table.add_column(name)
+    for topic, (kind, count) in sorted(info.topics.items()):
+        table.add_row(topic, kind, str(count))
+    Console().print(table)
+    shown = {key: value for key, value in info.custom.items() if key not in ("parameters", "overrides") and value}
+    for key, value in shown.items():
+        print(f"  {key}: {value}")
+    seconds = (info.end_ns - info.start_ns) / 1e9
+    write_json(args.json, {
+        "bag": str(info.path), "seconds": seconds, "messages": info.messages, "custom": dict(info.custom),
+        "topics": {topic: {"type": kind, "messages": count} for topic, (kind, count) in info.topics.items()},
+    })  # fmt: skip
+    print(f"bag info: {info.messages} messages of {len(info.topics)} topics in {seconds:.1f} s")
+    return 0
 
 
-def _write(file: Path | None, summary: dict[str, Any]) -> None:
+def run_compare(args: argparse.Namespace) -> int:
+    from robotaxi.bags.compare import Tolerance, compare, load_tolerance
+    from robotaxi.bags.compare_report import write_comparison
+    from robotaxi.bags.provenance import changes
+    from robotaxi.bags.reader import custom_data
+    from robotaxi.commands.replay import show_comparison
+
+    try:
+        tolerance = load_tolerance(args.tolerance) if args.tolerance else Tolerance()
+        topics = [name.strip().lstrip("/") for name in args.topics.split(",")] if args.topics else None
+        found = compare(args.reference, args.bag, topics, tolerance)
+        said = changes(custom_data(args.reference), custom_data(args.bag))
+        if args.html:
+            write_comparison(found, said, f"{args.bag.name} against {args.reference.name}", args.html)
+    except (BagError, OSError) as error:
+        return _fail(args, "compare", error)
+    show_comparison(found, said)
+    first = found.first
+    write_json(args.json, {
+        "same": found.same, "compared": found.compared, "exact": tolerance.exact, "changes": said,
+        "first": None if first is None else {"topic": first.topic, **(found.topics[first.topic].figures()["first"])},
+        "topics": {topic: item.figures() for topic, item in found.topics.items()},
+    })  # fmt: skip
+    verdict = "the same" if found.same else f"DIFFERENT: {first.sentence() if first else 'nothing there'}"
+    print(f"bag compare: {found.compared} messages of {len(found.topics)} topics: {verdict}")
+    return 0 if found.same else _EXIT_FELL_SHORT
+
+
+def _fail(args: argparse.Namespace, what: str, error: Exception) -> int:
+    print(f"robotaxi bag {what}: {error}", file=sys.stderr)
+    write_json(getattr(args, "json", None), {"error": str(error)})
+    return _EXIT_UNUSABLE
+
+
+def write_json(file: Path | None, figures: dict[str, Any]) -> None:
+    """The figures of a bag command, where they are asked for."""
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

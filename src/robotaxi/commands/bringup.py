@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ from robotaxi.parameter_files import check_parameter_files
 from robotaxi.params import ParameterError
 from robotaxi.stack import HELP, StackArguments, StackError, describe, parse_arguments
 from robotaxi.supervisor import Interrupt, Supervisor, describe_exit
-
-_POLL_S = 0.2
 
 
 def register(subparsers: Any) -> None:
@@ -47,11 +44,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         arguments = parse_arguments(args.arguments)
         check_parameter_files(arguments)
+        executables = describe(arguments)
         reservation = reserve_domain(arguments.namespace)
     except (StackError, ParameterError, MapError, FileNotFoundError, AlreadyRunning) as error:
         print(f"robotaxi bringup: {error}", file=sys.stderr)
         return 2
-    executables = describe(arguments)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="robotaxi-") as folder,
@@ -61,13 +58,11 @@ def run(args: argparse.Namespace) -> int:
             supervisor.start_stack(arguments, executables, parameter_folder=Path(folder))
             names = ", ".join(item.name for item in executables)
             print(f"robotaxi: {names} in ROS domain {reservation.domain_id}. Ctrl-C stops them.", flush=True)
-            while not interrupt.is_set:
-                dead = supervisor.dead()
-                if dead:
-                    status = describe_exit(int(dead[0].exit_status or 0))
-                    print(f"robotaxi bringup: {dead[0].name} ended ({status}); stopping the rest", file=sys.stderr)
-                    return 0 if dead[0].exit_status == 0 else 1
-                time.sleep(_POLL_S)
+            dead = supervisor.wait(None, interrupt)
+            if dead and not interrupt.is_set:
+                status = describe_exit(int(dead[0].exit_status or 0))
+                print(f"robotaxi bringup: {dead[0].name} ended ({status}); stopping the rest", file=sys.stderr)
+                return 0 if dead[0].exit_status == 0 else 1
     finally:
         reservation.release()
     return 0

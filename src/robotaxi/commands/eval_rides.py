@@ -134,7 +134,7 @@ def _ride(seed: int, options: list[str], args: argparse.Namespace) -> dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ride.json"
         command = [sys.executable, "-m", "robotaxi", "ride", "--seed", str(seed), "--map", args.map,
-                   "--runs", str(args.runs), "--json", str(file), *options]  # fmt: skip
+                   "--record", "drive", "--runs", str(args.runs), "--json", str(file), *options]  # fmt: skip
         parent = os.getpid()
         done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=lambda: die_with(parent))
         row = json.loads(file.read_text()) if file.exists() else {"error": done.stderr[-500:], "exit_status": 1}

@@ -19,6 +19,7 @@ from robotaxi.stack import MODES, StackError
 
 EXIT_FELL_SHORT, EXIT_UNUSABLE, EXIT_INTERRUPTED = 1, 2, 130
 _NEEDED_MB = 300
+_SENSORS_NEED_MB = 3000
 
 
 def register(subparsers: Any) -> None:
@@ -41,7 +42,12 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--rate", type=_rate, default=defaults.rate, help="real-time factor to hold; 0: as fast as it goes"
     )
-    parser.add_argument("--record", choices=sorted(PROFILES), default=defaults.record, help="profile of the bag")
+    parser.add_argument(
+        "--record",
+        choices=sorted(PROFILES),
+        default="all",
+        help="profile of the bag; all holds what a replay needs, 12 MB a second (default %(default)s)",
+    )
     parser.add_argument("--vehicle", default=defaults.vehicle, help="name in config/vehicle, or a path")
     parser.add_argument("--sensors", default=defaults.sensors, help="name in config/sensors, or a path")
     parser.add_argument("--params-file", default="", metavar="FILE", help="parameters that override config/stack")
@@ -117,7 +123,7 @@ def ride(options: RideOptions, command_line: str) -> dict[str, Any]:
     load_rig(options.sensors)
     lane_map = load_map(options.map)
     plan = plan_ride(lane_map, options.seed)
-    folder = new_run_folder(options.runs)
+    folder = new_run_folder(options.runs, _SENSORS_NEED_MB if options.record == "all" else _NEEDED_MB)
     screen = Screen()
     try:
         outcome = drive(options, lane_map, plan, folder, screen.show)
@@ -138,12 +144,13 @@ def _absolute(options: RideOptions) -> RideOptions:
     return replace(options, runs=options.runs.resolve(), **paths)  # type: ignore[arg-type]
 
 
-def new_run_folder(runs: Path) -> Path:
+def new_run_folder(runs: Path, needed_mb: int = _NEEDED_MB) -> Path:
     """A new folder named by the time. RideError when there is no room or no right to write."""
     runs.mkdir(parents=True, exist_ok=True)
     free_mb = shutil.disk_usage(runs).free / 1e6
-    if free_mb < _NEEDED_MB:
-        raise RideError(f"{runs} has {free_mb:.0f} MB free, a ride needs {_NEEDED_MB} MB")
+    if free_mb < needed_mb:
+        cure = "; --record drive leaves the sensors out of the bag" if needed_mb > _NEEDED_MB else ""
+        raise RideError(f"{runs} has {free_mb:.0f} MB free, this run needs {needed_mb} MB{cure}")
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for suffix in ("", *(f"-{n}" for n in range(2, 100))):
         folder = runs / f"{stamp}{suffix}"

@@ -1,154 +1,258 @@
-"""Bag player node: recorded sensor data behind `sensing/...`, owner of the clock in mode:=bag.
+"""Bag player node: recorded inputs for the nodes that run, owner of the clock in mode:=bag.
 
-Nothing is dropped or reordered: the messages of one stamp go out together, and the next stamp waits
-for the objects of the sweep before it.
+Nothing is dropped or reordered. The messages of one stamp go out together, and the player is never
+further ahead than a bounded time of the oldest output that is still to come, so the nodes work as fast
+as they can, in parallel, and make the same bytes whatever the load. What they make is captured as a bag.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rclpy.node import Node
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, ReaderError
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
-from robotaxi.bags.writer import header_stamp_ns
-from robotaxi.interfaces import INTERFACES, VEHICLE, Interface, outputs_of
+from robotaxi.bags.plan import NEVER_NS, ReplayPlan, plan_replay
+from robotaxi.bags.provenance import captured
+from robotaxi.bags.reader import open_bag, ordered, stamps_by_topic, table_topic
+from robotaxi.bags.writer import BagWriter, header_stamp_ns
+from robotaxi.interfaces import INTERFACES, MS
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_time
 from robotaxi.nodes.runtime import steady_clock
-from robotaxi.params import ParameterError
 
-_SWEEP, _OBJECTS = "sensing/lidar/top/pointcloud", "perception/objects"
-_PERIOD_S = 0.02
-_PATIENCE_S = 10.0  # wall time a sweep's objects may take before they are given up
+_LOOK_AHEAD_NS = 300 * MS  # keeps every node busy; far below the depth of the topics' queues
+_WATCH_PERIOD_S = 0.1
+_PATIENCE_S = 120.0  # wall time an output may take before it is given up
+_CLOCK_PERIOD_NS = 100 * MS
+_CAPTURE_DEPTH = 2000
+_DIAGNOSTICS = INTERFACES["diagnostics"]
 
 
 class BagPlayerNode(Node):
-    """Plays the topics of the interface table that the running nodes read."""
+    """Plays what the running nodes read and nobody else writes.
+
+    ``rate``: recorded seconds a wall second, 0 as fast as the nodes go, below 0 one stamp a `step` service call.
+    """
+
+    drain_s = 0.3  # silence after which every aperiodic output has arrived
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("bag_player", **node_options)
         self.declare_parameter("bag", "")
+        self.declare_parameter("capture", "")
+        self.declare_parameter("params_file", "")
         self.declare_parameter("rate", 0.0)
+        self.declare_parameter("from_ns", -NEVER_NS)
+        self.declare_parameter("to_ns", NEVER_NS)
         self.declare_parameter("peers", [""])
         self.finished = False
-        self.given_up = 0
+        self.last_message = -1e9
+        self._given_up: list[str] = []
+        self._paused, self._steps = False, 0
+        self._open = ExitStack()
+        self._writer: BagWriter | None = None
 
     def autostart(self) -> None:
         path = Path(self.get_parameter("bag").value)
-        self._reader = open_bag(path)
-        self._sent = 0.0
-        self._peers = {name for name in self.get_parameter("peers").value if name} - {VEHICLE}
-        self._not_ready = set(self._peers)
-        self._played: dict[str, tuple[Interface, Any]] = {}
-        self._connections: dict[str, Connection] = {}
-        for connection in self._reader.connections:
-            item = INTERFACES.get(connection.topic.lstrip("/"))
-            if item is None or connection.msgtype != item.type or not self._peers & set(item.consumers):
-                continue
-            publisher = self.create_publisher(
-                message_type(item.type), item.topic, qos_profile(item.qos, lockstep=True, publisher=True)
+        roles = [name for name in self.get_parameter("peers").value if name]
+        self._reader = self._open.enter_context(open_bag(path))
+        stamps = {table_topic(topic): found for topic, found in stamps_by_topic(path).items() if table_topic(topic)}
+        self._from_ns, self._to_ns = self.get_parameter("from_ns").value, self.get_parameter("to_ns").value
+        self._plan: ReplayPlan = plan_replay(roles, stamps, self._from_ns, self._to_ns)
+        for sentence in self._plan.warnings():
+            self.get_logger().warning(sentence)
+        self._not_ready = set(self._plan.roles)
+        self._rate = float(self.get_parameter("rate").value)
+        self._ends = {
+            topic: self.create_publisher(
+                message_type(INTERFACES[topic].type),
+                topic,
+                qos_profile(INTERFACES[topic].qos, lockstep=True, publisher=True),
             )
-            self._played[connection.topic] = (item, publisher)
-            self._connections[connection.topic] = connection
-        recorded = {item.topic for item, _ in self._played.values()}
-        # an end that the stack expects of a vehicle exists also where the bag has nothing for it
-        self._silent = [
-            self.create_publisher(message_type(i.type), i.topic, qos_profile(i.qos, lockstep=True, publisher=True))
-            for i in outputs_of(VEHICLE)
-            if i.topic not in recorded and self._peers & set(i.consumers)
-        ]
-        if not any(item.topic == _SWEEP for item, _ in self._played.values()):
-            topics = ", ".join(sorted(c.topic for c in self._reader.connections)) or "none"
-            raise ParameterError(f"bag {path}: has no lidar sweeps on '/{_SWEEP}'; its topics are: {topics}")
+            for topic in self._plan.played
+        }
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10)
-        objects, ready = INTERFACES[_OBJECTS], INTERFACES["system/ready"]
-        self.create_subscription(
-            message_type(objects.type), _OBJECTS, self._on_objects,
-            qos_profile(objects.qos, lockstep=True, publisher=False), raw=True,
-        )  # fmt: skip
+        self._capture(path)
+        ready = INTERFACES["system/ready"]
         self.create_subscription(
             message_type(ready.type), ready.topic, lambda message: self._not_ready.discard(message.status[0].name),
             qos_profile(ready.qos, lockstep=True, publisher=False),
         )  # fmt: skip
+        self._make_services()
         self._groups: Iterator[tuple[int, list[tuple[str, bytes]]]] | None = None
-        self._awaited: int | None = None
-        self._begun = 0.0
+        self._next: tuple[int, list[tuple[str, bytes]]] | None = None
+        self._next_clock_ns = -NEVER_NS
+        self._begun = self._progress = time.monotonic()
         self._first_ns = 0
-        self._next: tuple[int, list[tuple[str, bytes]]] | None = None  # the group to publish when it is due
-        self.create_timer(_PERIOD_S, self._advance, clock=steady_clock())
+        self._pace: Any = None
+        self.create_timer(_WATCH_PERIOD_S, self._on_watch, clock=steady_clock())
 
-    def _on_objects(self, cdr: bytes) -> None:
-        if self._awaited is not None and header_stamp_ns(cdr) >= self._awaited:
-            self._awaited = None
-            self._advance()
+    # ------------------------------------------------------------------ what the nodes make
 
-    def _connected(self) -> bool:
-        return not self._not_ready and all(
-            publisher.get_subscription_count() >= len(self._peers & set(item.consumers))
-            for item, publisher in self._played.values()
+    def _capture(self, path: Path) -> None:
+        """Subscribe to every fresh topic: the periodic ones pace the player, all are written down."""
+        self._due: dict[str, Any] = {}  # periodic fresh topic -> its stamps to come
+        self._cursor: dict[str, int] = {}
+        target = self.get_parameter("capture").value
+        if target:
+            self._writer = BagWriter(
+                Path(target), custom=captured(path, self._plan.roles, self.get_parameter("params_file").value)
+            )
+        profile = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST, depth=_CAPTURE_DEPTH, reliability=ReliabilityPolicy.RELIABLE
+        )
+        for topic in (*self._plan.fresh, _DIAGNOSTICS.topic):
+            item = INTERFACES[topic]
+            if topic in self._plan.stamps:
+                self._due[topic] = self._plan.stamps[topic]
+                self._cursor[topic] = 0
+            if self._writer is not None:
+                self._writer.add_topic("/" + topic, item.type)
+            depth = profile if item.period_ms else qos_profile(item.qos, lockstep=True, publisher=False)
+            self.create_subscription(message_type(item.type), topic, self._on_output(topic), depth, raw=True)
+
+    def _on_output(self, topic: str) -> Any:
+        paced = topic in self._due
+
+        def on_message(cdr: bytes) -> None:
+            self.last_message = time.monotonic()
+            if self._writer is not None:
+                self._writer.write("/" + topic, cdr)
+            if paced:
+                self._progress = self.last_message
+                self._cursor[topic] = int(np.searchsorted(self._due[topic], header_stamp_ns(cdr), "right"))
+                self._advance()
+
+        return on_message
+
+    def _oldest_due_ns(self) -> int:
+        return min(
+            (int(stamps[at]) for topic, stamps in self._due.items() if (at := self._cursor[topic]) < len(stamps)),
+            default=NEVER_NS,
         )
 
-    def _advance(self) -> None:
+    # ------------------------------------------------------------------ playing
+
+    def _connected(self) -> bool:
+        roles = set(self._plan.roles)
+        return not self._not_ready and all(
+            publisher.get_subscription_count() >= len(roles & set(INTERFACES[topic].consumers))
+            for topic, publisher in self._ends.items()
+        )
+
+    def _start(self) -> None:
+        self._groups = self._grouped()
+        self._next = next(self._groups, None)
+        self._begun = self._progress = time.monotonic()
+        self._first_ns = self._next[0] if self._next else 0
+
+    def _on_watch(self) -> None:
         if self._groups is None:
             if not self._connected():
                 return
-            self._groups = self._grouped()
-            self._begun = time.monotonic()
-            self._next = next(self._groups, None)
-            self._first_ns = self._next[0] if self._next else 0
-        if self._awaited is not None and time.monotonic() - self._sent < _PATIENCE_S:
+            self._start()
+        if time.monotonic() - self._progress > _PATIENCE_S and not (self._paused or self._rate < 0.0):
+            self._give_up()
+        self._advance()
+
+    def _give_up(self) -> None:
+        """The node that owes the oldest output does not answer: its outputs are no longer waited for."""
+        oldest = self._oldest_due_ns()
+        for topic in [t for t, at in self._cursor.items() if at < len(self._due[t]) and self._due[t][at] == oldest]:
+            self._given_up.append(f"{topic} at {oldest / 1e9:.2f} s from {INTERFACES[topic].producer}")
+            self._cursor[topic] = len(self._due[topic])
+        self.get_logger().warning(f"given up: {self._given_up[-1]}")
+        self._progress = time.monotonic()
+
+    def _advance(self) -> None:
+        if self._groups is None or self.finished:
             return
-        if self._awaited is not None:
-            self.given_up += 1
-            self.get_logger().warning(f"no objects for the sweep at {self._awaited / 1e9:.2f} s, going on without them")
-            self._awaited = None
-        while self._next is not None and self._awaited is None:
+        while self._next is not None:
             stamp_ns, messages = self._next
-            rate = float(self.get_parameter("rate").value)
-            if rate > 0.0 and time.monotonic() - self._begun < (stamp_ns - self._first_ns) / 1e9 / rate:
+            if self._oldest_due_ns() < stamp_ns - _LOOK_AHEAD_NS or not self._may_go(stamp_ns):
                 return
             self._publish(stamp_ns, messages)
-            assert self._groups is not None
             self._next = next(self._groups, None)
-        if self._next is None and self._awaited is None:
+        if self._oldest_due_ns() == NEVER_NS:
+            self._played_s = time.monotonic() - self._begun
             self.finished = True
 
+    def _may_go(self, stamp_ns: int) -> bool:
+        if self._rate < 0.0 or self._paused:
+            if self._steps <= 0:
+                return False
+            self._steps -= 1
+            return True
+        if self._rate == 0.0:
+            return True
+        ahead = (stamp_ns - self._first_ns) / 1e9 / self._rate - (time.monotonic() - self._begun)
+        if ahead <= 0.0:
+            return True
+        if self._pace is None:
+            self._pace = self.create_timer(ahead, self._on_pace, clock=steady_clock())
+        return False
+
+    def _on_pace(self) -> None:
+        self.destroy_timer(self._pace)
+        self._pace = None
+        self._advance()
+
     def _publish(self, stamp_ns: int, messages: list[tuple[str, bytes]]) -> None:
-        self._clock_publisher.publish(Clock(clock=to_time(stamp_ns)))
-        self._sent = time.monotonic()
-        # the state first: perception takes the pose of the sweep's own time
-        for topic, cdr in sorted(messages, key=lambda pair: self._played[pair[0]][0].topic == _SWEEP):
-            item, publisher = self._played[topic]
-            if item.topic == _SWEEP:
-                self._awaited = stamp_ns
-            publisher.publish(cdr)
+        if stamp_ns >= self._next_clock_ns:
+            self._clock_publisher.publish(Clock(clock=to_time(stamp_ns)))
+            self._next_clock_ns = stamp_ns + _CLOCK_PERIOD_NS
+        for topic, cdr in messages:
+            self._ends[topic].publish(cdr)
 
     def _grouped(self) -> Iterator[tuple[int, list[tuple[str, bytes]]]]:
-        rows = ((header_stamp_ns(raw), c.topic, bytes(raw))
-                for c, _, raw in self._reader.messages(list(self._connections.values())))  # fmt: skip
+        wanted = [c for c in self._reader.connections if table_topic(c.topic) in self._ends]
+        rows = (row for row in ordered(self._reader, wanted) if self._from_ns <= row[0] <= self._to_ns)
         for stamp_ns, group in groupby(rows, key=lambda row: row[0]):
-            yield stamp_ns, [(topic, cdr) for _, topic, cdr in group]
+            yield stamp_ns, [(table_topic(topic), cdr) for _, topic, cdr in group]
+
+    # ------------------------------------------------------------------ pause and step
+
+    def _make_services(self) -> None:
+        try:
+            from std_srvs.srv import SetBool, Trigger
+        except ImportError:  # a minimal ROS without them plays all the same
+            return
+        self.create_service(SetBool, "~/pause", self._on_pause)
+        self.create_service(Trigger, "~/step", self._on_step)
+
+    def _on_pause(self, request: Any, response: Any) -> Any:
+        self._paused = request.data
+        self._begun = time.monotonic() - ((self._next[0] - self._first_ns) / 1e9 / self._rate
+                                          if self._next and self._rate > 0.0 else 0.0)  # fmt: skip
+        response.success, response.message = True, "paused" if self._paused else "playing"
+        self._advance()
+        return response
+
+    def _on_step(self, request: Any, response: Any) -> Any:
+        self._steps = 1
+        self._advance()
+        response.success = self._steps == 0
+        response.message = f"next is {self._next[0] / 1e9:.2f} s" if self._next else "the bag has ended"
+        return response
 
     def close(self) -> None:
-        if hasattr(self, "_reader"):
-            self._reader.close()
-
-
-def open_bag(path: Path) -> Reader:
-    """An opened reader. ParameterError names what is wrong with the bag."""
-    if not path.exists():
-        raise ParameterError(f"bag {path} does not exist")
-    reader = Reader(path)
-    try:
-        reader.open()
-    except (ReaderError, OSError, ValueError) as error:
-        raise ParameterError(f"bag {path} cannot be read: {error}") from error
-    return reader
+        if self._writer is not None:
+            self._writer.close()
+            figures = {
+                "played_s": round(getattr(self, "_played_s", 0.0), 3),
+                "recorded_s": round((self._plan.last_ns - self._first_ns) / 1e9, 3),
+                "given_up": self._given_up,
+                "complete": self.finished and not self._given_up,
+            }
+            (self._writer.path / "replay.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        self._open.close()

@@ -5,7 +5,8 @@ Pure bookkeeping, no ROS and no clock. See the docstring of `robotaxi.interfaces
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,8 @@ class InputBuffer:
     ``let_ns``: the interface's, but 0 for the message that starts an activation: it is the activation.
     ``lockstep``: wait for the exact stamp that counts. Otherwise (wall clock) the newest that has
     arrived is taken. ``late`` is set by the owner when a wait has outrun its bound, and cleared by
-    the next message that is recent again: from then on it is waited for as before.
+    the next message that is recent again: from then on it is waited for as before. ``gaps``: sorted
+    spans [first, last] of stamps that are known not to come (a replay knows its bag): not waited for.
     """
 
     interface: Interface
@@ -42,6 +44,7 @@ class InputBuffer:
     lockstep: bool
     let_ns: int = 0
     late: bool = False
+    gaps: Sequence[tuple[int, int]] = ()
     _messages: dict[int, Any] = field(default_factory=dict)
     _decoded: dict[int, Any] = field(default_factory=dict)
     _newest: int = -1
@@ -57,10 +60,14 @@ class InputBuffer:
     def ready(self, at_ns: int) -> bool:
         """Whether what counts at ``at_ns`` is here, or is not to be waited for."""
         expected = expected_stamp(self.interface, at_ns, self.let_ns)
-        if not self.lockstep or self.late or expected is None:
+        if not self.lockstep or self.late or expected is None or self._in_gap(expected):
             return True
         self._awaited = expected
         return self._newest >= expected
+
+    def _in_gap(self, stamp_ns: int) -> bool:
+        at = bisect_right(self.gaps, (stamp_ns, 1 << 63)) - 1
+        return at >= 0 and stamp_ns <= self.gaps[at][1]
 
     def get(self, at_ns: int) -> tuple[int, Any] | None:
         """(stamp, decoded message) that counts at ``at_ns``; None if there is none. Forgets older ones."""

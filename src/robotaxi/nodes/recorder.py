@@ -11,7 +11,8 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from robotaxi.bags.profiles import PROFILES
-from robotaxi.bags.writer import BagWriter
+from robotaxi.bags.provenance import origin
+from robotaxi.bags.writer import BagFormat, BagWriter
 from robotaxi.interfaces import INTERFACES, Qos
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
@@ -33,6 +34,13 @@ class RecorderNode(Node):
         self.declare_parameter("bag", "")
         self.declare_parameter("record_profile", "drive")
         self.declare_parameter("peers", [""])
+        for name, default in (("storage", "mcap"), ("split_mb", 0.0), ("split_s", 0.0), ("metadata_version", 9)):
+            self.declare_parameter(name, default)
+        for name, default in (("map", ""), ("vehicle", ""), ("sensors", ""), ("params_file", "")):
+            self.declare_parameter(name, default)
+        self.declare_parameter("seed", -1)
+        self.declare_parameter("camera", True)
+        self._full = False
         self.last_message = time.monotonic()
         self._announced = False
 
@@ -45,9 +53,7 @@ class RecorderNode(Node):
             )
         if not bag:
             raise ParameterError("node 'recorder': parameter 'bag' is empty, expected the path of a new bag")
-        if Path(bag).exists():
-            raise ParameterError(f"node 'recorder': bag {bag} exists already; nothing is overwritten")
-        self._writer = BagWriter(Path(bag))
+        self._writer = BagWriter(Path(bag), self._format(), self._origin())
         for topic in sorted(PROFILES[profile]):
             item = INTERFACES[topic]
             absolute = self.resolve_topic_name(topic)
@@ -66,10 +72,39 @@ class RecorderNode(Node):
         self._watched = [INTERFACES[topic] for topic in sorted(PROFILES[profile]) if INTERFACES[topic].producer]
         self.create_timer(_WATCH_PERIOD_S, self._on_watch, clock=steady_clock())
 
+    def _value(self, name: str) -> Any:
+        return self.get_parameter(name).value
+
+    def _format(self) -> BagFormat:
+        return BagFormat(
+            str(self._value("storage")),
+            int(self._value("metadata_version")),
+            split_mb=float(self._value("split_mb")),
+            split_s=float(self._value("split_s")),
+        )
+
+    def _origin(self) -> dict[str, str]:
+        seed = int(self._value("seed"))
+        return origin(
+            str(self._value("map")),
+            str(self._value("vehicle")),
+            str(self._value("sensors")),
+            seed=None if seed < 0 else seed,
+            params_file=str(self._value("params_file")),
+            camera=bool(self._value("camera")),
+        )
+
     def _on_message(self, topic: str) -> Callable[[Any], None]:
         def write(cdr: bytes) -> None:
             self.last_message = time.monotonic()
-            self._writer.write(topic, cdr)
+            if self._full:
+                return
+            try:
+                self._writer.write(topic, cdr)
+            except OSError as error:
+                # the ride goes on without its recording rather than end with it
+                self._full = True
+                self.get_logger().error(f"recording to {self._writer.path} stopped, what was written is kept: {error}")
 
         return write
 
@@ -81,5 +116,11 @@ class RecorderNode(Node):
             self._ready.publish(to_record("recorder", "ready", {}, 0))
 
     def close(self) -> None:
-        if hasattr(self, "_writer"):
+        if not hasattr(self, "_writer"):
+            return
+        try:
             self._writer.close()
+        except OSError as error:
+            self.get_logger().error(
+                f"bag {self._writer.path} is not finished ({error}); `robotaxi bag repair` reads what was written"
+            )

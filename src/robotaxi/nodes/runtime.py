@@ -34,6 +34,7 @@ T = TypeVar("T")
 _WATCH_PERIOD_S = 0.1
 _TRIGGER_JITTER = 0.1  # of a period by which a car's messages may come early
 _DIAGNOSTIC_PERIOD_NS = 1_000_000_000
+_REPLAY_PATIENCE = 10.0
 _READY = INTERFACES["system/ready"]
 _DIAGNOSTICS = INTERFACES["diagnostics"]
 
@@ -54,6 +55,12 @@ class StackNode(LifecycleNode):
         self.declare_parameter("autostart", True)
         self.declare_parameter("peers", [""])
         self.declare_parameter("record_profile", "")
+        self.declare_parameter("left_out", [""])
+        self.declare_parameter("played", [""])
+        self.declare_parameter("gaps", [""])
+        self._played = {topic for topic in self.get_parameter("played").value if topic}
+        if self._played:  # whoever plays the bag watches over the processes: a slow machine is no dead node
+            self.wait_timeout_s *= _REPLAY_PATIENCE
         self._inputs: dict[str, InputBuffer] = {}
         self._outputs: dict[str, Any] = {}
         self._input_ends: list[Any] = []
@@ -136,9 +143,12 @@ class StackNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._failure = None
         self._outputs = {item.topic: self._publisher(item) for item in (*outputs_of(self.role), _DIAGNOSTICS, _READY)}
+        gaps = self._gaps()
         for item in inputs_of(self.role):
             at_once = item.topic == self.trigger and self.trigger_counts_at_once
-            self._inputs[item.topic] = InputBuffer(item, decoder(item), self.lockstep, 0 if at_once else item.let_ns)
+            self._inputs[item.topic] = InputBuffer(
+                item, decoder(item), self.lockstep, 0 if at_once else item.let_ns, gaps=gaps.get(item.topic, ())
+            )
             self._subscribe(item, self._on_input(item.topic))
         return TransitionCallbackReturn.SUCCESS
 
@@ -164,8 +174,8 @@ class StackNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def autostart(self) -> None:
-        """Configure and activate unless the parameter ``autostart`` is false; raises what `setup` raised."""
-        if not self.get_parameter("autostart").value:
+        """Configure and activate unless the parameters say otherwise; raises what `setup` raised."""
+        if not self.get_parameter("autostart").value or self.role in self.get_parameter("left_out").value:
             return
         self.trigger_configure()
         if self._failure is not None:
@@ -204,8 +214,17 @@ class StackNode(LifecycleNode):
         """An input that no node of this run writes is not waited for (no dispatch bridge: no goal)."""
         peers = {name for name in self.get_parameter("peers").value if name}
         for topic, buffer in self._inputs.items():
-            if peers and buffer.interface.producer not in peers and self.count_publishers(topic) == 0:
+            given = buffer.interface.producer in peers or topic in self._played
+            if peers and not given and self.count_publishers(topic) == 0:
                 buffer.late = True
+
+    def _gaps(self) -> dict[str, list[tuple[int, int]]]:
+        """What a replay says of stamps that will not come: 'topic first last', sorted."""
+        out: dict[str, list[tuple[int, int]]] = {}
+        for row in filter(None, self.get_parameter("gaps").value):
+            topic, first, last = row.split()
+            out.setdefault(topic, []).append((int(first), int(last)))
+        return out
 
     def _due(self, stamp_ns: int) -> bool:
         """Whether the trigger's message starts an activation: by schedule, or on a car by the time since the last."""
@@ -263,11 +282,11 @@ class StackNode(LifecycleNode):
             return self.is_ready()
         profile = self.get_parameter("record_profile").value
         for item in inputs_of(self.role):
-            if item.producer in peers and self.count_publishers(item.topic) == 0:
+            if (item.producer in peers or item.topic in self._played) and self.count_publishers(item.topic) == 0:
                 return False
         for item in outputs_of(self.role):
             wanted = sum(1 for consumer in item.consumers if consumer in peers)
-            wanted += bool(profile) and records(profile, item.topic)
+            wanted += bool(self._played) or (bool(profile) and records(profile, item.topic))
             if self._outputs[item.topic].get_subscription_count() < wanted:
                 return False
         return self.is_ready()

@@ -11,29 +11,14 @@ import numpy as np
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
+from robotaxi.bags.clouds import cloud_records
 from robotaxi.bags.picture import draw_objects
 from robotaxi.bags.writer import header_stamp_ns
 from robotaxi.geometry.se3 import apply
 from robotaxi.sensor_rig import load_rig
 from robotaxi.types import OBJECT_DTYPE, ObjectClass, Pose2, VehicleParams
 
-_DTYPES = {1: "<i1", 2: "<u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 8: "<f8"}
 _TYPES = get_typestore(Stores.ROS2_KILTED)
-
-
-def cloud_records(message: Any) -> np.ndarray:
-    """The points of a rosbags PointCloud2 as a structured array (N,)."""
-    fields = [field for field in message.fields if field.count == 1]
-    dtype = np.dtype(
-        {
-            "names": [field.name for field in fields],
-            "formats": [_DTYPES[field.datatype] for field in fields],
-            "offsets": [field.offset for field in fields],
-            "itemsize": message.point_step,
-        }
-    )  # type: ignore[call-overload]
-    points: np.ndarray = np.frombuffer(bytes(message.data), dtype, message.width * message.height)
-    return points
 
 
 def messages(bag: Path, topic: str) -> Iterator[tuple[int, Any]]:

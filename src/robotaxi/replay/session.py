@@ -1,18 +1,22 @@
-"""Plays a bag through the perception process over DDS and records what comes out."""
+"""Plays a bag through nodes of the stack, each in its process, and captures what they make."""
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from robotaxi.bags.plan import NEVER_NS, ReplayPlan
+from robotaxi.bags.reader import custom_data
 from robotaxi.environment import reserve_domain
-from robotaxi.stack import StackArguments, describe
+from robotaxi.stack import StackArguments, describe_replay, plan_bag
 from robotaxi.supervisor import Interrupt, Supervisor, describe_exit
 
-_POLL_S = 0.1
-_PATIENCE_S = 1800.0
+_SHOW_PERIOD_S = 0.5
 
 
 class ReplayError(RuntimeError):
@@ -21,50 +25,118 @@ class ReplayError(RuntimeError):
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """``on_map``: keep only objects on the map's roads (needs a bag that was recorded there)."""
+    """``nodes``: domains or nodes by comma. ``rate``: 0 as fast as the nodes go, below 0 step by step.
+
+    ``map``, ``vehicle``, ``sensors``: empty takes what the bag says. ``on_map``: lidar keeps only objects on
+    the map's roads. ``overrides``: parameter file on top of the bag's own.
+    """
 
     bag: Path
     folder: Path
-    sensors: str = "robotaxi"
-    vehicle: str = "robotaxi"
-    map: str = "town"
-    on_map: bool = False
+    nodes: str = ""
+    map: str = ""
+    vehicle: str = ""
+    sensors: str = ""
+    on_map: bool = True
     rate: float = 0.0
+    from_s: float | None = None
+    to_s: float | None = None
+    params_file: str = ""
+    composed: bool = False
 
 
-def replay(options: ReplayOptions, show: Callable[[float], None]) -> Path:
-    """Run it; ``show`` gets the wall seconds so far. Returns the bag with the fresh outputs. Raises ReplayError."""
-    out = options.folder / "bag"
+@dataclass(frozen=True)
+class ReplayResult:
+    """``capture``: the bag with the fresh outputs. ``played_s`` wall seconds for ``recorded_s`` of the bag."""
+
+    capture: Path
+    plan: ReplayPlan
+    played_s: float
+    recorded_s: float
+    complete: bool
+    given_up: list[str] = field(default_factory=list)
+    cpu_s: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        return self.recorded_s / self.played_s if self.played_s > 0.0 else 0.0
+
+
+def replay(options: ReplayOptions, show: Callable[[float], None], say: Callable[[str], None]) -> ReplayResult:
+    """Run it. ``show`` gets the wall seconds so far, ``say`` what should be known before the start.
+
+    Raises ReplayError, and StackError for a bag or nodes that cannot be used.
+    """
+    plan = plan_bag(str(options.bag), options.nodes, options.from_s, options.to_s)
+    for sentence in plan.warnings():
+        say(sentence)
+    known = custom_data(options.bag)
+    capture = options.folder / "bag"
     arguments = StackArguments(
-        mode="bag", bag=str(options.bag), map=options.map, sensors=options.sensors, vehicle=options.vehicle
+        mode="bag",
+        bag=str(options.bag),
+        map=options.map or known.get("map") or "town",
+        vehicle=options.vehicle or known.get("vehicle") or "robotaxi",
+        sensors=options.sensors or known.get("sensors") or "robotaxi",
+        params_file=options.params_file or _recorded_overrides(known, options.folder),
     )
-    executables = describe(arguments, recorder=True, record_profile="perception")
-    # the player reads `bag`, the recorder writes `bag`: parameters of their own, in files of their own
-    extra = {"use_map": options.on_map, "rate": float(options.rate), "record_profile": "perception"}
+    player: dict[str, Any] = {
+        "capture": str(capture),
+        "params_file": arguments.params_file,
+        "rate": float(options.rate),
+        "from_ns": -NEVER_NS if options.from_s is None else round(options.from_s * 1e9),
+        "to_ns": NEVER_NS if options.to_s is None else round(options.to_s * 1e9),
+    }
+    executables = describe_replay(arguments, plan, **player)
     reservation = reserve_domain()
+    before = os.times()
     try:
         with Interrupt() as interrupt, Supervisor(reservation.domain_id, options.folder / "log") as supervisor:
             supervisor.start_stack(
-                arguments, executables, extra=extra, own={"recorder": {"bag": str(out)}},
+                arguments, executables, extra={"use_map": options.on_map}, composed=options.composed,
                 parameter_folder=options.folder / "params",
             )  # fmt: skip
-            player = supervisor.children["bag_player"]
-            begun = time.monotonic()
-            while player.exit_status is None:
-                dead = [child for child in supervisor.dead() if child is not player]
-                if dead:
-                    status = describe_exit(int(dead[0].exit_status or 0))
-                    raise ReplayError(f"{dead[0].name} ended ({status}): {dead[0].last_words()}")
-                if interrupt.is_set:
-                    raise ReplayError("interrupted by the user")
-                if time.monotonic() - begun > _PATIENCE_S:
-                    raise ReplayError(f"gave up after {_PATIENCE_S:.0f} s; logs: {options.folder / 'log'}")
-                show(time.monotonic() - begun)
-                time.sleep(_POLL_S)
-            if player.exit_status != 0:
-                raise ReplayError(player.last_words() or f"bag_player ended ({describe_exit(player.exit_status)})")
-            for name in ("perception", "recorder"):
-                supervisor.stop(name)
+            _follow(supervisor, interrupt, show)
     finally:
         reservation.release()
-    return out
+    after = os.times()
+    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+    figures = _figures(capture, options.folder)
+    return ReplayResult(
+        capture, plan, figures["played_s"], figures["recorded_s"], figures["complete"], figures["given_up"], cpu_s
+    )
+
+
+def _follow(supervisor: Supervisor, interrupt: Interrupt, show: Callable[[float], None]) -> None:
+    """Until the player has ended by itself; ReplayError when another ends before, or on Ctrl-C."""
+    player = supervisor.children.get("bag_player") or supervisor.children["stack"]
+    begun = time.monotonic()
+    while player.exit_status is None:
+        dead = [child for child in supervisor.wait(_SHOW_PERIOD_S, interrupt) if child is not player]
+        if dead and player.exit_status is None:
+            status = describe_exit(int(dead[0].exit_status or 0))
+            raise ReplayError(f"{dead[0].name} ended ({status}): {dead[0].last_words()}")
+        if interrupt.is_set:
+            raise ReplayError("interrupted by the user")
+        show(time.monotonic() - begun)
+    if player.exit_status != 0:
+        raise ReplayError(player.last_words() or f"bag_player ended ({describe_exit(player.exit_status)})")
+
+
+def _recorded_overrides(known: dict[str, str], folder: Path) -> str:
+    """The parameter file that the recording was made with, written out again; '' for none."""
+    text = known.get("overrides", "")
+    if not text.strip():
+        return ""
+    file = folder / "params" / "recorded.param.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def _figures(capture: Path, folder: Path) -> dict[str, Any]:
+    try:
+        figures: dict[str, Any] = json.loads((capture / "replay.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReplayError(f"the bag player left no result ({error}); logs: {folder / 'log'}") from error
+    return figures

@@ -1,0 +1,206 @@
+"""Opens bags with errors that say what helps, knows where they come from, and when each message counts."""
+
+from __future__ import annotations
+
+import heapq
+import struct
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from robotaxi.bags.writer import NATIVE, ORIGIN, BagError, header_stamp_ns
+from robotaxi.interfaces import INTERFACES
+
+_HORIZON_NS = 2_000_000_000  # a recorder writes a message at most so much later than its stamp
+_MCAP_MESSAGE_INDEX, _MCAP_FOOTER = 0x07, 0x02
+_MCAP_MAGIC = 8
+_RECORD = struct.Struct("<BQ")
+
+
+@dataclass(frozen=True)
+class BagInfo:
+    """What is in a bag. ``topics``: absolute name -> (type, messages); ``custom``: see `bags.provenance`."""
+
+    path: Path
+    topics: dict[str, tuple[str, int]]
+    start_ns: int
+    end_ns: int
+    custom: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def native(self) -> bool:
+        """Recorded or made by this stack: messages are stored under their header's stamp."""
+        return NATIVE in self.custom
+
+    @property
+    def messages(self) -> int:
+        return sum(count for _, count in self.topics.values())
+
+
+@contextmanager
+def open_bag(path: str | Path) -> Iterator[Reader]:
+    """An opened reader. BagError names what is wrong with the bag and what helps."""
+    path = Path(path)
+    if not path.exists():
+        raise BagError(f"bag {path} does not exist")
+    if path.is_dir() and not (path / "metadata.yaml").exists():
+        stored = sorted(p.name for p in path.iterdir() if p.suffix in (".mcap", ".db3"))
+        if not stored:
+            raise BagError(f"bag {path}: has no metadata.yaml and no .mcap or .db3 file; it is no bag")
+        raise BagError(
+            f"bag {path}: has no metadata.yaml, so its recording was cut short; `robotaxi bag repair {path}` saves it"
+        )
+    try:
+        reader = Reader(path)
+        reader.open()
+    except (ReaderError, OSError, ValueError, KeyError, IndexError, TypeError, AssertionError, struct.error) as error:
+        words = str(error) or type(error).__name__
+        raise BagError(
+            f"bag {path} cannot be read: {words}. `robotaxi bag repair {path}` saves what can be saved"
+        ) from error
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def bag_info(path: str | Path) -> BagInfo:
+    """The bag's topics and origin. BagError as `open_bag`."""
+    with open_bag(path) as reader:
+        topics: dict[str, tuple[str, int]] = {}
+        for connection in reader.connections:
+            before = topics.get(connection.topic, ("", 0))[1]
+            topics[connection.topic] = (connection.msgtype, before + connection.msgcount)
+        empty = reader.message_count == 0
+        start, end = (0, 0) if empty else (reader.start_time, reader.end_time)
+    return BagInfo(Path(path), topics, start, end, custom_data(Path(path)))
+
+
+def custom_data(path: Path) -> dict[str, str]:
+    """What the recorder noted of the bag's origin; empty for bags of others."""
+    found: dict[str, str] = {}
+    for name, key in ((ORIGIN, None), ("metadata.yaml", "rosbag2_bagfile_information")):
+        file = path / name
+        if not path.is_dir() or not file.exists():
+            continue
+        try:
+            body: Any = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, OSError, UnicodeDecodeError):
+            continue
+        values = body.get(key, {}).get("custom_data") if key and isinstance(body, dict) else body
+        if isinstance(values, dict):
+            found.update({str(k): str(v) for k, v in values.items()})
+    return found
+
+
+def typestore_of(reader: Reader) -> Any:
+    """ROS 2's types and those that the bag itself describes."""
+    store = get_typestore(Stores.ROS2_KILTED)
+    for connection in reader.connections:
+        if connection.msgtype in store.types or not connection.msgdef.data:
+            continue
+        try:
+            store.register({
+                name: definition
+                for name, definition in get_types_from_msg(connection.msgdef.data, connection.msgtype).items()
+                if name not in store.types
+            })  # fmt: skip
+        except Exception:  # a definition that cannot be parsed leaves its type unknown: such topics pass through raw
+            continue
+    return store
+
+
+def known_types(reader: Reader) -> tuple[Any, list[str]]:
+    """(`typestore_of`, topics whose type stays unknown)."""
+    store = typestore_of(reader)
+    return store, sorted({c.topic for c in reader.connections if c.msgtype not in store.types})
+
+
+def has_header(message_type: str, store: Any) -> bool:
+    """Whether messages of the type begin with a std_msgs/Header."""
+    definition = store.fielddefs.get(message_type)
+    return bool(definition and definition[1] and definition[1][0][1][1] == "std_msgs/msg/Header")
+
+
+def table_topic(topic: str) -> str:
+    """'/car2/planning/route' -> 'planning/route': its name in the interface table; '' where it has none."""
+    name = topic.lstrip("/")
+    while name:
+        if name in INTERFACES:
+            return name
+        name = name.partition("/")[2]
+    return ""
+
+
+def ordered(reader: Reader, connections: Collection[Connection]) -> Iterator[tuple[int, str, bytes]]:
+    """(stamp, topic, cdr) in the order of header stamps, whatever the order of writing was."""
+    heap: list[tuple[int, int, str, bytes]] = []
+    newest = -(1 << 62)
+    if not connections:
+        return
+    for number, (connection, _, raw) in enumerate(reader.messages(connections)):
+        stamp = header_stamp_ns(raw)
+        heapq.heappush(heap, (stamp, number, connection.topic, bytes(raw)))
+        newest = max(newest, stamp)
+        while heap and heap[0][0] < newest - _HORIZON_NS:
+            oldest = heapq.heappop(heap)
+            yield oldest[0], oldest[2], oldest[3]
+    while heap:
+        oldest = heapq.heappop(heap)
+        yield oldest[0], oldest[2], oldest[3]
+
+
+def stamps_by_topic(path: str | Path) -> dict[str, NDArray[np.int64]]:
+    """Sorted, distinct header stamps of each topic of a native bag (where they are the storage's times too).
+
+    Reads the index only: a gigabyte takes milliseconds. BagError for a bag that cannot be read.
+    """
+    found: dict[str, list[NDArray[np.int64]]] = {}
+    with open_bag(path) as reader:
+        names = {c.id: c.topic for c in reader.connections}
+        files = _files(Path(path))
+        for file in files:
+            rows = _mcap_stamps(file) if file.suffix == ".mcap" else _sqlite_stamps(file)
+            for topic_id, stamps in rows:
+                if topic_id in names:
+                    found.setdefault(names[topic_id], []).append(stamps)
+    return {topic: np.unique(np.concatenate(parts)) for topic, parts in found.items()}
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    information = yaml.safe_load((path / "metadata.yaml").read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
+    return [path / name for name in information["relative_file_paths"]]
+
+
+def _mcap_stamps(file: Path) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    with open(file, "rb") as stream:
+        stream.seek(_MCAP_MAGIC)
+        while len(head := stream.read(_RECORD.size)) == _RECORD.size:
+            kind, size = _RECORD.unpack(head)
+            if kind == _MCAP_FOOTER:
+                return
+            if kind != _MCAP_MESSAGE_INDEX:
+                stream.seek(size, 1)
+                continue
+            body = stream.read(size)
+            yield int.from_bytes(body[:2], "little"), np.frombuffer(body, "<i8", offset=6)[::2]
+
+
+def _sqlite_stamps(file: Path) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    import sqlite3
+
+    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
+        rows = np.array(connection.execute("SELECT topic_id, timestamp FROM messages").fetchall(), np.int64)
+    for topic_id in np.unique(rows[:, 0]).tolist() if len(rows) else ():
+        yield topic_id, rows[rows[:, 0] == topic_id, 1]

@@ -1,0 +1,261 @@
+"""`robotaxi replay BAG`: recorded inputs through any part of the stack, and a comparison to the bit."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from robotaxi.bags.writer import BagError
+from robotaxi.commands.bags import write_json
+from robotaxi.params import ParameterError
+from robotaxi.ride.options import RideError
+from robotaxi.stack import StackError
+
+_EXIT_FELL_SHORT, _EXIT_UNUSABLE = 1, 2
+_ITSELF = "recorded"
+
+
+def register(subparsers: Any) -> None:
+    replay = subparsers.add_parser(
+        "replay",
+        help="play a bag through nodes of the stack, and compare what they make",
+        description="Plays the recorded inputs of a bag through the nodes named, each in its process, as fast as they "
+        "go: the player owns the time, nothing is dropped or reordered, and the same code makes the same bytes "
+        "each time. What the nodes make is left as a bag beside the recorded one.",
+        epilog="examples:\n"
+        "  robotaxi replay runs/20260101-120000/bag --compare\n"
+        "  robotaxi replay BAG --nodes planning,control --from 10 --to 40 --rate 1\n"
+        "  robotaxi replay BAG --nodes perception --compare golden/perception --update\n"
+        "  robotaxi replay kitti --nodes perception --pictures 4\n\n"
+        "exit status: 0 all played (and the same), 1 outputs are missing or differ, 2 it could not be played",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    replay.add_argument("bag", type=Path, help="bag to play")
+    replay.add_argument("--nodes", default="", help="domains or nodes by comma (default: all that the bag can feed)")
+    replay.add_argument("--rate", type=_rate, default=0.0, metavar="R|max|step", help="real-time factor (default max)")
+    replay.add_argument("--from", dest="from_s", type=float, metavar="S", help="first stamp, s")
+    replay.add_argument("--to", dest="to_s", type=float, metavar="S", help="last stamp, s")
+    replay.add_argument("--loop", type=int, default=1, metavar="N", help="play it so many times (default once)")
+    replay.add_argument("--compose", action="store_true", help="all nodes in one process")
+    replay.add_argument(
+        "--compare", nargs="?", const=_ITSELF, metavar="REF",
+        help="compare with the recorded outputs, or with those of the bag REF",
+    )  # fmt: skip
+    replay.add_argument("--tolerance", type=Path, metavar="FILE", help="YAML with ignore, absolute, default")
+    replay.add_argument("--update", action="store_true", help="make the fresh outputs the new REF")
+    replay.add_argument("--map", default="", help="map instead of the one in the bag")
+    replay.add_argument("--vehicle", default="", help="vehicle instead of the one in the bag")
+    replay.add_argument("--sensors", default="", help="sensor rig instead of the one in the bag")
+    replay.add_argument("--params-file", default="", metavar="FILE", help="parameters instead of the bag's overrides")
+    replay.add_argument("--on-map", action="store_true", help="keep only objects on the map's roads, also without map")
+    replay.add_argument("--pictures", type=int, default=0, help="bird's-eye pictures of objects (default none)")
+    replay.add_argument("--runs", type=Path, default=Path("runs"), help="where the run's folder goes")
+    replay.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    replay.set_defaults(run=run)
+
+
+def _rate(text: str) -> float:
+    if text in ("max", "step"):
+        return 0.0 if text == "max" else -1.0
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value < 1e4:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a number above 0 nor max nor step")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    from robotaxi.environment import AlreadyRunning
+    from robotaxi.hdmap.lane_map import MapError
+
+    summary: dict[str, Any] = {"completed": False}
+    try:
+        code = _replay(args, summary)
+    except (
+        ParameterError, RideError, AlreadyRunning, StackError, BagError, MapError, OSError, RuntimeError
+    ) as error:  # fmt: skip
+        summary["error"], code = str(error), _EXIT_UNUSABLE
+        print(f"robotaxi replay: {error}", file=sys.stderr)
+        print(f"replay: not played: {error}")
+    write_json(args.json, summary)
+    return code
+
+
+def _replay(args: argparse.Namespace, summary: dict[str, Any]) -> int:
+    from dataclasses import replace
+
+    from robotaxi.bags.reader import custom_data
+    from robotaxi.commands.ride import new_run_folder
+    from robotaxi.replay.session import ReplayOptions, replay
+
+    begun = time.monotonic()
+    tolerance = _tolerance(args)
+    if args.update and args.compare in (None, _ITSELF):
+        raise BagError("--update needs --compare REF, the bag of outputs to renew")
+    folder = new_run_folder(args.runs.resolve())
+    source = args.bag
+    known = custom_data(source)
+    options = ReplayOptions(
+        source.resolve(), folder, args.nodes or ("" if known.get("map") or args.map else "perception"), args.map,
+        args.vehicle, args.sensors, bool(args.on_map or known.get("map") or args.map), args.rate, args.from_s,
+        args.to_s, args.params_file, args.compose,
+    )  # fmt: skip
+    screen = Console(stderr=True)
+    if args.rate < 0.0:
+        screen.print("step by step: each call of the service /bag_player/step plays one stamp")
+    code = 0
+    for number in range(max(args.loop, 1)):
+        part = options if number == 0 else replace(options, folder=folder / f"loop{number + 1}")
+        with screen.status("playing ...") as status:
+            result = replay(
+                part,
+                lambda seconds: status.update(f"playing ... {seconds:.0f} s"),
+                lambda sentence: screen.print(f"robotaxi replay: {sentence}"),
+            )
+        figures = {
+            "completed": result.complete,
+            "nodes": list(result.plan.roles),
+            "left_out": dict(result.plan.starving),
+            "missing": {role: list(topics) for role, topics in result.plan.missing.items()},
+            "played": list(result.plan.played),
+            "recorded_s": result.recorded_s,
+            "played_s": result.played_s,
+            "rate": round(result.rate, 3),
+            "cpu_s": round(result.cpu_s, 2),
+            "given_up": result.given_up,
+            "bag": str(result.capture),
+            "run": str(part.folder),
+        }
+        summary.update(figures)
+        if args.compare is not None:
+            code = max(code, _compare(args, source, result, tolerance, summary, part.folder))
+        if not result.complete:
+            code = max(code, _EXIT_FELL_SHORT)
+    _perception(args, source, result, summary, folder)
+    summary["wall_s"] = round(time.monotonic() - begun, 1)
+    write_json(folder / "summary.json", summary)
+    print(summary_line(summary))
+    return code
+
+
+def _tolerance(args: argparse.Namespace) -> Any:
+    from robotaxi.bags.compare import Tolerance, load_tolerance
+
+    return load_tolerance(args.tolerance) if args.tolerance else Tolerance()
+
+
+def _compare(
+    args: argparse.Namespace, source: Path, result: Any, tolerance: Any, summary: dict[str, Any], folder: Path
+) -> int:
+    from robotaxi.bags.compare import compare
+    from robotaxi.bags.compare_report import write_comparison
+    from robotaxi.bags.provenance import changes
+    from robotaxi.bags.reader import bag_info, custom_data, table_topic
+
+    reference = source if args.compare == _ITSELF else Path(args.compare)
+    if args.update:
+        _renew(reference, result.capture)
+        summary["updated"] = str(reference)
+        return 0
+    recorded = {name for topic, (_, count) in bag_info(reference).topics.items()
+                if count and (name := table_topic(topic))}  # fmt: skip
+    topics = [topic for topic in result.plan.fresh if topic in recorded]
+    if not topics:
+        raise BagError(f"bag {reference} holds none of the outputs to compare: {', '.join(result.plan.fresh)}")
+    span = None
+    if args.from_s is not None or args.to_s is not None:
+        first = -(1 << 62) if args.from_s is None else round(args.from_s * 1e9)
+        span = (first, 1 << 62 if args.to_s is None else round(args.to_s * 1e9))
+    found = compare(reference, result.capture, topics, tolerance, span)
+    said = changes(custom_data(reference), custom_data(result.capture))
+    report = write_comparison(found, said, f"Replay of {source.name} against {reference.name}", folder / "compare.html")
+    summary["compare"] = {
+        "reference": str(reference),
+        "exact": tolerance.exact,
+        "same": found.same,
+        "compared": found.compared,
+        "first": None if found.first is None else found.topics[found.first.topic].figures()["first"]
+        | {"topic": found.first.topic},
+        "topics": {topic: item.figures() for topic, item in found.topics.items()},
+        "changes": said,
+        "report": str(report),
+    }  # fmt: skip
+    show_comparison(found, said)
+    return 0 if found.same else _EXIT_FELL_SHORT
+
+
+def show_comparison(found: Any, said: list[str]) -> None:
+    """The summary table and the first difference, for people."""
+    table = Table(box=None)
+    for name in ("topic", "", "messages", "differ", "missing", "new", "largest difference"):
+        table.add_column(name)
+    for topic, item in found.topics.items():
+        largest = max(item.largest.items(), key=lambda pair: pair[1], default=None)
+        words = f"{largest[1]:.3g} in {largest[0]}".replace("[", "\\[") if largest else ""
+        table.add_row(
+            topic, "[green]same[/]" if item.same else "[red]differs[/]", str(item.compared), str(item.differing),
+            str(item.missing), str(item.extra), words,
+        )  # fmt: skip
+    console = Console()
+    console.print(table)
+    for line in said:
+        console.print(f"  {line}", markup=False)
+    if found.first is not None:
+        console.print(f"first difference: {found.first.sentence()}", markup=False)
+
+
+def _renew(reference: Path, capture: Path) -> None:
+    """The capture in the place of the reference, which is removed only when the new one is there."""
+    draft = reference.with_name(reference.name + ".new")
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(capture, draft)
+    if reference.exists():
+        shutil.rmtree(reference)
+    draft.rename(reference)
+
+
+def _perception(args: argparse.Namespace, source: Path, result: Any, summary: dict[str, Any], folder: Path) -> None:
+    """Figures and pictures of the lidar's objects, where they were made anew."""
+    from robotaxi.bags.reader import custom_data
+    from robotaxi.replay.result import draw, summarise
+    from robotaxi.vehicle import load_vehicle
+
+    if "lidar_perception" not in result.plan.roles:
+        return
+    known = custom_data(source)
+    summary.update(summarise(source, result.capture))
+    if summary["answered"] < summary["sweeps"] and args.from_s is None and args.to_s is None:
+        summary["completed"] = False
+    if args.pictures > 0:
+        rig = args.sensors or known.get("sensors") or "robotaxi"
+        vehicle = load_vehicle(args.vehicle or known.get("vehicle") or "robotaxi")
+        summary["pictures"] = [str(path) for path in draw(source, result.capture, rig, vehicle, folder, args.pictures)]
+
+
+def summary_line(summary: dict[str, Any]) -> str:
+    """The last line that a replay prints."""
+    parts = [f"{summary['recorded_s']:.1f} s played at {summary['rate']:.1f} times real time"]
+    if summary["given_up"]:
+        parts.append("NO ANSWER: " + "; ".join(summary["given_up"][:3]))
+    if "sweeps" in summary:
+        parts.append(
+            f"{summary['answered']} of {summary['sweeps']} sweeps answered, "
+            f"{summary['objects_mean']:.1f} objects a sweep"
+        )
+    found = summary.get("compare")
+    if found is not None:
+        same = f"the same {found['compared']} messages" if found["exact"] else f"{found['compared']} messages agree"
+        parts.append(same if found["same"] else "DIFFERENT: " + (found["first"] or {}).get("sentence", "nothing there"))
+    if "updated" in summary:
+        parts.append(f"reference {summary['updated']} renewed")
+    return "replay: " + " | ".join([*parts, summary["run"]])
