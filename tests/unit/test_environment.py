@@ -53,3 +53,10 @@ def test_only_shared_memory_without_an_owner_is_removed(monkeypatch, tmp_path):
         fcntl.flock(owner, fcntl.LOCK_SH)
         assert remove_dead_shared_memory() == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fastrtps_used", "fastrtps_used_el"]
+
+
+def test_megabytes_that_come_and_go_are_kept_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "7")
+    values = environment.stack_environment(3)
+    assert int(values["MALLOC_MMAP_THRESHOLD_"]) > 2_000_000  # a sweep or an image
+    assert values["MALLOC_TRIM_THRESHOLD_"] == "7"

@@ -1,7 +1,8 @@
-"""Received messages as bytes: the stamp is read at once, the rest when a node uses it.
+"""Messages as bytes: of a received one the stamp is read at once, the rest when a node uses it.
 
 Many messages are never looked at (a 10 Hz node hears a 50 Hz state), and rosbags reads a message several
-times faster than rclpy makes one, so nodes subscribe raw. What is on the wire is the same.
+times faster than rclpy makes one, so nodes subscribe raw. For the same reason the big and the frequent ones
+are made as rosbags' types and published as bytes. What is on the wire is the same.
 """
 
 from __future__ import annotations
@@ -11,13 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_typestore
 
 from robotaxi.interfaces import Interface
 from robotaxi.nodes.convert import DECODERS
-from robotaxi.nodes.records import NS_PER_S, RecordError
+from robotaxi.nodes.records import NS_PER_S, TYPES, RecordError
 
-_TYPES = get_typestore(Stores.ROS2_KILTED)
 _ENCAPSULATION_BYTES = 4
 _STAMP = (struct.Struct(">iI"), struct.Struct("<iI"))
 
@@ -36,7 +35,7 @@ def stamp_ns(cdr: bytes) -> int:
 
 def deserialize(interface: Interface, cdr: bytes) -> Any:
     """The message with the fields of its ROS type. Raises rosbags' SerdeError."""
-    return _TYPES.deserialize_cdr(cdr, interface.type)
+    return TYPES.deserialize_cdr(cdr, interface.type)
 
 
 def decoder(interface: Interface) -> Callable[[bytes], Any]:
@@ -50,3 +49,9 @@ def decoder(interface: Interface) -> Callable[[bytes], Any]:
             return None
 
     return guarded
+
+
+def publishable(message: Any) -> Any:
+    """What a publisher takes: a message of rosbags' types becomes bytes, one of rclpy's stays."""
+    kind = getattr(message, "__msgtype__", None)
+    return message if kind is None else bytes(TYPES.serialize_cdr(message, kind))

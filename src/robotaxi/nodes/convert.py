@@ -1,12 +1,11 @@
 """Between messages and the nouns of `robotaxi.types`. One pair of functions a noun.
 
-What is written is rclpy's messages. What is read may be rclpy's or rosbags' (see `cdr`): the same fields, but
-sequences of numbers are arrays of one or the other kind.
+Messages are rclpy's or rosbags' (see `cdr`): the same fields, but sequences of numbers are arrays of one or
+the other kind.
 """
 
 from __future__ import annotations
 
-import array
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +13,10 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from nav_msgs.msg import Odometry
-from sensor_msgs.msg import CameraInfo, Image, Imu, JointState, NavSatFix, NavSatStatus, PointCloud2
+from sensor_msgs.msg import CameraInfo, Imu, JointState, NavSatFix, NavSatStatus
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from robotaxi.nodes.records import from_cloud, from_record, to_cloud, to_ns, to_record, to_time
+from robotaxi.nodes.records import TYPES, from_cloud, from_record, header, to_cloud, to_ns, to_record, to_time
 from robotaxi.types import (
     LIGHT_DTYPE,
     OBJECT_DTYPE,
@@ -58,27 +56,34 @@ def _yaw_of(orientation: Any) -> float:
 # ---------------------------------------------------------------------------- state
 
 
-def odometry(state: EgoState | None, stamp_ns: int) -> Odometry:
+def odometry(state: EgoState | None, stamp_ns: int) -> Any:
     """Odometry of base_link in map. None (not known yet) becomes a negative covariance[0], as in sensor_msgs."""
-    message = Odometry()
-    message.header.stamp = to_time(stamp_ns)
-    message.header.frame_id = "map"
-    message.child_frame_id = "base_link"
     covariance = np.zeros((6, 6))
+    x = y = z = speed = yaw_rate = 0.0
+    turn = (0.0, 1.0)
     if state is None:
         covariance[0, 0] = -1.0
     else:
-        pose = message.pose.pose
-        pose.position.x, pose.position.y, pose.position.z = float(state.x), float(state.y), float(state.z)
-        pose.orientation.z, pose.orientation.w = _quaternion_of_yaw(state.yaw)
+        x, y, z, turn = float(state.x), float(state.y), float(state.z), _quaternion_of_yaw(state.yaw)
+        speed, yaw_rate = float(state.speed), float(state.yaw_rate)
         covariance[np.ix_(_XY_YAW, _XY_YAW)] = state.covariance
-        twist = message.twist.twist
-        twist.linear.x, twist.angular.z = float(state.speed), float(state.yaw_rate)
-    message.pose.covariance = covariance.ravel()
-    return message
+    orientation = _geometry("Quaternion")(x=0.0, y=0.0, z=turn[0], w=turn[1])
+    pose = _geometry("Pose")(position=_geometry("Point")(x=x, y=y, z=z), orientation=orientation)
+    vector = _geometry("Vector3")
+    twist = _geometry("Twist")(linear=vector(x=speed, y=0.0, z=0.0), angular=vector(x=0.0, y=0.0, z=yaw_rate))
+    return TYPES.types["nav_msgs/msg/Odometry"](
+        header=header(stamp_ns, "map"),
+        child_frame_id="base_link",
+        pose=_geometry("PoseWithCovariance")(pose=pose, covariance=covariance.ravel()),
+        twist=_geometry("TwistWithCovariance")(twist=twist, covariance=np.zeros(36)),
+    )
 
 
-def ego_state(message: Odometry) -> EgoState | None:
+def _geometry(name: str) -> Any:
+    return TYPES.types[f"geometry_msgs/msg/{name}"]
+
+
+def ego_state(message: Any) -> EgoState | None:
     """Inverse of `odometry`; None while the pose is unknown or not finite.
 
     Odometry has no place for acceleration and tyre angle: `with_report` adds them.
@@ -188,20 +193,21 @@ def vehicle_report(message: JointState) -> VehicleReport | None:
     )
 
 
-def image(pixels: np.ndarray, stamp_ns: int, frame: str) -> Image:
+def image(pixels: np.ndarray, stamp_ns: int, frame: str) -> Any:
     """(H, W, 3) uint8 BGR."""
-    message = Image()
-    message.header.stamp = to_time(stamp_ns)
-    message.header.frame_id = frame
-    message.height, message.width = pixels.shape[:2]
-    message.encoding, message.step = "bgr8", pixels.shape[1] * 3
-    data = array.array("B")
-    data.frombytes(np.ascontiguousarray(pixels).tobytes())
-    message.data = data
-    return message
+    height, width = pixels.shape[:2]
+    return TYPES.types["sensor_msgs/msg/Image"](
+        header=header(stamp_ns, frame),
+        height=height,
+        width=width,
+        encoding="bgr8",
+        is_bigendian=0,
+        step=3 * width,
+        data=np.ascontiguousarray(pixels).reshape(-1),
+    )
 
 
-def pixels(message: Image) -> np.ndarray | None:
+def pixels(message: Any) -> np.ndarray | None:
     """(H, W, 3) uint8 BGR, read only; None for another encoding or a half image."""
     height, width = message.height, message.width
     if message.encoding not in ("bgr8", "rgb8") or message.step < width * 3:
@@ -228,12 +234,12 @@ def camera_info(camera: CameraModel, stamp_ns: int, frame: str) -> CameraInfo:
 # ---------------------------------------------------------------------------- planning and control
 
 
-def trajectory_cloud(trajectory: Trajectory | None, stamp_ns: int) -> PointCloud2:
+def trajectory_cloud(trajectory: Trajectory | None, stamp_ns: int) -> Any:
     points = np.zeros(0, TRAJECTORY_DTYPE) if trajectory is None else trajectory.points
     return to_cloud(points, stamp_ns, "map")
 
 
-def trajectory(message: PointCloud2) -> Trajectory | None:
+def trajectory(message: Any) -> Trajectory | None:
     """None for an empty one."""
     points = from_cloud(message, TRAJECTORY_DTYPE)
     return Trajectory(to_ns(message.header.stamp), points) if len(points) else None
@@ -338,11 +344,11 @@ def trip_event(message: DiagnosticArray) -> TripEvent:
 # ---------------------------------------------------------------------------- decoders by topic
 
 
-def _objects(message: PointCloud2) -> RecordArray:
+def _objects(message: Any) -> RecordArray:
     return from_cloud(message, OBJECT_DTYPE)
 
 
-def _lights(message: PointCloud2) -> RecordArray:
+def _lights(message: Any) -> RecordArray:
     return from_cloud(message, LIGHT_DTYPE)
 
 

@@ -24,7 +24,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from robotaxi import params
 from robotaxi.bags.profiles import records
 from robotaxi.interfaces import INTERFACES, Interface, inputs_of, outputs_of
-from robotaxi.nodes.cdr import CdrError, decoder, stamp_ns
+from robotaxi.nodes.cdr import CdrError, decoder, publishable, stamp_ns
 from robotaxi.nodes.let import InputBuffer, is_scheduled
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
@@ -118,7 +118,7 @@ class StackNode(LifecycleNode):
         return tuple(topic for topic, buffer in self._inputs.items() if buffer.late)
 
     def write(self, topic: str, message: Any) -> None:
-        self._outputs[topic].publish(message)
+        self._outputs[topic].publish(publishable(message))
 
     def set_status(self, ok: bool, sentence: str) -> None:
         """What the node says of itself in /diagnostics."""

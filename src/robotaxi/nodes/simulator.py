@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from nav_msgs.msg import Odometry
 from rclpy.duration import Duration
 from rosgraph_msgs.msg import Clock
 
@@ -21,9 +20,10 @@ from robotaxi.bags.ride_reader import SENSOR_TO_COMMAND
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.interfaces import INTERFACES, MS, TICK_NS, TRUTH_PREFIX, VEHICLE
 from robotaxi.nodes import convert
-from robotaxi.nodes.cdr import decoder
+from robotaxi.nodes.cdr import decoder, publishable
 from robotaxi.nodes.common import load_lane_map, load_sensor_rig, load_vehicle_params
 from robotaxi.nodes.let import is_scheduled
+from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_cloud, to_record, to_time
 from robotaxi.nodes.runtime import StackNode, joined, steady_clock
@@ -118,7 +118,7 @@ class SimulatorNode(StackNode):
         self._signal_phases = None
         if not self._camera:
             profile = qos_profile(_LIGHTS.qos, lockstep=self.lockstep, publisher=True)
-            self._signal_phases = self.create_publisher(convert.PointCloud2, _LIGHTS.topic, profile)
+            self._signal_phases = self.create_publisher(message_type(_LIGHTS.type), _LIGHTS.topic, profile)
 
     def _warm_up(self) -> None:
         """Cast and draw once, so that nothing is compiled or built while the stack waits."""
@@ -263,7 +263,8 @@ class SimulatorNode(StackNode):
         if self._camera and due(_IMAGE.topic):
             self._measure(self._publish_image, view)
         if self._signal_phases is not None and due(_LIGHTS.topic):
-            self._signal_phases.publish(to_cloud(signal_phases(self._lane_map, view), now_ns, _LIGHTS.frame))
+            phases = to_cloud(signal_phases(self._lane_map, view), now_ns, _LIGHTS.frame)
+            self._signal_phases.publish(publishable(phases))
         if due(_AGENTS.topic):
             self.write(_AGENTS.topic, to_cloud(view.agents, now_ns, "map"))
         if is_scheduled(now_ns, _CLOCK_PERIOD_NS, 0):
@@ -304,7 +305,7 @@ def solids(boxes: RecordArray) -> RecordArray:
     return out
 
 
-def truth_odometry(ego: EgoTruth) -> Odometry:
+def truth_odometry(ego: EgoTruth) -> Any:
     """True state; ``twist.linear`` holds longitudinal and lateral speed of the rear axle."""
     state = EgoState(ego.stamp_ns, ego.x, ego.y, ego.yaw, ego.speed, yaw_rate=ego.yaw_rate, z=ego.z)
     message = convert.odometry(state, ego.stamp_ns)

@@ -21,7 +21,7 @@ _CELL = 80.0  # m
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """Triangles around one cell: ``scene`` with coordinates less ``center`` (3,); ``normal`` (T, 3), ``material`` (T,)."""
+    """Triangles around a cell: ``scene`` (coordinates less ``center``), ``normal`` (T, 3), ``material`` (T,)."""
 
     scene: EmbreeScene
     center: FloatArray
@@ -50,7 +50,7 @@ class LocalScenery:
     def _build(self, cell: tuple[int, int]) -> Neighbourhood:
         middle = (np.array(cell) + 0.5) * _CELL
         inside = (self._low <= middle + self._half).all(axis=1) & (self._high >= middle - self._half).all(axis=1)
-        near = self._mesh.take(inside)
+        near = self._mesh.take(np.flatnonzero(inside))
         corners = near.triangles.astype(np.float64)
         center = np.array([*middle, 0.0])  # Embree computes in float32: keep the numbers small
         return Neighbourhood(embree_scene(corners - center), center, normals(corners).astype(np.float32), near.material)
