@@ -37,6 +37,12 @@ TEST = [
     "types-pyyaml==6.0.12.20261113",
     "lanelet2==1.2.3",  # the genuine library reads our map
 ]
+EXTRAS = {
+    "test": TEST,
+    # 4.3.0 has no wheel for 3.10; the pre-release of the same version does
+    "maps": ['gtsam==4.3.0; python_version >= "3.11"', 'gtsam==4.3a0; python_version < "3.11"'],  # factor graphs
+    "eval": ["kiss-icp==1.3.0"],  # the peer that our lidar odometry is measured beside
+}
 
 
 def share(folder: str) -> list[tuple[str, list[str]]]:
@@ -65,7 +71,7 @@ setup(
     ],
     python_requires=">=3.10,<3.13",
     install_requires=RIDE,
-    extras_require={"test": TEST},
+    extras_require=EXTRAS,
     entry_points={"console_scripts": ["robotaxi = robotaxi.cli:main"]},
     maintainer="robotaxi",
     maintainer_email="robotaxi@example.org",

@@ -138,7 +138,7 @@ def read_points(path: str | Path) -> RecordArray:
 def read_states(data_dir: str | Path) -> list[EgoState]:
     """Poses of base_link, one a sweep, with speed and yaw rate from neighbouring poses."""
     path = Path(data_dir) / "kiss_icp_poses.txt"
-    rows = _numbers(path)
+    rows = read_numbers(path)
     if rows.shape[1] != 12 or not np.isfinite(rows).all():
         raise KittiError(f"{path}: expected 12 finite numbers a line (row-major 3x4)")
     T_first_lidar = np.tile(np.eye(4), (len(rows), 1, 1))
@@ -167,7 +167,7 @@ def sweep(data_dir: str | Path, index: int) -> LidarSweep:
 def read_labels(data_dir: str | Path) -> RecordArray:
     """All labelled boxes (LABEL_DTYPE) in base_link; "DontCare" regions are left out."""
     data_dir = Path(data_dir)
-    T_base_camera = T_BASE_LIDAR @ np.linalg.inv(_camera_from_lidar(data_dir / "calib.txt"))
+    T_base_camera = T_BASE_LIDAR @ np.linalg.inv(camera_from_lidar(data_dir / "calib.txt"))
     path = data_dir / "label_02.txt"
     rows = []
     for number, line in enumerate(_text(path).splitlines(), start=1):
@@ -187,15 +187,17 @@ def read_labels(data_dir: str | Path) -> RecordArray:
     return np.array(rows, LABEL_DTYPE)
 
 
-def _camera_from_lidar(path: Path) -> FloatArray:
+def camera_from_lidar(path: Path) -> FloatArray:
     """4x4 from the lidar to the rectified camera frame."""
     entries = {}
     for line in _text(path).splitlines():
         name, _, values = line.strip().replace(":", " ").partition(" ")
         entries[name] = values.split()
     out = np.eye(4)
-    for keys, columns in ((("Tr_velo_to_cam", "Tr_velo_cam"), 4), (("R0_rect", "R_rect"), 3)):
+    for keys, columns in ((("Tr_velo_to_cam", "Tr_velo_cam", "Tr"), 4), (("R0_rect", "R_rect"), 3)):
         found = next((entries[key] for key in keys if key in entries), None)
+        if found is None and "Tr" in entries and columns == 3:
+            continue  # KITTI odometry: the transform ends in the rectified frame already
         if found is None:
             raise KittiError(f"{path}: has no '{keys[0]}'")
         try:
@@ -244,7 +246,8 @@ def _text(path: Path) -> str:
         raise KittiError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _numbers(path: Path) -> FloatArray:
+def read_numbers(path: Path) -> FloatArray:
+    """A table of numbers separated by blanks. KittiError names what is broken."""
     rows = [line.split() for line in _text(path).splitlines() if line.strip()]
     if not rows:
         raise KittiError(f"{path}: is empty")

@@ -8,7 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-_BENCHES: tuple[str, ...] = ()  # modules, each registers its sub-command
+_BENCHES: tuple[str, ...] = (  # modules, each registers its sub-command
+    "robotaxi.commands.bench_gnss_imu",
+    "robotaxi.commands.bench_odometry",
+)
 
 
 def register(subparsers: Any) -> None:

@@ -1,0 +1,194 @@
+"""What the sensors of a recorded drive measured, as the nouns of the stack; and the truth where there is one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_typestore
+
+from robotaxi.geometry.se3 import transform
+from robotaxi.types import FloatArray, GnssFix, ImuSample, RecordArray, VehicleReport
+
+_NS = 1_000_000_000
+_DTYPE_OF = {1: "i1", 2: "u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 8: "<f8"}
+_IMU, _STATUS, _GNSS, _CLOUD = "sensing/imu/data", "vehicle/status", "sensing/gnss/fix", "sensing/lidar/top/pointcloud"
+_TRUTH, _STATIC = "sim/ego", "tf_static"
+
+
+class SensorLogError(ValueError):
+    """A bag that cannot be used; the message names it and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """True states of base_link: ``stamps_ns`` (N,), ``pose`` (N, 4) x, y, z, yaw in map; ``speed`` (N,)."""
+
+    stamps_ns: np.ndarray
+    pose: FloatArray
+    speed: FloatArray
+
+    def at(self, stamps_ns: np.ndarray) -> FloatArray:
+        """(M, 4) x, y, z, yaw, linear in between."""
+        t = (self.stamps_ns - self.stamps_ns[0]) * 1e-9
+        wanted = (np.asarray(stamps_ns) - self.stamps_ns[0]) * 1e-9
+        columns = [np.interp(wanted, t, column) for column in (*self.pose[:, :3].T, np.unwrap(self.pose[:, 3]))]
+        return np.stack(columns, axis=1)
+
+    def poses_at(self, stamps_ns: np.ndarray) -> FloatArray:
+        """(M, 4, 4) base_link in map."""
+        return np.array([transform(x, y, z, yaw=yaw) for x, y, z, yaw in self.at(stamps_ns)])
+
+
+@dataclass
+class SensorLog:
+    """Readings by stamp. ``sweeps``: (stamp_ns, records in the lidar's frame)."""
+
+    name: str
+    imu: list[ImuSample] = field(default_factory=list)
+    reports: list[VehicleReport] = field(default_factory=list)
+    fixes: list[GnssFix] = field(default_factory=list)
+    sweeps: list[tuple[int, RecordArray]] = field(default_factory=list)
+    truth: Truth | None = None
+    T_base_lidar: FloatArray | None = None
+
+
+def read_sensor_log(bag: str | Path, sweeps: bool = True) -> SensorLog:
+    """Everything the localizer needs of a bag. SensorLogError for one that cannot be read."""
+    bag = Path(bag)
+    log = SensorLog(bag.name)
+    truth: list[tuple[float, ...]] = []
+    wanted = (_IMU, _STATUS, _GNSS, _TRUTH, _STATIC, *((_CLOUD,) if sweeps else ()))
+    for topic, message in _messages(bag, wanted):
+        if topic == _IMU:
+            log.imu.append(_imu(message))
+        elif topic == _STATUS:
+            report = _report(message)
+            if report is not None:
+                log.reports.append(report)
+        elif topic == _GNSS:
+            log.fixes.append(_fix(message))
+        elif topic == _CLOUD:
+            log.sweeps.append((_stamp(message), _records(message)))
+        elif topic == _TRUTH:
+            p, q = message.pose.pose.position, message.pose.pose.orientation
+            truth.append((_stamp(message), p.x, p.y, p.z, 2.0 * math.atan2(q.z, q.w), message.twist.twist.linear.x))
+        else:
+            log.T_base_lidar = _mounting(message, log.T_base_lidar)
+    if log.T_base_lidar is None and truth:
+        from robotaxi.sensor_rig import load_rig
+
+        log.T_base_lidar = load_rig("robotaxi").T_base_lidar
+    for rows in (log.imu, log.reports, log.fixes):
+        rows.sort(key=lambda r: r.stamp_ns)
+    log.sweeps.sort(key=lambda s: s[0])
+    if truth:
+        truth.sort()
+        table = np.array([row[1:] for row in truth])
+        log.truth = Truth(np.array([row[0] for row in truth], np.int64), table[:, :4], table[:, 4])
+    return log
+
+
+def sweep_stamps(bag: str | Path) -> tuple[list[int], Callable[[int], RecordArray]]:
+    """Stamps of the bag's sweeps, and a function that gives one by its index (cheapest in order)."""
+    bag = Path(bag)
+    stamps = [_stamp(message) for _, message in _messages(bag, (_CLOUD,))]
+    state: dict[str, Any] = {"next": 0, "rows": iter(())}
+
+    def load(index: int) -> RecordArray:
+        if index < state["next"] or state["next"] == 0:
+            state["rows"], state["next"] = _messages(bag, (_CLOUD,)), 0
+        while True:
+            _, message = next(state["rows"])
+            state["next"] += 1
+            if state["next"] == index + 1:
+                return _records(message)
+
+    return stamps, load
+
+
+def _messages(bag: Path, topics: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    types = get_typestore(Stores.ROS2_KILTED)
+    try:
+        with Reader(bag) as reader:
+            names = {
+                c.id: t for c in reader.connections for t in topics if c.topic == "/" + t or c.topic.endswith("/" + t)
+            }
+            connections = [c for c in reader.connections if c.id in names]
+            for connection, _, raw in reader.messages(connections) if connections else ():
+                yield names[connection.id], types.deserialize_cdr(raw, connection.msgtype)
+    except Exception as error:
+        raise SensorLogError(f"{bag}: is no bag that can be read: {error}") from error
+
+
+def _stamp(message: Any) -> int:
+    return int(message.header.stamp.sec) * _NS + int(message.header.stamp.nanosec)
+
+
+def _imu(message: Any) -> ImuSample:
+    a, w, q = message.linear_acceleration, message.angular_velocity, message.orientation
+    known = message.orientation_covariance[0] >= 0.0
+    yaw = math.atan2(2.0 * (q.w * q.z + q.x * q.y), 1.0 - 2.0 * (q.y * q.y + q.z * q.z))
+    return ImuSample(
+        _stamp(message),
+        np.array([a.x, a.y, a.z]),
+        np.array([w.x, w.y, w.z]),
+        yaw if known else math.nan,
+        math.sqrt(max(message.orientation_covariance[8], 0.0)) if known else math.nan,
+    )
+
+
+def _report(message: Any) -> VehicleReport | None:
+    at = {name: i for i, name in enumerate(message.name)}
+    if "drive" not in at or len(message.velocity) <= at["drive"]:
+        return None
+    steering = message.position[at["steering"]] if "steering" in at and len(message.position) > at["steering"] else 0.0
+    return VehicleReport(_stamp(message), float(message.velocity[at["drive"]]), float(steering))
+
+
+def _fix(message: Any) -> GnssFix:
+    variance = np.asarray(message.position_covariance, np.float64)[[0, 4, 8]]
+    return GnssFix(
+        _stamp(message), message.latitude, message.longitude, message.altitude, np.sqrt(np.maximum(variance, 0.0)),
+        message.status.status >= 0,
+    )  # fmt: skip
+
+
+def _records(message: Any) -> RecordArray:
+    fields = [f for f in message.fields if f.count == 1 and f.datatype in _DTYPE_OF]
+    dtype = np.dtype(
+        {
+            "names": [f.name for f in fields],
+            "formats": [_DTYPE_OF[f.datatype] for f in fields],
+            "offsets": [f.offset for f in fields],
+            "itemsize": message.point_step,
+        }
+    )
+    count = message.width * message.height
+    for name in "xyz":
+        if name not in (dtype.names or ()):
+            raise SensorLogError(f"cloud has no field '{name}', only {', '.join(dtype.names or ()) or 'none'}")
+    if len(message.data) < count * message.point_step:
+        raise SensorLogError(f"cloud of {count} points needs {count * message.point_step} bytes")
+    return np.frombuffer(bytes(message.data), dtype, count)
+
+
+def _mounting(message: Any, known: FloatArray | None) -> FloatArray | None:
+    for item in message.transforms:
+        if item.header.frame_id.endswith("base_link") and "lidar" in item.child_frame_id:
+            t, q = item.transform.translation, item.transform.rotation
+            x, y, z, w = q.x, q.y, q.z, q.w
+            out = np.eye(4)
+            out[:3, :3] = [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+                [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+                [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+            ]
+            out[:3, 3] = t.x, t.y, t.z
+            return out
+    return known

@@ -1,0 +1,116 @@
+"""Folders of lidar sweeps with poses (KITTI odometry, tracking and raw layouts) and recorded bags, as one thing.
+
+A sequence is a folder with ``velodyne/`` (``*.bin`` float32 x y z intensity, or ``*.npz``), and beside it
+poses in one of ``poses.txt``, ``gt_poses.txt``, ``../../poses/NAME.txt`` (KITTI odometry: of the left camera, or of the
+lidar: told apart by what fits), or ``kiss_icp_poses.txt`` (odometry, no truth); ``calib.txt``; ``times.txt``.
+A bag gives its sweeps and, where a simulator recorded it, the true poses of the lidar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from robotaxi.bags import kitti
+from robotaxi.bags.kitti import SWEEP_PERIOD_NS, KittiError
+from robotaxi.bags.sensor_log import SensorLogError, read_sensor_log, sweep_stamps
+from robotaxi.types import FloatArray, RecordArray
+
+_TRUTH_FILES = ("poses.txt", "gt_poses.txt", "poses_gt.txt", "groundtruth.txt")
+_ODOMETRY_FILES = ("kiss_icp_poses.txt",)
+
+
+@dataclass(frozen=True)
+class SweepSequence:
+    """``load(i)`` gives sweep i (records with at least x y z). ``stamps_ns`` (N,).
+
+    ``references``: candidate poses (N, 4, 4) of the lidar by name; more than one where the file does not say
+    whose they are. ``is_truth``: false where the reference is odometry itself. ``skewed``: whether points
+    were measured one after the other while the car moved.
+    """
+
+    name: str
+    stamps_ns: list[int]
+    load: Callable[[int], RecordArray]
+    references: dict[str, FloatArray]
+    is_truth: bool
+    skewed: bool
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
+
+
+def find_sequences(folder: str | Path) -> Iterator[SweepSequence]:
+    """Every sequence in ``folder``, itself or its sub-folders. KittiError when there is none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise KittiError(f"{folder}: no such folder; expected one with 'velodyne/' or bags in it")
+    places = [folder, *sorted(p for p in folder.rglob("*") if p.is_dir() and p.name != "velodyne")]
+    found = False
+    for place in places:
+        if (place / "velodyne").is_dir():
+            found = True
+            yield _from_folder(place)
+        elif (place / "metadata.yaml").is_file() and any(p.suffix in (".mcap", ".db3") for p in place.iterdir()):
+            sequence = _from_bag(place)
+            if sequence is not None:
+                found = True
+                yield sequence
+    if not found:
+        raise KittiError(f"{folder}: holds no sequence; expected a folder 'velodyne' with sweeps, or a bag with sweeps")
+
+
+def _from_folder(place: Path) -> SweepSequence:
+    paths = kitti.sweep_paths(place)
+    stamps = [i * SWEEP_PERIOD_NS for i in range(len(paths))]
+    times = place / "times.txt"
+    if times.is_file():
+        seconds = kitti.read_numbers(times)[:, 0]
+        if len(seconds) < len(paths) or not np.all(np.diff(seconds[: len(paths)]) > 0.0):
+            raise KittiError(f"{times}: expected {len(paths)} rising times, one a sweep")
+        stamps = [round(float(s) * 1e9) for s in seconds[: len(paths)]]
+    references, is_truth = _references(place, len(paths))
+    return SweepSequence(place.name, stamps, lambda i: kitti.read_points(paths[i]), references, is_truth, skewed=False)
+
+
+def _references(place: Path, count: int) -> tuple[dict[str, FloatArray], bool]:
+    candidates = [(place / name, True) for name in _TRUTH_FILES]
+    candidates += [(place.parent.parent / "poses" / f"{place.name}.txt", True), (place / f"{place.name}.txt", True)]
+    candidates += [(place / name, False) for name in _ODOMETRY_FILES]
+    for path, is_truth in candidates:
+        if not path.is_file():
+            continue
+        rows = kitti.read_numbers(path)
+        if rows.shape[1] == 16:
+            rows = rows[:, :12]
+        if rows.shape[1] != 12 or not np.isfinite(rows).all():
+            raise KittiError(f"{path}: expected 12 finite numbers a line (row-major 3x4)")
+        if len(rows) < count:
+            raise KittiError(f"{path}: {len(rows)} poses for {count} sweeps")
+        poses = np.tile(np.eye(4), (count, 1, 1))
+        poses[:, :3] = rows[:count].reshape(-1, 3, 4)
+        out = {f"{path.name} (lidar)": poses}
+        if is_truth and (place / "calib.txt").is_file():
+            T_camera_lidar = kitti.camera_from_lidar(place / "calib.txt")
+            out[f"{path.name} (camera)"] = np.linalg.inv(T_camera_lidar) @ poses @ T_camera_lidar
+        return out, is_truth
+    return {}, False
+
+
+def _from_bag(place: Path) -> SweepSequence | None:
+    try:
+        log = read_sensor_log(place, sweeps=False)
+    except SensorLogError as error:
+        raise KittiError(str(error)) from error
+    stamps, load = sweep_stamps(place)
+    if not stamps:
+        return None
+    references = {}
+    if log.truth is not None and log.T_base_lidar is not None:
+        base = log.truth.poses_at(np.array(stamps))
+        references["sim/ego"] = base @ log.T_base_lidar
+    simulated = log.truth is not None  # the built-in lidar measures each sweep at one instant
+    return SweepSequence(place.name, stamps, load, references, bool(references), skewed=not simulated)
