@@ -6,6 +6,8 @@ import argparse
 import sys
 from importlib import import_module
 
+from robotaxi.environment import keep_memory
+
 _COMMANDS = (
     "robotaxi.commands.ride",
     "robotaxi.commands.bringup",
@@ -43,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point. Ctrl-C ends with status 130 and no traceback."""
+    keep_memory()
     args = build_parser().parse_args(arguments)
     try:
         return int(args.run(args) or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 from robotaxi.resources import config_dir
 
 _SHARED_MEMORY = Path("/dev/shm")
-_KEPT_BLOCK_BYTES, _KEPT_FREE_BYTES = 64 << 20, 256 << 20  # of glibc's malloc
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_KEPT_FREE_BYTES, _KEPT_BLOCK_BYTES = 256 << 20, 32 << 20
 _DOMAINS = range(1, 100)  # above 101 the UDP ports of ROS 2 leave Linux' non-ephemeral range
 
 
@@ -30,11 +32,19 @@ def stack_environment(domain_id: int) -> dict[str, str]:
     # sums that do not depend on a thread count, and no threads that fight over two cores
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         environment[name] = "1"
-    # sweeps and images come and go by the megabyte: memory that is kept need not be faulted in again each time
-    # (60 times faster for one sweep where page faults are dear, as in sandboxes and virtual machines)
-    environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(_KEPT_BLOCK_BYTES))
-    environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(_KEPT_FREE_BYTES))
     return environment
+
+
+def keep_memory() -> None:
+    """Let malloc keep what this process frees: sweeps and images come and go by the megabyte.
+
+    Memory given back and asked for again is faulted in page by page, which costs more than the work on
+    it where page faults are dear (sandboxes, virtual machines). Without glibc nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BLOCK_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_FREE_BYTES)
 
 
 class DomainReservation:

@@ -36,8 +36,6 @@ _ENVIRONMENT = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "NUMBA_NUM_THREADS",
-    "MALLOC_MMAP_THRESHOLD_",
-    "MALLOC_TRIM_THRESHOLD_",
 )
 # ros2 launch ends its processes on Ctrl-C only; killed, it would leave them running
 _DIE_WITH_LAUNCH = "setpriv --pdeathsig TERM --"

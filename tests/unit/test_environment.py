@@ -1,6 +1,8 @@
 """Domain reservations, and what killed stacks leave in shared memory."""
 
 import fcntl
+import subprocess
+import sys
 
 import pytest
 
@@ -55,8 +57,17 @@ def test_only_shared_memory_without_an_owner_is_removed(monkeypatch, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fastrtps_used", "fastrtps_used_el"]
 
 
-def test_megabytes_that_come_and_go_are_kept_unless_the_user_says_otherwise(monkeypatch):
-    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "7")
-    values = environment.stack_environment(3)
-    assert int(values["MALLOC_MMAP_THRESHOLD_"]) > 2_000_000  # a sweep or an image
-    assert values["MALLOC_TRIM_THRESHOLD_"] == "7"
+def test_kept_memory_is_not_faulted_in_again():
+    script = (
+        "import resource, sys; from robotaxi.environment import keep_memory\n"
+        "if sys.argv[1] == 'keep': keep_memory()\n"
+        "b''.join([bytes(1_500_000)] * 2)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(50): b''.join([bytes(1_500_000)] * 2)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+    )
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", script, how], capture_output=True, text=True).stdout)
+        for how in ("keep", "give back")
+    }
+    assert faults["keep"] <= faults["give back"] // 2 or faults["give back"] == 0

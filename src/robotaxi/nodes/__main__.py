@@ -10,6 +10,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from robotaxi.environment import keep_memory
+
 EXECUTABLES: dict[str, tuple[str, ...]] = {
     "localization": ("localization:LocalizationNode",),
     "perception": ("lidar_perception:LidarPerceptionNode", "camera_perception:CameraPerceptionNode"),
@@ -43,6 +45,7 @@ def main(executables: tuple[str, ...] | None = None, argv: list[str] | None = No
         print(f"robotaxi.nodes: unknown executable '{' '.join(unknown)}'; known are: {', '.join(EXECUTABLES)}",
               file=sys.stderr)  # fmt: skip
         return 2
+    keep_memory()
     from robotaxi.nodes.host import run
 
     return run([_factory(target) for name in executables for target in EXECUTABLES[name]], ["robotaxi", *argv])
