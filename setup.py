@@ -44,6 +44,9 @@ EXTRAS = {
     "eval": ["kiss-icp==1.3.0"],  # the peer that our lidar odometry is measured beside
 }
 
+# what `make ride` installs: every command works, but training (torch)
+EXTRAS["all"] = sorted({line for name, lines in EXTRAS.items() if name not in ("test", "train") for line in lines})
+
 
 def share(folder: str) -> list[tuple[str, list[str]]]:
     """Every file below ``folder`` under share/robotaxi, folders kept."""

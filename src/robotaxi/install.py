@@ -72,7 +72,7 @@ def install(extra: str) -> None:
     if fresh:
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     pip("install", "setuptools>=68,<80", "wheel")
-    target = f".[{extra}]" if extra else "."
+    target = f".[all,{extra}]" if extra else ".[all]"
     pip("install", "--no-build-isolation", "-c", "constraints.txt", "-e", target)
     print("robotaxi: compiling hot loops ...", flush=True)
     subprocess.run([str(VENV / "bin" / "robotaxi"), "warmup"], check=True)
