@@ -20,7 +20,10 @@ CONFIGS: dict[str, dict[str, dict[str, str]]] = {
     },
     "planning": {"planner": {"": "robotaxi.planning:PlannerConfig"}},
     "control": {"controller": {"": "robotaxi.control:ControlConfig"}},
-    "safety": {"command_gate": {"": "robotaxi.safety:GateConfig"}},
+    "safety": {
+        "command_gate": {"": "robotaxi.safety:GateConfig"},
+        "health_monitor": {"": "robotaxi.safety:HealthConfig"},
+    },
     "dispatch": {
         "dispatch_bridge": {
             "bridge": "robotaxi.dispatch.bridge:BridgeConfig",

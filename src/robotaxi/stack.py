@@ -142,6 +142,7 @@ def _driving() -> list[Executable]:
         Executable("planning", "planning", ("planner",)),
         Executable("control", "control", ("controller",)),
         Executable("safety", "safety", ("command_gate",)),
+        Executable("health", "safety", ("health_monitor",)),
     ]
 
 

@@ -323,6 +323,48 @@ class SystemMode(IntEnum):
     AUTONOMOUS = 1
     COMFORTABLE_STOP = 2  # minimal risk: along the last good trajectory
     EMERGENCY_STOP = 3  # full braking
+    MANUAL = 4  # a person in the car drives
+    REMOTE_ASSIST = 5  # standing until a person far away has advised
+    PULL_OVER = 6  # minimal risk: slowly on to where the car may stand, for a bounded time
+    STOP_IN_LANE = 7  # minimal risk: firmly, wheels as they are; the way ahead is not known
+
+
+MINIMAL_RISK = frozenset(
+    {SystemMode.COMFORTABLE_STOP, SystemMode.EMERGENCY_STOP, SystemMode.PULL_OVER, SystemMode.STOP_IN_LANE}
+)
+"""Modes in which the car brings itself to rest: hazard lights are on."""
+
+
+class Permit(IntEnum):
+    """What the parts that still work allow; the worst of all lost capabilities counts."""
+
+    DRIVE = 0
+    PULL_OVER = 1  # on at low speed to the next place to stand
+    STOP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the health monitor says. ``part``: to blame first, "" when all is well; ``sentence`` says why.
+
+    ``lost``: capabilities that are gone. ``speed_cap`` in m/s, infinite without one.
+    """
+
+    stamp_ns: int
+    permit: Permit = Permit.DRIVE
+    part: str = ""
+    sentence: str = ""
+    lost: tuple[str, ...] = ()
+    speed_cap: float = float("inf")
+
+
+class Request(IntEnum):
+    """Who shall drive, asked for by a person: in the car, or far away (who may ask, never steer)."""
+
+    AUTONOMOUS = 0
+    STOP = 1
+    MANUAL = 2
+    REMOTE_ASSIST = 3
 
 
 # ---------------------------------------------------------------------------- dispatch

@@ -17,7 +17,7 @@ SHORT_S = "12"  # ride time
 PATIENCE_S = 240
 UNDISCOVERED = "_NODE_NAME_UNKNOWN_"  # an end is seen before the node that it belongs to
 DRIVERS = {"localization", "lidar_perception", "camera_perception", "planner", "controller", "command_gate",
-           "dispatch_bridge"}  # fmt: skip
+           "health_monitor", "dispatch_bridge"}  # fmt: skip
 CONTRACT = {
     "completed", "distance_m", "duration_s", "real_time_factor", "collisions", "at_fault_collisions", "red_lights_run",
     "stop_lines_run", "off_road_m", "route_completion", "driving_score", "comfort", "tracking", "localization",

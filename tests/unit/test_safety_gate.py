@@ -151,9 +151,9 @@ spoil.last = {}
         ("sweep", "Lidar sweep is 0.32 s old, allowed is 0.30 s.", 0.32),
         ("blind lidar", "Lidar sweep is 0.32 s old, allowed is 0.30 s.", 0.32),
         ("nan command", "The control command is not finite.", 0.0),
-        ("nan state", "Localization is not finite.", 0.0),
-        ("nan trajectory", "The trajectory has a yaw that is not finite.", 0.0),
-        ("inputs_lost", "Topic control/command_raw is dead.", 0.0),
+        ("nan state", "Localization has x that is not finite.", 0.0),
+        ("nan trajectory", "The trajectory has yaw that is not finite.", 0.0),
+        ("inputs_lost", "Topic control/command_raw is dead: no word from controller.", 0.0),
     ],
 )
 def test_each_lost_input_gives_a_comfortable_stop_along_the_path(name: str, says: str, within: float) -> None:

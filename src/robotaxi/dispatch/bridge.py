@@ -38,7 +38,7 @@ from robotaxi.dispatch.report import BridgeInput, position_of, state_of
 from robotaxi.dispatch.trip import Ride, Trip, TripConfig, TripInput
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.params import param
-from robotaxi.types import EgoState, Goal, SystemMode, TripEvent, TripState
+from robotaxi.types import MINIMAL_RISK, EgoState, Goal, TripEvent, TripState
 
 SECOND_NS = 1_000_000_000
 CLOSE_POLL_S = 0.02
@@ -352,6 +352,6 @@ def _not_ready(inputs: BridgeInput) -> str:
     state = inputs.state
     if state is None or not all(map(math.isfinite, (state.x, state.y, state.yaw))):
         return "position unknown"
-    if inputs.mode in (SystemMode.COMFORTABLE_STOP, SystemMode.EMERGENCY_STOP):
+    if inputs.mode in MINIMAL_RISK:
         return f"{inputs.mode.name}: {inputs.mode_reason or 'no reason given'}"
     return ""

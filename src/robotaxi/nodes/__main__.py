@@ -18,6 +18,7 @@ EXECUTABLES: dict[str, tuple[str, ...]] = {
     "planning": ("planner:PlannerNode",),
     "control": ("controller:ControllerNode",),
     "safety": ("command_gate:CommandGateNode",),
+    "health": ("health_monitor:HealthMonitorNode",),
     "dispatch": ("dispatch_bridge:DispatchBridgeNode",),
     "simulator": ("simulator:SimulatorNode",),
     "bag_player": ("bag_player:BagPlayerNode",),

@@ -19,6 +19,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from robotaxi.nodes.records import TYPES, from_cloud, from_record, header, to_cloud, to_ns, to_record, to_time
 from robotaxi.types import (
     LIGHT_DTYPE,
+    MINIMAL_RISK,
     OBJECT_DTYPE,
     TRAJECTORY_DTYPE,
     CameraModel,
@@ -28,10 +29,13 @@ from robotaxi.types import (
     Explanation,
     GnssFix,
     Goal,
+    Health,
     ImuSample,
     MissionState,
     MissionStatus,
+    Permit,
     RecordArray,
+    Request,
     SystemMode,
     Trajectory,
     TripEvent,
@@ -323,13 +327,42 @@ def goal(message: DiagnosticArray) -> Goal | None:
     return Goal(values["goal_id"], float(values["x"]), float(values["y"]), float(values["yaw"]), values["hold"] == "1")
 
 
-def mode_record(mode: SystemMode, reason: str, stamp_ns: int) -> DiagnosticArray:
-    return to_record("mode", reason, {"mode": mode.name}, stamp_ns)
+def mode_record(mode: SystemMode, reason: str, stamp_ns: int, source: str = "gate") -> DiagnosticArray:
+    """``source``: whose command reached the actuators."""
+    values = {"mode": mode.name, "source": source, "hazard_lights": int(mode in MINIMAL_RISK)}
+    return to_record("mode", reason, values, stamp_ns)
 
 
 def system_mode(message: DiagnosticArray) -> tuple[SystemMode, str]:
     reason, values = from_record(message)
     return SystemMode[values["mode"]], reason
+
+
+def health_record(item: Health) -> DiagnosticArray:
+    values = {
+        "permit": item.permit.name,
+        "part": item.part,
+        "lost": "; ".join(item.lost),
+        "speed_cap": float(item.speed_cap),
+    }
+    level = b"\0" if item.permit is Permit.DRIVE else b"\2"
+    return to_record("health", item.sentence, values, item.stamp_ns, level)
+
+
+def health(message: DiagnosticArray) -> Health:
+    sentence, values = from_record(message)
+    lost = tuple(name for name in values["lost"].split("; ") if name)
+    stamp_ns = to_ns(message.header.stamp)
+    return Health(stamp_ns, Permit[values["permit"]], values["part"], sentence, lost, float(values["speed_cap"]))
+
+
+def request_record(request: Request, reason: str, stamp_ns: int) -> DiagnosticArray:
+    return to_record("request", reason, {"request": request.name}, stamp_ns)
+
+
+def request(message: DiagnosticArray) -> tuple[Request, str]:
+    reason, values = from_record(message)
+    return Request[values["request"]], reason
 
 
 def trip_record(event: TripEvent) -> DiagnosticArray:
@@ -369,4 +402,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "control/command_raw": command,
     "vehicle/command": command,
     "system/mode": system_mode,
+    "system/health": health,
+    "system/request": request,
+    "control/manual_command": command,
 }

@@ -62,6 +62,7 @@ class StackNode(LifecycleNode):
         if self._played:  # whoever plays the bag watches over the processes: a slow machine is no dead node
             self.wait_timeout_s *= _REPLAY_PATIENCE
         self._inputs: dict[str, InputBuffer] = {}
+        self.absent_inputs: set[str] = set()  # no node of this run writes them
         self._outputs: dict[str, Any] = {}
         self._input_ends: list[Any] = []
         self._pending: deque[int] = deque()
@@ -114,8 +115,8 @@ class StackNode(LifecycleNode):
         return self._inputs[topic].get(at_ns)
 
     def lost_inputs(self) -> tuple[str, ...]:
-        """Topics that were waited for in vain and have not come back."""
-        return tuple(topic for topic, buffer in self._inputs.items() if buffer.late)
+        """Topics that were waited for in vain and have not come back; not those that nobody of this run writes."""
+        return tuple(topic for topic, buffer in self._inputs.items() if buffer.late and topic not in self.absent_inputs)
 
     def write(self, topic: str, message: Any) -> None:
         self._outputs[topic].publish(publishable(message))
@@ -203,6 +204,7 @@ class StackNode(LifecycleNode):
             except CdrError as error:
                 self.get_logger().warning(f"'{topic}': {error}; ignored", throttle_duration_sec=1.0)
                 return
+            self.absent_inputs.discard(topic)
             self._inputs[topic].push(at_ns, cdr)
             if topic == self.trigger and self._due(at_ns):
                 self._pending.append(at_ns)
@@ -217,6 +219,7 @@ class StackNode(LifecycleNode):
             given = buffer.interface.producer in peers or topic in self._played
             if peers and not given and self.count_publishers(topic) == 0:
                 buffer.late = True
+                self.absent_inputs.add(topic)
 
     def _gaps(self) -> dict[str, list[tuple[int, int]]]:
         """What a replay says of stamps that will not come: 'topic first last', sorted."""

@@ -181,7 +181,7 @@ class _Ride:
 
     def _expected_ready(self) -> list[str]:
         return ["simulator", "localization", "lidar_perception", "camera_perception", "planner", "controller",
-                "command_gate", "dispatch_bridge", "recorder"]  # fmt: skip
+                "command_gate", "health_monitor", "dispatch_bridge", "recorder"]  # fmt: skip
 
     def _check_children(self) -> None:
         for child in self._supervisor.dead():

@@ -23,6 +23,10 @@ class CommandLimits:
         """Take the tyre angle the car has as the last output."""
         self.steering = _clamp(steering, self._vehicle.max_steering)
 
+    def let_go(self) -> None:
+        """End all gas at once: who is to stand has none left to fade out."""
+        self.acceleration = min(self.acceleration, 0.0)
+
     def max_steering(self, speed: float) -> float:
         """Largest tyre angle at a speed (rad)."""
         v2 = max(speed * speed, 1e-6)
@@ -30,9 +34,16 @@ class CommandLimits:
             self._vehicle.max_steering, math.atan(self._vehicle.wheelbase * self._config.max_lateral_acceleration / v2)
         )
 
+    def max_steering_rate(self, speed: float) -> float:
+        """Fastest turn of the tyres at a speed and at the last angle (rad/s): the drive's, or the lateral jerk's."""
+        v2 = max(speed * speed, 1e-6)
+        by_jerk = self._config.max_lateral_jerk * self._vehicle.wheelbase * math.cos(self.steering) ** 2 / v2
+        return min(self._vehicle.max_steering_rate, by_jerk)
+
     def apply(
-        self, steering: float, acceleration: float, speed: float, dt: float, *, jerk_limited: bool = True
-    ) -> tuple[float, float, bool]:
+        self, steering: float, acceleration: float, speed: float, dt: float, *, jerk_limited: bool = True,
+        speed_cap: float = math.inf,
+    ) -> tuple[float, float, bool]:  # fmt: skip
         """Steering and acceleration allowed, and whether they differ from those asked for.
 
         All arguments finite. The steering rate binds always; the jerk does not in emergency braking
@@ -40,11 +51,13 @@ class CommandLimits:
         """
         config = self._config
         allowed_steering = _clamp(steering, self.max_steering(speed))
-        step = self._vehicle.max_steering_rate * dt
+        step = self.max_steering_rate(speed) * dt
         allowed_steering = min(max(allowed_steering, self.steering - step), self.steering + step)
         allowed = min(max(acceleration, -self.max_deceleration), self.max_acceleration)
         if speed > config.max_speed:
             allowed = min(allowed, -config.overspeed_deceleration)
+        if speed > speed_cap:
+            allowed = min(allowed, -min(config.cap_deceleration, speed - speed_cap))
         if jerk_limited:
             last = self.acceleration
             if abs(speed) < config.standing_speed and last < 0.0:

@@ -17,11 +17,14 @@ class GateConfig:
     max_trajectory_age: float = param(0.4, lo=0.1, hi=2.0, unit="s", doc="of planning/trajectory")
     max_sweep_age: float = param(0.3, lo=0.1, hi=2.0, unit="s", doc="of the last usable lidar sweep")
     max_report_age: float = param(0.1, lo=0.02, hi=0.5, unit="s", doc="of vehicle/status")
+    max_health_age: float = param(0.5, lo=0.1, hi=3.0, unit="s", doc="of system/health")
+    max_manual_age: float = param(0.2, lo=0.02, hi=1.0, unit="s", doc="of control/manual_command")
     max_future: float = param(0.02, lo=0.0, hi=0.2, unit="s", doc="a stamp may lie this far ahead of now")
     min_sweep_points: int = param(100, lo=1, hi=100_000, doc="a sweep with fewer points is none: the lidar is blind")
 
     # limits on the command
     max_lateral_acceleration: float = param(4.5, lo=1.0, hi=8.0, unit="m/s^2", doc="v^2 times curvature of the tyres")
+    max_lateral_jerk: float = param(10.0, lo=2.0, hi=50.0, unit="m/s^3", doc="v^2 times the rate of the curvature")
     max_acceleration: float = param(2.5, lo=0.5, hi=5.0, unit="m/s^2", doc="forward")
     max_deceleration: float = param(8.0, lo=2.0, hi=12.0, unit="m/s^2", doc="braking, positive")
     max_speed: float = param(20.0, lo=1.0, hi=60.0, unit="m/s", doc="faster: only braking passes")
@@ -35,12 +38,18 @@ class GateConfig:
     stop_jerk: float = param(4.0, lo=0.5, hi=20.0, unit="m/s^3", doc="onset and end of the comfortable stop")
     stop_taper: float = param(0.4, lo=0.1, hi=1.0, unit="m/s^2", doc="deceleration at standstill")
     stop_taper_rate: float = param(1.0, lo=0.1, hi=5.0, unit="1/s", doc="its growth with speed, up to the full value")
+    lane_stop_deceleration: float = param(3.5, lo=1.0, hi=6.0, unit="m/s^2", doc="of the stop in lane")
     hold_deceleration: float = param(2.0, lo=0.5, hi=8.0, unit="m/s^2", doc="brake demand while standing")
     standing_speed: float = param(0.05, lo=0.005, hi=0.3, unit="m/s", doc="slower is standing")
     lookahead_time: float = param(0.8, lo=0.2, hi=3.0, unit="s", doc="pure pursuit along the last good trajectory")
     min_lookahead: float = param(4.0, lo=1.0, hi=20.0, unit="m", doc="its shortest look-ahead")
     max_path_offset: float = param(1.0, lo=0.2, hi=5.0, unit="m", doc="farther off, the trajectory is not the car's")
     max_path_heading: float = param(0.4, lo=0.1, hi=1.5, unit="rad", doc="the same for heading")
+
+    # pull over, and any cap of the speed
+    pull_over_speed: float = param(5.0, lo=1.0, hi=15.0, unit="m/s", doc="no faster while looking for a place to stand")
+    pull_over_time: float = param(20.0, lo=1.0, hi=120.0, unit="s", doc="then it stops where it is")
+    cap_deceleration: float = param(1.5, lo=0.3, hi=4.0, unit="m/s^2", doc="asked at least above a cap of the speed")
 
     # contradictions
     max_speed_contradiction: float = param(2.0, lo=0.3, hi=10.0, unit="m/s", doc="wheels against localization")

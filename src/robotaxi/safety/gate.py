@@ -15,25 +15,36 @@ from robotaxi.safety.command_limits import CommandLimits
 from robotaxi.safety.config import GateConfig
 from robotaxi.safety.corridor import obstacles
 from robotaxi.safety.emergency import EmergencyMonitor
-from robotaxi.safety.inputs import GateInput, InputMonitor, sentence
+from robotaxi.safety.inputs import GateInput, InputMonitor, dead_topic, sentence
 from robotaxi.safety.modes import ModeMachine, Observation
 from robotaxi.safety.motion import GoodTrajectory, Odometer, on_path, pursue, way_ahead
-from robotaxi.types import Command, EgoState, LidarSweep, Pose2, SystemMode, Trajectory, VehicleParams
+from robotaxi.types import (
+    Command,
+    EgoState,
+    Health,
+    LidarSweep,
+    Pose2,
+    SystemMode,
+    Trajectory,
+    VehicleParams,
+)
 
 _NOMINAL_STEP = 0.02  # s, assumed for the first step and after a clock that stood still
 _LONGEST_STEP = 0.1  # s; a longer gap does not widen the rate limits further
 _CORRIDOR_SPARE = 5.0  # m looked at beyond the envelope, so that obstacles are known before they matter
 _SWEEP_PERIOD = 0.1  # s
+_HEALTHY = Health(0)
 
 
 @dataclass(frozen=True, slots=True)
 class GateOutput:
-    """What the actuators get. ``reason``: a sentence; ``limited``: the command was cut."""
+    """What the actuators get. ``reason``: a sentence; ``limited``: the command was cut; ``source``: whose it is."""
 
     command: Command
     mode: SystemMode
     reason: str
     limited: bool
+    source: str = "gate"
 
 
 class CommandGate:
@@ -66,7 +77,7 @@ class CommandGate:
     def step(self, inputs: GateInput) -> GateOutput:
         """The command for the actuators at ``inputs.stamp_ns``."""
         dt = self._elapsed(inputs.stamp_ns)
-        faults = [f"topic {topic} is dead" for topic in inputs.inputs_lost]
+        faults = [*inputs.alarms, *(dead_topic(topic) for topic in inputs.inputs_lost)]
         faults.append(self._move(inputs, dt))
         faults.append(self._localize(inputs))
         faults.append(self._take_trajectory(inputs))
@@ -74,8 +85,10 @@ class CommandGate:
         if inputs.sweep is not None:
             self._look(inputs.sweep, inputs.stamp_ns)
         faults.append(self._inputs.sweep_fault(inputs.stamp_ns))
+        faults.append(self._inputs.health_fault(inputs))
         if not any(faults):
             faults.append(self._inputs.contradiction(inputs))
+        health = inputs.health or _HEALTHY
         mode, reason = self._modes.step(
             Observation(
                 stamp_ns=inputs.stamp_ns,
@@ -83,6 +96,12 @@ class CommandGate:
                 threat=self._threat(inputs.stamp_ns),
                 standing=self._standing,
                 clear=self._emergency.nearest(self._odometer.distance) > self._config.clear_distance,
+                path_known=on_path(self._config, self._trajectory, self._odometer.pose) is not None,
+                permit=health.permit,
+                permit_reason=health.sentence,
+                request=inputs.request,
+                request_reason=inputs.request_reason,
+                manual_ok=self._inputs.manual_ok(inputs),
             )
         )
         output = self._act(mode, reason, inputs, dt)
@@ -156,7 +175,8 @@ class CommandGate:
         pose = self._odometer.pose
         if pose is not None:
             pose = Pose2(pose.x - back * math.cos(pose.yaw), pose.y - back * math.sin(pose.yaw), pose.yaw)
-        length = self._emergency.needed(self._speed) + 2.0 * _SWEEP_PERIOD * self._speed + _CORRIDOR_SPARE
+        ahead = max(self._speed, 0.0)
+        length = self._emergency.needed(ahead) + 2.0 * _SWEEP_PERIOD * ahead + _CORRIDOR_SPARE
         way = way_ahead(
             self._trajectory,
             on_path(self._config, self._trajectory, pose),
@@ -178,21 +198,42 @@ class CommandGate:
         )
 
     def _act(self, mode: SystemMode, reason: str, inputs: GateInput, dt: float) -> GateOutput:
-        now, command = inputs.stamp_ns, inputs.command
-        if mode is SystemMode.AUTONOMOUS and command is not None:
-            steering, acceleration, limited = self._limits.apply(
-                command.steering, command.acceleration, self._speed, dt
-            )
-            aim = min(max(command.speed, 0.0), self._config.max_speed) if math.isfinite(command.speed) else 0.0
-            if limited:
-                reason = "Driving: the command was limited."
-            return GateOutput(Command(now, steering, acceleration, aim), mode, reason, limited)
+        """Who drives in this mode: the stack, a person, or the gate itself."""
+        if mode in (SystemMode.AUTONOMOUS, SystemMode.PULL_OVER) and inputs.command is not None:
+            cap = (inputs.health or _HEALTHY).speed_cap
+            cap = cap if cap > 0.0 else 0.0  # also for NaN
+            if mode is SystemMode.PULL_OVER:
+                cap = min(cap, self._config.pull_over_speed)
+            return self._pass(inputs.command, "controller", mode, reason, inputs.stamp_ns, dt, cap)
+        if mode is SystemMode.MANUAL and inputs.manual is not None:
+            return self._pass(inputs.manual, "manual", mode, reason, inputs.stamp_ns, dt, math.inf)
+        return self._stop(mode, reason, inputs.stamp_ns, dt)
+
+    def _pass(
+        self, command: Command, source: str, mode: SystemMode, reason: str, now: int, dt: float, cap: float
+    ) -> GateOutput:
+        """Somebody's command within the limits."""
+        steering, acceleration, limited = self._limits.apply(
+            command.steering, command.acceleration, self._speed, dt, speed_cap=cap
+        )
+        aim = min(max(command.speed, 0.0), self._config.max_speed, cap) if math.isfinite(command.speed) else 0.0
+        if limited and mode is SystemMode.AUTONOMOUS:
+            reason = "Driving: the command was limited."
+        return GateOutput(Command(now, steering, acceleration, aim), mode, reason, limited, source)
+
+    def _stop(self, mode: SystemMode, reason: str, now: int, dt: float) -> GateOutput:
+        """The gate's own braking: along the lane as long as that is known, hard only in an emergency."""
         emergency = mode is SystemMode.EMERGENCY_STOP
-        wanted = -self._limits.max_deceleration if emergency else self._comfortable(dt)
+        if self._standing or mode is SystemMode.STOP:
+            self._limits.let_go()
         if self._standing:
             steering, wanted = self._limits.steering, -self._config.hold_deceleration
+        elif emergency:
+            steering, wanted = self._follow(), -self._limits.max_deceleration
+        elif mode is SystemMode.STOP_IN_LANE:
+            steering, wanted = self._follow(), -self._config.lane_stop_deceleration
         else:
-            steering = self._follow()
+            steering, wanted = self._follow(), self._comfortable(dt)
         steering, acceleration, _ = self._limits.apply(steering, wanted, self._speed, dt, jerk_limited=not emergency)
         return GateOutput(Command(now, steering, acceleration, 0.0), mode, reason, False)
 

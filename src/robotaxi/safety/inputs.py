@@ -6,10 +6,12 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+from robotaxi.interfaces import INTERFACES
 from robotaxi.safety.config import GateConfig
-from robotaxi.safety.motion import GoodTrajectory
-from robotaxi.types import Command, EgoState, LidarSweep, Trajectory, VehicleReport
+from robotaxi.safety.plausible import implausible
+from robotaxi.types import Command, EgoState, Health, LidarSweep, Request, Trajectory, VehicleReport
 
+_RESTARTED_NS = 10_000_000_000  # a stamp that far back is a clock that was set anew, not a message out of order
 _MIN_STEERING_CHECK_SPEED = 1.0  # m/s; power steering may rest while standing
 
 
@@ -18,7 +20,8 @@ class GateInput:
     """What the gate sees at one step; each field the newest that counts by ``stamp_ns``.
 
     ``sweep`` is passed once, in the step at which it arrives, else None. ``inputs_lost``: topics
-    that the host reports dead.
+    that the host reports dead. ``health`` None: this vehicle has no health monitor. ``manual``: what
+    a person in the car commands. ``alarms``: sentences of the host that forbid to drive.
     """
 
     stamp_ns: int
@@ -28,6 +31,11 @@ class GateInput:
     trajectory: Trajectory | None
     sweep: LidarSweep | None
     inputs_lost: tuple[str, ...] = ()
+    health: Health | None = None
+    manual: Command | None = None
+    request: Request = Request.AUTONOMOUS
+    request_reason: str = ""
+    alarms: tuple[str, ...] = ()
 
 
 class InputMonitor:
@@ -39,12 +47,14 @@ class InputMonitor:
         self._sweep_stamp_ns: int | None = None
         self._sent: deque[tuple[int, float]] = deque()
         self._disagree_since: dict[str, int] = {}
+        self._last_command: Command | None = None
 
     def report_fault(self, inputs: GateInput) -> str:
         """Why the vehicle's report cannot be used; empty if it can."""
         report = inputs.report
-        if not (math.isfinite(report.speed) and math.isfinite(report.steering)):
-            return "the vehicle reports values that are not finite"
+        fault = implausible("vehicle/status", report)
+        if fault:
+            return f"the vehicle report {fault}"
         return self._age_fault("vehicle report", inputs.stamp_ns, report.stamp_ns, self._config.max_report_age)
 
     def state_fault(self, inputs: GateInput) -> str:
@@ -52,26 +62,48 @@ class InputMonitor:
         state = inputs.state
         if state is None:
             return self._missing("localization")
-        values = (state.x, state.y, state.yaw, state.speed, state.yaw_rate)
-        if not all(math.isfinite(value) for value in values):
-            return "localization is not finite"
+        fault = implausible("localization/kinematic_state", state)
+        if fault:
+            return f"localization {fault}"
         return self._age_fault("localization", inputs.stamp_ns, state.stamp_ns, self._config.max_state_age)
 
     def command_fault(self, inputs: GateInput) -> str:
-        """Why the command cannot be used."""
-        command = inputs.command
+        """Why the command cannot be used. Stamps are its sequence: they never go back, and one stamp is one command."""
+        command, last = inputs.command, self._last_command
         if command is None:
             return self._missing("control command")
         if not (math.isfinite(command.steering) and math.isfinite(command.acceleration)):
             return "the control command is not finite"
-        return self._age_fault("control command", inputs.stamp_ns, command.stamp_ns, self._config.max_command_age)
+        fault = self._age_fault("control command", inputs.stamp_ns, command.stamp_ns, self._config.max_command_age)
+        if fault:
+            return fault
+        self._last_command = command
+        if last is not None and 0 < last.stamp_ns - command.stamp_ns < _RESTARTED_NS:
+            return f"the control command went back by {(last.stamp_ns - command.stamp_ns) * 1e-9:.2f} s"
+        if last is not None and last.stamp_ns == command.stamp_ns and _differ(last, command):
+            return "two control commands with one stamp differ"
+        return ""
+
+    def manual_ok(self, inputs: GateInput) -> bool:
+        """Whether a person's commands are here, fresh and finite."""
+        command = inputs.manual
+        if command is None or not (math.isfinite(command.steering) and math.isfinite(command.acceleration)):
+            return False
+        age = (inputs.stamp_ns - command.stamp_ns) * 1e-9
+        return -self._config.max_future - 1e-6 <= age <= self._config.max_manual_age + 1e-6
+
+    def health_fault(self, inputs: GateInput) -> str:
+        """Why the health monitor cannot be relied on."""
+        if inputs.health is None:
+            return ""
+        return self._age_fault("health report", inputs.stamp_ns, inputs.health.stamp_ns, self._config.max_health_age)
 
     def trajectory_fault(self, inputs: GateInput) -> str:
         """Why the trajectory cannot be used."""
         trajectory = inputs.trajectory
         if trajectory is None:
             return self._missing("trajectory")
-        fault = GoodTrajectory.fault(trajectory)
+        fault = implausible("planning/trajectory", trajectory)
         if fault:
             return f"the trajectory {fault}"
         return self._age_fault("trajectory", inputs.stamp_ns, trajectory.stamp_ns, self._config.max_trajectory_age)
@@ -130,6 +162,16 @@ class InputMonitor:
             return f"{name} is {age:.2f} s old, allowed is {allowed:.2f} s"
         self._seen.add(name)
         return ""
+
+
+def _differ(a: Command, b: Command) -> bool:
+    return a.steering != b.steering or a.acceleration != b.acceleration
+
+
+def dead_topic(topic: str) -> str:
+    """What is said of a topic that the host reports dead: its name and whose it is."""
+    item = INTERFACES.get(topic)
+    return f"topic {topic} is dead" + (f": no word from {item.producer}" if item is not None and item.producer else "")
 
 
 def sentence(faults: list[str]) -> str:

@@ -57,25 +57,15 @@ class GoodTrajectory:
         keep = np.concatenate([[True], steps > 1e-3])
         self.x, self.y, self.yaw = x[keep], y[keep], yaw[keep]
         self.s = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(self.x), np.diff(self.y)))])
+        self._dx, self._dy, self._length = np.diff(self.x), np.diff(self.y), np.diff(self.s)
         self.stops = bool(abs(float(points["speed"][-1])) < 0.05)
-
-    @staticmethod
-    def fault(trajectory: Trajectory) -> str:
-        """Why it cannot be used; empty if it can."""
-        if len(trajectory.points) == 0:
-            return "has no points"
-        for name in ("x", "y", "yaw", "speed"):
-            if not np.isfinite(trajectory.points[name]).all():
-                return f"has a {name} that is not finite"
-        return ""
 
     def locate(self, pose: Pose2) -> tuple[float, float, float]:
         """Arc length, lateral offset (left positive) and heading difference of a pose on the path."""
         n = len(self.x)
         if n == 1:
             return self._beyond(pose, 0)
-        dx, dy = np.diff(self.x), np.diff(self.y)
-        length = np.diff(self.s)
+        dx, dy, length = self._dx, self._dy, self._length
         px, py = pose.x - self.x[:-1], pose.y - self.y[:-1]
         f = np.clip((px * dx + py * dy) / length**2, 0.0, 1.0)
         i = int(np.argmin((px - f * dx) ** 2 + (py - f * dy) ** 2))

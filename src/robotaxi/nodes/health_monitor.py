@@ -1,0 +1,36 @@
+"""Health monitor node: every watched topic to `system/health`, ten times a second."""
+
+from __future__ import annotations
+
+from robotaxi.interfaces import INTERFACES
+from robotaxi.nodes import convert
+from robotaxi.nodes.runtime import StackNode
+from robotaxi.safety import HealthConfig, HealthMonitor
+from robotaxi.safety.health import WATCHED
+from robotaxi.types import Permit
+
+_HEALTH = INTERFACES["system/health"]
+
+
+class HealthMonitorNode(StackNode):
+    role = "health_monitor"
+    trigger = "vehicle/status"
+    period_ns = _HEALTH.period_ns
+    phase_ns = _HEALTH.phase_ns
+    wait_timeout_s = 6.5  # after whom it watches has given up his own inputs, before the gate gives up on it
+
+    def setup(self) -> None:
+        self._config = self.config(HealthConfig)
+        self._monitor: HealthMonitor | None = None
+        self._said = ""
+
+    def activate(self, at_ns: int) -> None:
+        if self._monitor is None:  # who takes part is known once everybody is connected
+            self._monitor = HealthMonitor(self._config, self.absent_inputs)
+        readings = {topic: self.read_stamped(topic, at_ns) for topic in WATCHED}
+        health = self._monitor.step(at_ns, readings, self.lost_inputs())
+        self.set_status(health.permit is Permit.DRIVE, health.sentence)
+        self.write(_HEALTH.topic, convert.health_record(health))
+        if health.sentence != self._said:
+            self._said = health.sentence
+            self.get_logger().info(f"{health.permit.name}: {health.sentence}")

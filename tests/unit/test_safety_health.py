@@ -1,0 +1,154 @@
+"""The health monitor: what is lost, what that permits, and whom to blame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from robotaxi.interfaces import MS
+from robotaxi.safety import HealthConfig, HealthMonitor
+from robotaxi.safety.health import WATCHED
+from robotaxi.safety.publishers import PublisherWatch
+from robotaxi.types import (
+    LIGHT_DTYPE,
+    OBJECT_DTYPE,
+    TRAJECTORY_DTYPE,
+    Command,
+    EgoState,
+    GnssFix,
+    Goal,
+    ImuSample,
+    Permit,
+    Trajectory,
+    VehicleReport,
+)
+
+OBJECTS, LIGHTS, STATE = "perception/objects", "perception/traffic_lights", "localization/kinematic_state"
+TRAJECTORY, COMMAND, IMU, GNSS = "planning/trajectory", "control/command_raw", "sensing/imu/data", "sensing/gnss/fix"
+
+
+def readings(step: int) -> dict[str, tuple[int, object] | None]:
+    """All good: every content new."""
+    now, x = step * 100 * MS, 0.1 * step
+    objects, points = np.zeros(2, OBJECT_DTYPE), np.zeros(5, TRAJECTORY_DTYPE)
+    objects["x"], points["x"] = [x, 9.0], x
+    contents: dict[str, object] = {
+        "vehicle/status": VehicleReport(now, 5.0 + 0.01 * x, 0.0),
+        IMU: ImuSample(now, np.array([x, 0.0, 9.8]), np.zeros(3)),
+        GNSS: GnssFix(now, 49.0 + 1e-6 * x, 8.0, 100.0, np.ones(3)),
+        STATE: EgoState(now, x, 0.0, 0.0, 5.0, covariance=np.diag([1e-3, 1e-3, 1e-5])),
+        OBJECTS: objects,
+        LIGHTS: np.zeros(0, LIGHT_DTYPE),
+        "dispatch/goal": Goal("1", 5.0, 5.0),
+        TRAJECTORY: Trajectory(now, points),
+        COMMAND: Command(now, 0.0, 0.1 * x),
+    }
+    assert set(contents) == set(WATCHED)
+    return {topic: (now, content) for topic, content in contents.items()}
+
+
+def watched(alter, steps: int = 40, **lost):
+    """The last verdict over ``steps`` steps whose readings are altered after the tenth."""
+    monitor = HealthMonitor(HealthConfig())
+    for step in range(steps):
+        now = readings(step)
+        if step > 10:
+            alter(now, step)
+        health = monitor.step(step * 100 * MS, now, lost.get("lost", ()) if step > 10 else ())
+    return health
+
+
+def silence(*topics):
+    def alter(now, step):
+        now.update({topic: readings(10)[topic] for topic in topics})
+
+    return alter
+
+
+def test_all_good_permits_to_drive() -> None:
+    health = watched(lambda now, step: None)
+    assert (health.permit, health.part, health.sentence) == (Permit.DRIVE, "", "All parts work.")
+
+
+def test_before_anything_came_it_says_what_the_car_waits_for() -> None:
+    health = HealthMonitor(HealthConfig()).step(0, {topic: None for topic in WATCHED})
+    assert health.permit is Permit.STOP
+    assert health.sentence.startswith("Cannot go yet: waiting for vehicle_interface, imu, gnss, localization,")
+
+
+@pytest.mark.parametrize(
+    ("dead", "part", "permit"),
+    [
+        ([TRAJECTORY], "planner", Permit.STOP),
+        ([TRAJECTORY, COMMAND], "planner", Permit.STOP),
+        ([STATE, OBJECTS, LIGHTS, TRAJECTORY, COMMAND], "localization", Permit.STOP),
+        ([IMU, STATE, OBJECTS, LIGHTS, TRAJECTORY, COMMAND], "imu", Permit.STOP),
+        ([OBJECTS], "lidar_perception", Permit.STOP),
+        ([LIGHTS], "camera_perception", Permit.PULL_OVER),
+        ([GNSS], "gnss", Permit.DRIVE),
+        (["dispatch/goal"], "dispatch_bridge", Permit.DRIVE),
+    ],
+)
+def test_the_first_part_of_a_chain_is_blamed(dead: list[str], part: str, permit: Permit) -> None:
+    assert (watched(silence(*dead)).part, watched(silence(*dead)).permit) == (part, permit)
+    by_wait = watched(lambda now, step: None, lost=dead)
+    assert (by_wait.part, by_wait.permit) == (part, permit)
+    assert "is silent" in by_wait.sentence
+
+
+def freeze(topic):
+    def alter(now, step):
+        now[topic] = (now[topic][0], readings(10)[topic][1])
+
+    return alter
+
+
+@pytest.mark.parametrize("topic", [OBJECTS, STATE, TRAJECTORY, IMU, GNSS, "vehicle/status"])
+def test_old_contents_under_new_stamps_are_frozen(topic: str) -> None:
+    health = watched(freeze(topic))
+    assert f"{topic} is frozen: new stamps, old contents" in health.sentence
+
+
+def test_a_standing_car_may_repeat_itself() -> None:
+    def alter(now, step):
+        freeze(STATE)(now, step)
+        now["vehicle/status"] = (now["vehicle/status"][0], VehicleReport(0, 0.0, 0.0))
+
+    assert watched(alter).permit is Permit.DRIVE
+
+
+def test_values_that_cannot_be_are_named() -> None:
+    def alter(now, step):
+        stamp_ns, state = now[STATE]
+        now[STATE] = (stamp_ns, replace(state, speed=500.0))
+
+    assert watched(alter).sentence == "localization: localization/kinematic_state has a speed of 500."
+
+
+@pytest.mark.parametrize(("sigma", "permit", "capped"), [(0.1, 0, False), (0.8, 0, True), (2.0, 2, True)])
+def test_a_vague_position_caps_the_speed_and_then_stops(sigma: float, permit: int, capped: bool) -> None:
+    def alter(now, step):
+        stamp_ns, state = now[STATE]
+        now[STATE] = (stamp_ns, replace(state, covariance=np.diag([sigma**2, 1e-3, 1e-5])))
+
+    health = watched(alter)
+    assert health.permit == permit and (health.speed_cap < 10.0) == capped
+    assert ("position known to" in health.sentence) == capped
+
+
+def test_a_stranger_among_the_command_publishers_is_an_alarm_at_once() -> None:
+    watch = PublisherWatch()
+    own = {"control/command_raw": ["controller"], "vehicle/command": ["command_gate"]}
+    assert watch.step(0.0, own) == ()
+    assert watch.step(0.1, {**own, "control/command_raw": ["controller", "rogue"]}) == (
+        "control/command_raw has a publisher that is not its own: 'rogue'",
+    )
+
+
+def test_a_second_publisher_of_the_same_name_is_a_handover_for_a_while_only() -> None:
+    watch = PublisherWatch()
+    double = {"control/command_raw": ["controller", "controller"]}
+    assert watch.step(0.0, double) == () and watch.step(30.0, double) == ()
+    assert watch.step(50.0, double) == ("control/command_raw has 2 publishers, one is allowed",)
