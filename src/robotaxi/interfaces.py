@@ -121,7 +121,7 @@ _ALL = (
               "base_link", doc="of a person in the car, while system/request asks for MANUAL"),
     Interface("system/request", _RECORD, Qos.EVENT, "", ("command_gate",),
               doc="types.Request: who shall drive, asked for by rider, safety driver or remote assistant"),
-    Interface("system/mode", _RECORD, Qos.STATE, "command_gate", ("dispatch_bridge",),
+    Interface("system/mode", _RECORD, Qos.STATE, "command_gate", ("dispatch_bridge", "health_monitor"),
               "base_link", 100, 0, 40, 1000, "types.SystemMode and its reason"),
     # ---- housekeeping: anybody's
     Interface("system/ready", _RECORD, Qos.EVENT, "", (), doc="each node once, when its ends are connected"),

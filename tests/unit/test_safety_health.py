@@ -21,6 +21,7 @@ from robotaxi.types import (
     Goal,
     ImuSample,
     Permit,
+    SystemMode,
     Trajectory,
     VehicleReport,
 )
@@ -44,6 +45,7 @@ def readings(step: int) -> dict[str, tuple[int, object] | None]:
         "dispatch/goal": Goal("1", 5.0, 5.0),
         TRAJECTORY: Trajectory(now, points),
         COMMAND: Command(now, 0.0, 0.1 * x),
+        "system/mode": (SystemMode.AUTONOMOUS, "Driving."),
     }
     assert set(contents) == set(WATCHED)
     return {topic: (now, content) for topic, content in contents.items()}
@@ -73,7 +75,7 @@ def test_all_good_permits_to_drive() -> None:
 
 
 def test_before_anything_came_it_says_what_the_car_waits_for() -> None:
-    health = HealthMonitor(HealthConfig()).step(0, {topic: None for topic in WATCHED})
+    health = HealthMonitor(HealthConfig()).step(0, dict.fromkeys(WATCHED))
     assert health.permit is Permit.STOP
     assert health.sentence.startswith("Cannot go yet: waiting for vehicle_interface, imu, gnss, localization,")
 

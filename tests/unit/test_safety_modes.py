@@ -15,13 +15,13 @@ CONFIG = GateConfig()
 M = SystemMode
 BRAKING = {M.STOP, M.COMFORTABLE_STOP, M.STOP_IN_LANE, M.EMERGENCY_STOP, M.REMOTE_ASSIST}
 LONG = round(30.0 / (TICK_NS * 1e-9))
-GOOD = dict(fault="", threat="", standing=False, clear=True)
+GOOD = {"fault": "", "threat": "", "standing": False, "clear": True}
 # every kind of step: fault, threat, standing, clear, path, permit, request, manual
 KINDS = [
-    dict(fault=fault, threat=threat, standing=standing, clear=clear, path_known=path, permit=permit,
-         permit_reason="Impaired.", request=request, manual_ok=manual)
-    for fault, threat, standing, clear, path, permit, request, manual in itertools.product(
-        ("", "Lost."), ("", "Near."), (False, True), (True,), (False, True), Permit, Request, (False, True)
+    {"fault": fault, "threat": threat, "standing": standing, "path_known": path, "permit": permit,
+     "permit_reason": "Impaired.", "request": request, "manual_ok": manual}
+    for fault, threat, standing, path, permit, request, manual in itertools.product(
+        ("", "Lost."), ("", "Near."), (False, True), (False, True), Permit, Request, (False, True)
     )
 ]  # fmt: skip
 
@@ -113,7 +113,7 @@ def test_no_step_from_any_mode_drives_on_trouble() -> None:
     for mode, kind in itertools.product(M, KINDS):
         machine = ModeMachine(CONFIG)
         machine.mode = mode
-        _, now, reason = drive(machine, 0, 1, **kind)
+        _, now, _ = drive(machine, 0, 1, **kind)
         troubled = kind["fault"] or kind["permit"] is Permit.STOP
         if kind["threat"]:
             assert now is M.EMERGENCY_STOP

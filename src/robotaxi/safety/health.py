@@ -56,6 +56,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("dispatch/goal", "dispatch_bridge", "hearing the dispatcher", Permit.DRIVE),
     Capability("planning/trajectory", "planner", "planning its way", Permit.STOP, "moving"),
     Capability("control/command_raw", "controller", "following its plan", Permit.STOP),
+    Capability("system/mode", "command_gate", "guarding its commands", Permit.STOP),
 )
 WATCHED = tuple(item.topic for item in CAPABILITIES)
 
