@@ -15,6 +15,7 @@ _COMMANDS = (
     "robotaxi.commands.bags",
     "robotaxi.commands.evaluate",
     "robotaxi.commands.bench",
+    "robotaxi.commands.models",
     "robotaxi.dispatch.commands",
     "robotaxi.commands.maps",
     "robotaxi.commands.housekeeping",

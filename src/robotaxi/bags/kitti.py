@@ -55,17 +55,21 @@ _LIDAR_FRAME = "lidar_top"
 _NOTE = "KITTI tracking sweeps; the odometry is lidar odometry made with KISS-ICP, not ground truth"
 _FLOAT32 = 7  # sensor_msgs/PointField
 _UNIT = np.float32(0.005)  # m, of xyz_5mm
-_CLASSES = {
-    "Car": ObjectClass.CAR,
-    "Van": ObjectClass.CAR,
-    "Truck": ObjectClass.TRUCK,
-    "Tram": ObjectClass.TRUCK,
-    "Cyclist": ObjectClass.BICYCLE,
-    "Pedestrian": ObjectClass.PEDESTRIAN,
-    "Person": ObjectClass.PEDESTRIAN,
-    "Person_sitting": ObjectClass.PEDESTRIAN,
-    "Misc": ObjectClass.UNKNOWN,
-}
+_CLASS_WORDS = (  # the first that a label contains decides; KITTI's names and those of sets converted to its format
+    (("motor", "bicycl", "cyclist", "rider", "bike"), ObjectClass.BICYCLE),
+    (("pedestrian", "person", "human", "walker"), ObjectClass.PEDESTRIAN),
+    (("truck", "bus", "tram", "trailer", "train", "lorry"), ObjectClass.TRUCK),
+    (("car", "van", "vehicle", "taxi"), ObjectClass.CAR),
+)
+DONT_CARE = "DontCare"
+
+
+def object_class(name: str) -> ObjectClass:
+    """Class of a label by name, e.g. "Van", "Person_sitting", "LARGE_VEHICLE"; UNKNOWN for "Misc" and the like."""
+    name = name.lower()
+    if "large" in name and "vehicle" in name:
+        return ObjectClass.TRUCK
+    return next((kind for words, kind in _CLASS_WORDS if any(word in name for word in words)), ObjectClass.UNKNOWN)
 
 
 class KittiError(ValueError):
@@ -135,24 +139,25 @@ def read_points(path: str | Path) -> RecordArray:
         raise KittiError(f"{path}: is no sweep: {error}") from error
 
 
-def read_states(data_dir: str | Path) -> list[EgoState]:
-    """Poses of base_link, one a sweep, with speed and yaw rate from neighbouring poses."""
+def read_states(
+    data_dir: str | Path, T_base_lidar: FloatArray = T_BASE_LIDAR, period: float = SWEEP_PERIOD_NS * 1e-9
+) -> list[EgoState]:
+    """Poses of base_link, one a sweep every ``period`` s, with speed and yaw rate from neighbouring poses."""
     path = Path(data_dir) / "kiss_icp_poses.txt"
     rows = read_numbers(path)
     if rows.shape[1] != 12 or not np.isfinite(rows).all():
         raise KittiError(f"{path}: expected 12 finite numbers a line (row-major 3x4)")
     T_first_lidar = np.tile(np.eye(4), (len(rows), 1, 1))
     T_first_lidar[:, :3] = rows.reshape(-1, 3, 4)
-    T = T_BASE_LIDAR @ T_first_lidar @ np.linalg.inv(T_BASE_LIDAR)
+    T = T_base_lidar @ T_first_lidar @ np.linalg.inv(T_base_lidar)
     yaw = np.unwrap(np.arctan2(T[:, 1, 0], T[:, 0, 0]))
-    period = SWEEP_PERIOD_NS * 1e-9
     many = len(T) > 1
     velocity = np.gradient(T[:, :2, 3], period, axis=0) if many else np.zeros((1, 2))
     yaw_rate = np.gradient(yaw, period) if many else np.zeros(1)
     speed = np.cos(yaw) * velocity[:, 0] + np.sin(yaw) * velocity[:, 1]
     return [
         EgoState(
-            stamp_ns=i * SWEEP_PERIOD_NS, x=float(T[i, 0, 3]), y=float(T[i, 1, 3]), z=float(T[i, 2, 3]),
+            stamp_ns=round(i * period * 1e9), x=float(T[i, 0, 3]), y=float(T[i, 1, 3]), z=float(T[i, 2, 3]),
             yaw=float(yaw[i]), speed=float(speed[i]), yaw_rate=float(yaw_rate[i]),
         )
         for i in range(len(T))
@@ -168,31 +173,54 @@ def read_labels(data_dir: str | Path) -> RecordArray:
     """All labelled boxes (LABEL_DTYPE) in base_link; "DontCare" regions are left out."""
     data_dir = Path(data_dir)
     T_base_camera = T_BASE_LIDAR @ np.linalg.inv(camera_from_lidar(data_dir / "calib.txt"))
-    path = data_dir / "label_02.txt"
-    rows = []
+    return parse_labels(data_dir / "label_02.txt", T_base_camera)[0]
+
+
+def parse_labels(path: Path, T_base_camera: FloatArray, frame: int | None = None) -> tuple[RecordArray, FloatArray]:
+    """Boxes (LABEL_DTYPE) in base_link, and "DontCare" rectangles (N, 5): frame, left, top, right, bottom.
+
+    Lines are KITTI tracking's (17 columns), or KITTI object's (15) with the ``frame`` given; ids are then 0, 1, ...
+    Further columns are scores and are not read.
+    """
+    lead = 2 if frame is None else 0
+    rows, regions = [], []
     for number, line in enumerate(_text(path).splitlines(), start=1):
         words = line.split()
-        if len(words) < 17:
-            raise KittiError(f"{path}: line {number}: expected 17 columns, found {len(words)}")
-        if words[2] not in _CLASSES:
+        if not words:
             continue
+        if len(words) < 15 + lead:
+            raise KittiError(f"{path}: line {number}: expected {15 + lead} columns, found {len(words)}")
         try:
-            height, width, length, x, y, z, rotation = (float(word) for word in words[10:17])
-            frame, track = int(words[0]), int(words[1])
+            values = [float(word) for word in words[lead + 4 : lead + 15]]
+            at, track = (int(float(words[0])), int(float(words[1]))) if frame is None else (frame, number - 1)
         except ValueError as error:
             raise KittiError(f"{path}: line {number}: {error}") from error
+        if not np.isfinite(values).all():
+            raise KittiError(f"{path}: line {number}: holds a number that is not finite")
+        if words[lead] == DONT_CARE:
+            regions.append((at, *values[:4]))
+            continue
+        height, width, length, x, y, z, rotation = values[4:]
         center = T_base_camera @ np.array([x, y, z, 1.0])
-        # camera y points down: its rotation turns the other way round, from the camera's x axis
-        rows.append((frame, track, _CLASSES[words[2]], *center[:3], -rotation - np.pi / 2, length, width, height))
-    return np.array(rows, LABEL_DTYPE)
+        # the camera's y points down: the box's front, turned by the rotation from the camera's x axis
+        front = T_base_camera[:3, :3] @ np.array([np.cos(rotation), 0.0, -np.sin(rotation)])
+        yaw = float(np.arctan2(front[1], front[0]))
+        rows.append((at, track, object_class(words[lead]), *center[:3], yaw, length, width, height))
+    return np.array(rows, LABEL_DTYPE), np.array(regions, np.float64).reshape(-1, 5)
 
 
-def camera_from_lidar(path: Path) -> FloatArray:
-    """4x4 from the lidar to the rectified camera frame."""
+def read_calibration(path: Path) -> dict[str, list[str]]:
+    """Lines "name: numbers" of a calibration file, the numbers as text."""
     entries = {}
     for line in _text(path).splitlines():
         name, _, values = line.strip().replace(":", " ").partition(" ")
         entries[name] = values.split()
+    return entries
+
+
+def camera_from_lidar(path: Path) -> FloatArray:
+    """4x4 from the lidar to the rectified camera frame."""
+    entries = read_calibration(path)
     out = np.eye(4)
     for keys, columns in ((("Tr_velo_to_cam", "Tr_velo_cam", "Tr"), 4), (("R0_rect", "R_rect"), 3)):
         found = next((entries[key] for key in keys if key in entries), None)

@@ -33,6 +33,7 @@ DETECTION_DTYPE = np.dtype(
         ("time", "<f8"),  # mean time of the points since the stamp, s
         ("points", "<i8"),
         ("label", "u1"),  # ObjectClass
+        ("score", "<f8"),  # how sure the class is, 0..1
     ]
 )
 """What one sweep shows of one object."""
@@ -43,6 +44,7 @@ _FINE = 6  # tried on either side of the best one
 _UPPER_SHARE = 0.7  # of the height: a rider's trunk and head, a car's roof
 _WAIST = 1.2  # m
 _ON_SIDE = 0.15  # m
+_SURE_POINTS = 20.0
 _FIT_POINTS = 160  # a cluster's points are thinned to at most this many for the heading
 
 
@@ -74,14 +76,18 @@ class BoxConfig:
     )
 
 
-def fit_boxes(
-    xyz: Points,
-    height: NDArray[np.float32],
-    time: NDArray[np.float32],
-    clusters: Clusters,
-    config: BoxConfig,
+def boxes_by_shape(boxes: RecordArray, config: BoxConfig) -> RecordArray:
+    """Those of `measure_boxes` that may be road users, with label and score by size and shape alone."""
+    out = boxes[is_object(boxes, config)]
+    out["label"] = classify(out, config)
+    out["score"] = out["flat"] * (1.0 - np.exp(-out["points"] / _SURE_POINTS))
+    return out
+
+
+def measure_boxes(
+    xyz: Points, height: NDArray[np.float32], time: NDArray[np.float32], clusters: Clusters
 ) -> RecordArray:
-    """One box for each cluster that may be a road user: DETECTION_DTYPE, frame of ``xyz``."""
+    """The box of each cluster, whatever it is; label and score are left at zero."""
     out: RecordArray = np.zeros(len(clusters), DETECTION_DTYPE)
     if len(out) == 0:
         return out
@@ -91,8 +97,6 @@ def fit_boxes(
     ):
         out[name] = values[:, column]
     out["points"] = np.diff(clusters.start)
-    out = out[_is_object(out, config)]
-    out["label"] = classify(out, config)
     return out
 
 
@@ -112,7 +116,8 @@ def classify(boxes: RecordArray, config: BoxConfig) -> NDArray[np.uint8]:
     return np.select([c for c, _ in choices], [int(k) for _, k in choices], int(ObjectClass.UNKNOWN)).astype(np.uint8)
 
 
-def _is_object(boxes: RecordArray, config: BoxConfig) -> NDArray[np.bool_]:
+def is_object(boxes: RecordArray, config: BoxConfig) -> NDArray[np.bool_]:
+    """Whether size and shape allow a road user."""
     fits = (boxes["length"] <= config.max_length) & (boxes["width"] <= config.max_width)
     stands = (boxes["height"] >= config.min_height) & (boxes["base"] <= config.max_base)
     high = boxes["height"] >= config.pole_height

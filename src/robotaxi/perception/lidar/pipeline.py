@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robotaxi.params import param
-from robotaxi.perception.lidar.boxes import BoxConfig, fit_boxes
+from robotaxi.perception.lidar.boxes import boxes_by_shape, BoxConfig, measure_boxes
 from robotaxi.perception.lidar.cluster import ClusterConfig, find_clusters, rasterise
 from robotaxi.perception.lidar.ground import GroundConfig, clearance, heights_above_ground
 from robotaxi.perception.lidar.obstacles import ObstacleConfig, obstacle_points
 from robotaxi.perception.lidar.occlusion import doubt_cut_off
 from robotaxi.perception.lidar.preprocess import PreprocessConfig, to_base_link
 from robotaxi.perception.lidar.road import RoadFilter
+from robotaxi.perception.lidar.second_look import LookConfig, Network, detections_by_look
 from robotaxi.perception.lidar.tracking import Tracker, TrackerConfig
 from robotaxi.types import EgoState, FloatArray, LidarSweep, RecordArray, VehicleParams
 
 
 @dataclass(frozen=True)
 class LidarPerceptionConfig(
-    TrackerConfig, BoxConfig, ClusterConfig, ObstacleConfig, GroundConfig, PreprocessConfig
+    TrackerConfig, LookConfig, ClusterConfig, ObstacleConfig, GroundConfig
 ):  # each stage declares its own part
     """All parameters of lidar perception."""
 
@@ -31,46 +33,70 @@ class LidarPerceptionConfig(
 @dataclass(frozen=True)
 class LidarPerceptionOutput:
     """``objects``: OBJECT_DTYPE in map. ``obstacle_points``: OBSTACLE_DTYPE in base_link. For pictures
-    and tests: ``points`` (M, 3) in base_link and their ``height`` (M,) above the ground."""
+    and measurements, of this sweep alone and in base_link: ``detections`` and all ``clusters`` (DETECTION_DTYPE),
+    ``points`` (M, 3) and their ``height`` (M,) above the ground."""
 
     objects: RecordArray
     obstacle_points: RecordArray
+    detections: RecordArray
+    clusters: RecordArray
     points: NDArray[np.float32]
     height: NDArray[np.float32]
 
 
 class LidarPerception:
-    """Call `step` once a sweep, in order of time."""
+    """Call `step` once a sweep, in order of time. With a ``network`` clusters are looked at twice."""
 
-    def __init__(self, config: LidarPerceptionConfig, vehicle: VehicleParams, road: RoadFilter | None) -> None:
-        self._config, self._vehicle, self._road = config, vehicle, road
+    def __init__(
+        self,
+        config: LidarPerceptionConfig,
+        vehicle: VehicleParams,
+        road: RoadFilter | None,
+        network: Network | None = None,
+    ) -> None:
+        self._config, self._vehicle, self._road, self._network = config, vehicle, road, network
         self._tracker = Tracker(config)
 
-    def step(self, sweep: LidarSweep, state: EgoState | None) -> LidarPerceptionOutput:
+    def step(
+        self, sweep: LidarSweep, state: EgoState | None, done: Callable[[str], None] = lambda stage: None
+    ) -> LidarPerceptionOutput:
         """Find and track what stands on the road. Without ``state`` map and base_link coincide.
 
         A state that is not finite counts as none. Raises SweepError for a sweep without x, y and z.
+        ``done`` is told each stage's name at its end, for who measures them.
         """
         config = self._config
         if state is not None and not np.isfinite([state.x, state.y, state.z, state.yaw]).all():
             state = None
         points, time = to_base_link(sweep, state, self._vehicle, config)
+        done("preprocess")
         height = heights_above_ground(points, config, config.max_range)
         above = height > clearance(np.hypot(points[:, 0], points[:, 1]), config)
         above &= height < config.view_height
         standing, standing_height = points[above], height[above]
+        done("ground")
         grid = rasterise(standing, config.cell, config.max_range)
         obstacles = obstacle_points(standing, standing_height, grid, config)
+        done("obstacles")
         clusters = find_clusters(standing, grid, config)
-        detections = fit_boxes(standing, standing_height, time[above], clusters, config)
+        done("clusters")
+        boxes = measure_boxes(standing, standing_height, time[above], clusters)
         lidar = np.asarray(sweep.T_base_lidar, dtype=np.float64)[:2, 3]
+        done("boxes")
+        if self._network is None:
+            detections = boxes_by_shape(boxes, config)
+        else:
+            detections = detections_by_look(points, height, boxes, lidar, self._network, config)
+            done("second_look")
         doubt_cut_off(detections, obstacles, lidar)
+        found = detections
         detections = _to_map(detections, state)
         if self._road is not None and state is not None:
             detections = detections[self._road.contains(np.column_stack([detections["x"], detections["y"]]))]
         sensor = _point_in_map(lidar, state)
         objects = self._tracker.step(detections, sweep.stamp_ns, sensor)
-        return LidarPerceptionOutput(objects, obstacles, points, height)
+        done("tracking")
+        return LidarPerceptionOutput(objects, obstacles, found, boxes, points, height)
 
     def warm_up(self) -> None:
         """Compile or load the kernels, so that the first sweep is as quick as the others."""
@@ -78,7 +104,7 @@ class LidarPerception:
         cloud = np.zeros(600, [("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
         cloud["x"], cloud["y"] = 12.0 * np.cos(azimuth), 12.0 * np.sin(azimuth)
         cloud["z"] = np.where(np.arange(600) % 3 == 0, 0.0, 1.0)
-        spare = LidarPerception(self._config, self._vehicle, self._road)
+        spare = LidarPerception(self._config, self._vehicle, self._road, self._network)
         state = EgoState(0, 0.0, 0.0, 0.0, 0.0)
         for i in range(4):
             spare.step(LidarSweep(i * 100_000_000, cloud, np.eye(4)), state)
@@ -94,6 +120,7 @@ def _point_in_map(point: FloatArray, state: EgoState | None) -> FloatArray:
 def _to_map(detections: RecordArray, state: EgoState | None) -> RecordArray:
     if state is None:
         return detections
+    detections = detections.copy()
     x, y = detections["x"].copy(), detections["y"].copy()
     cos, sin = np.cos(state.yaw), np.sin(state.yaw)
     detections["x"] = state.x + cos * x - sin * y

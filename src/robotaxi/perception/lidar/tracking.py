@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from robotaxi.params import param
 from robotaxi.perception.lidar.anchor import BoxMeasurement, corners, measure, noise_in_map, to_map
+from robotaxi.perception.lidar.full_boxes import ACROSS, FullSizeConfig, full_boxes, full_size, is_vehicle
 from robotaxi.perception.lidar.track_table import CLASSES, TRACK_DTYPE, inverse2, predict, update
 from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
@@ -27,11 +28,10 @@ _FACE = 0.8  # m, a face this wide shows where it is
 _MAX_SPACING = 4.0  # m
 _CLEAR_SIDE = 2.0  # m, a longer visible side shows the heading
 _WRONG_DEG = 25.0
-_ACROSS = 0.6  # cosine: a side seen at this angle or more squarely faces the sensor
 
 
 @dataclass(frozen=True)
-class TrackerConfig:
+class TrackerConfig(FullSizeConfig):
     """Tracker."""
 
     confirm_hits: int = param(3, lo=1, hi=20, doc="detections until a track is published")
@@ -62,13 +62,8 @@ class TrackerConfig:
     rest_speed: float = param(0.4, lo=0.0, hi=2.0, unit="m/s", doc="slower tracks are drawn towards rest")
     heading_speed: float = param(2.0, lo=0.3, hi=10.0, unit="m/s", doc="faster tracks head where they go")
     heading_gain: float = param(0.25, lo=0.0, hi=1.0, doc="share of a new heading that is taken over")
-    full_car_length: float = param(3.4, lo=2.0, hi=6.0, unit="m", doc="a side this long is the whole car")
-    usual_car_length: float = param(4.3, lo=2.5, hi=6.0, unit="m", doc="length where the side is not in view")
-    full_car_width: float = param(1.5, lo=1.0, hi=2.2, unit="m", doc="a front this wide is the whole car")
-    max_width_seen: float = param(2.6, lo=1.8, hi=4.0, unit="m", doc="a vehicle wider than this was taken crosswise")
     clear_points: int = param(30, lo=8, hi=1000, doc="returns from which on a view may overrule a heading")
     clear_flat: float = param(0.7, lo=0.3, hi=1.0, doc="share of returns on the box's sides in a clear view")
-    usual_car_width: float = param(1.85, lo=1.2, hi=2.5, unit="m", doc="width where front and rear are hidden")
 
 
 class Tracker:
@@ -237,13 +232,7 @@ class Tracker:
         tracks["ground"] += 0.2 * (detections["z"] - detections["base"] - tracks["ground"])
 
     def _full_size(self, tracks: RecordArray) -> tuple[FloatArray, FloatArray]:
-        config = self._config
-        length, width = tracks["seen_length"].copy(), tracks["seen_width"].copy()
-        vehicle = _is_vehicle(tracks)
-        length = np.where(vehicle & (length < config.full_car_length), config.usual_car_length, length)
-        width = np.where(vehicle & (width < config.full_car_width), config.usual_car_width, width)
-        width = np.where(tracks["label"] == ObjectClass.CAR, np.minimum(width, config.max_width_seen), width)
-        return np.maximum(length, 0.3), np.maximum(width, 0.3)
+        return full_size(tracks["seen_length"], tracks["seen_width"], tracks["label"], self._config)
 
     def _judge_motion(self, tracks: RecordArray, found: BoxMeasurement) -> None:
         config = self._config
@@ -270,7 +259,7 @@ class Tracker:
 
     def _faces(self, found: BoxMeasurement) -> NDArray[np.bool_]:
         """Whether the side along the heading squarely faces the sensor."""
-        return np.abs(found.eye[:, 0]) < _ACROSS * np.hypot(found.eye[:, 0], found.eye[:, 1])
+        return np.abs(found.eye[:, 0]) < ACROSS * np.hypot(found.eye[:, 0], found.eye[:, 1])
 
     def _turn(self, tracks: RecordArray, detections: RecordArray, found: BoxMeasurement) -> None:
         """Heading: of the box's sides, and of the motion where there is enough of it."""
@@ -281,9 +270,9 @@ class Tracker:
         error = _wrap(course - tracks["yaw"])
         # a front taken for a side: swap the axes once the motion tells
         sideways = heading_known & (np.abs(np.abs(error) - np.pi / 2) < np.radians(35.0))
-        wide = _is_vehicle(tracks) & (tracks["seen_width"] > config.max_width_seen)
+        wide = is_vehicle(tracks["label"]) & (tracks["seen_width"] > config.max_width_seen)
         wide &= tracks["seen_width"] > tracks["seen_length"]
-        narrow = _is_vehicle(tracks) & (tracks["seen_length"] < config.full_car_length - 1.2)
+        narrow = is_vehicle(tracks["label"]) & (tracks["seen_length"] < config.full_car_length - 1.2)
         narrow &= (tracks["seen_length"] > tracks["seen_width"] + 0.3) & self._faces(found)
         crosswise = (wide | narrow) & ~heading_known
         course = np.where(crosswise, _wrap(tracks["yaw"] + np.pi / 2), course)
@@ -322,7 +311,7 @@ class Tracker:
         clear &= detections["length"] > _CLEAR_SIDE
         speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
         by_motion = tracks["moved"] & (speed > config.heading_speed)
-        wrong = clear & ~by_motion & (np.abs(side) > np.radians(_WRONG_DEG)) & _is_vehicle(tracks)
+        wrong = clear & ~by_motion & (np.abs(side) > np.radians(_WRONG_DEG)) & is_vehicle(tracks["label"])
         if not wrong.any():
             return
         turned, seen = tracks[wrong], detections[wrong]
@@ -345,22 +334,16 @@ class Tracker:
         born = np.zeros(len(detections), TRACK_DTYPE)
         born["id"] = self._next_id + np.arange(len(detections))
         self._next_id += len(detections)
-        label = detections["label"]
-        # a car of which only front or rear is visible: the long visible side is its width
-        sight = np.arctan2(detections["y"] - sensor[1], detections["x"] - sensor[0])
-        faces_us = np.abs(np.cos(sight - detections["yaw"])) < _ACROSS
-        end_on = (label == ObjectClass.CAR) & (detections["length"] < config.full_car_length - 1.2) & faces_us
-        born["label"] = label
-        born["votes"] = np.eye(CLASSES)[label]
-        born["yaw"] = np.where(end_on, detections["yaw"] + np.pi / 2, detections["yaw"])
-        born["seen_length"] = np.where(end_on, detections["width"], detections["length"])
-        born["seen_width"] = np.where(end_on, detections["length"], detections["width"])
-        born["length"], born["width"] = self._full_size(born)
+        born["label"] = detections["label"]
+        born["votes"] = np.eye(CLASSES)[detections["label"]]
+        full = full_boxes(detections, sensor, config)
+        for name in ("yaw", "length", "width", "seen_length", "seen_width"):
+            born[name] = getattr(full, name)
+        born["mean"][:, :2] = full.center
+        size = np.column_stack([full.length, full.width])
         center = np.column_stack([detections["x"], detections["y"]])
-        size = np.column_stack([born["length"], born["width"]])
-        found = measure(center, born["yaw"], size, corners(detections), sensor)
-        born["mean"][:, :2] = center + to_map(found.offset, born["yaw"])
-        born["cov"][:, :2, :2] = self._noise(found, center, born["yaw"], sensor)
+        found = measure(center, full.yaw, size, corners(detections), sensor)
+        born["cov"][:, :2, :2] = self._noise(found, center, full.yaw, sensor)
         born["cov"][:, 2, 2] = born["cov"][:, 3, 3] = config.sigma_birth_speed**2
         born["anchor"] = born["mean"][:, :2]
         born["height"] = detections["height"]
@@ -404,10 +387,6 @@ class Tracker:
         out["vy"] = np.where(tracks["moved"], tracks["mean"][:, 3], 0.0)
         out["existence"] = 1.0 / (1.0 + np.exp(-tracks["log_odds"]))
         return out
-
-
-def _is_vehicle(tracks: RecordArray) -> NDArray[np.bool_]:
-    return (tracks["label"] == ObjectClass.CAR) | (tracks["label"] == ObjectClass.TRUCK)
 
 
 def _wrap(angle: FloatArray) -> FloatArray:

@@ -1,0 +1,46 @@
+"""A folder of data as recordings to measure perception on, whatever of the known formats it is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robotaxi.bags.kitti import KittiError
+from robotaxi.bags.kitti_recordings import benchmark_recordings, object_recording, tracking_recording
+from robotaxi.bags.ride_recording import ride_recording
+from robotaxi.evaluation.perception_case import Recording
+
+_FORMATS = (
+    "KITTI tracking (velodyne/, label_02.txt, calib.txt), KITTI object (velodyne/, label_2/, calib/), "
+    "a bag of a ride (metadata.yaml), or folders of these"
+)
+
+
+def open_recordings(data_dir: str | Path, sensors: str = "robotaxi", vehicle: str = "robotaxi") -> list[Recording]:
+    """Every recording in the folder, or in the folders in it. ``sensors`` and ``vehicle`` are those of bags.
+
+    Raises KittiError, ParameterError or OSError naming what is missing or broken.
+    """
+    data_dir = Path(data_dir)
+    if not data_dir.is_dir():
+        raise KittiError(f"{data_dir}: no such folder; expected {_FORMATS}")
+    found = _open(data_dir, sensors, vehicle)
+    if not found:
+        for folder in sorted(p for p in data_dir.iterdir() if p.is_dir()):
+            found += _open(folder, sensors, vehicle)
+    if not found:
+        raise KittiError(f"{data_dir}: holds no recording; expected {_FORMATS}")
+    return found
+
+
+def _open(folder: Path, sensors: str, vehicle: str) -> list[Recording]:
+    if (folder / "metadata.yaml").is_file():
+        return [ride_recording(folder, sensors, vehicle)]
+    if (folder / "label_02.txt").is_file():
+        return [tracking_recording(folder)]
+    if (folder / "label_02").is_dir():
+        return benchmark_recordings(folder)
+    if (folder / "label_2").is_dir():
+        return [object_recording(folder)]
+    if (folder / "bag" / "metadata.yaml").is_file():
+        return [ride_recording(folder / "bag", sensors, vehicle)]
+    return []

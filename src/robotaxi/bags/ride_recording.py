@@ -1,0 +1,98 @@
+"""The bag of a ride (``robotaxi ride --record all``) as a recording to measure perception on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.typesys import Stores, get_typestore
+
+from robotaxi.bags.kitti import KittiError
+from robotaxi.bags.writer import header_stamp_ns
+from robotaxi.evaluation.perception_case import TRUTH_DTYPE, Frame, Recording, points_in_boxes
+from robotaxi.interfaces import TRUTH_PREFIX
+from robotaxi.sensor_rig import load_rig
+from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray
+from robotaxi.vehicle import load_vehicle
+
+_DTYPES = {1: "<i1", 2: "<u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 8: "<f8"}
+_TYPES = get_typestore(Stores.ROS2_KILTED)
+_SWEEPS, _STATE = "sensing/lidar/top/pointcloud", "localization/kinematic_state"
+_AGENTS, _EGO = TRUTH_PREFIX + "agents", TRUTH_PREFIX + "ego"
+
+
+def ride_recording(bag: Path, sensors: str, vehicle: str) -> Recording:
+    """Sweeps with the state that localization gave and, where the simulator drove, its truth.
+
+    Raises KittiError when the bag has no sweeps or no truth to measure against.
+    """
+    rig, params = load_rig(sensors), load_vehicle(vehicle)
+    try:
+        with Reader(bag) as reader:
+            counts = {name: sum(c.msgcount for c in reader.connections if c.topic.endswith("/" + name))
+                      for name in (_SWEEPS, _AGENTS, _EGO)}  # fmt: skip
+    except (ReaderError, OSError) as error:
+        raise KittiError(f"{bag}: cannot be read as a bag: {error}") from error
+    for name, count in counts.items():
+        if count == 0:
+            raise KittiError(f"{bag}: has no /{name}; record the ride with --record all")
+    states = {stamp: _state(stamp, m) for stamp, m in _messages(bag, _STATE) if m.pose.covariance[0] >= 0.0}
+
+    def frames() -> Iterator[Frame]:
+        agents = {stamp: _cloud(m) for stamp, m in _messages(bag, _AGENTS)}
+        egos = {stamp: _state(stamp, m) for stamp, m in _messages(bag, _EGO)}
+        for index, (stamp, message) in enumerate(_messages(bag, _SWEEPS)):
+            sweep = LidarSweep(stamp, _cloud(message), rig.T_base_lidar)
+            known = stamp in agents and stamp in egos
+            truth = _truth(agents[stamp], egos[stamp], sweep, index) if known else np.zeros(0, TRUTH_DTYPE)
+            yield Frame(index, sweep, states.get(stamp), truth, known)
+
+    notes = {"format": "bag", "sensors": sensors, "evaluated": "all around", "poses": "localization"}
+    return Recording(bag.parent.name if bag.name == "bag" else bag.name, counts[_SWEEPS], params, frames, notes)
+
+
+def _messages(bag: Path, topic: str) -> Iterator[tuple[int, Any]]:
+    with Reader(bag) as reader:
+        connections = [c for c in reader.connections if c.topic.endswith("/" + topic)]
+        for connection, _, raw in reader.messages(connections) if connections else ():
+            yield header_stamp_ns(raw), _TYPES.deserialize_cdr(raw, connection.msgtype)
+
+
+def _cloud(message: Any) -> RecordArray:
+    fields = [field for field in message.fields if field.count == 1 and field.datatype in _DTYPES]
+    layout: Any = {
+        "names": [field.name for field in fields],
+        "formats": [_DTYPES[field.datatype] for field in fields],
+        "offsets": [field.offset for field in fields],
+        "itemsize": message.point_step,
+    }
+    points: RecordArray = np.frombuffer(bytes(message.data), np.dtype(layout), message.width * message.height)
+    return points
+
+
+def _state(stamp_ns: int, message: Any) -> EgoState:
+    position, turn = message.pose.pose.position, message.pose.pose.orientation
+    yaw = math.atan2(2.0 * (turn.w * turn.z + turn.x * turn.y), 1.0 - 2.0 * (turn.y**2 + turn.z**2))
+    twist = message.twist.twist
+    return EgoState(stamp_ns, position.x, position.y, position.z, yaw, twist.linear.x, yaw_rate=twist.angular.z)
+
+
+def _truth(agents: RecordArray, ego: EgoState, sweep: LidarSweep, index: int) -> RecordArray:
+    out = np.zeros(len(agents), TRUTH_DTYPE)
+    for name in ("id", "label", "length", "width", "height"):
+        out[name] = agents[name]
+    dx, dy = agents["x"] - ego.x, agents["y"] - ego.y
+    cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
+    out["x"], out["y"], out["z"] = cos * dx + sin * dy, -sin * dx + cos * dy, agents["z"] - ego.z
+    out["yaw"], out["frame"] = agents["yaw"] - ego.yaw, index
+    near = np.hypot(out["x"], out["y"]) < 100.0
+    out = out[near]
+    T: FloatArray = np.asarray(sweep.T_base_lidar)
+    xyz = np.stack([sweep.points["x"], sweep.points["y"], sweep.points["z"]], axis=-1) @ T[:3, :3].T + T[:3, 3]
+    out["points"] = points_in_boxes(xyz, out)
+    out["counted"] = (out["points"] > 0) & (out["label"] != ObjectClass.UNKNOWN)
+    return out

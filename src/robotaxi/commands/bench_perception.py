@@ -1,0 +1,190 @@
+"""`robotaxi bench lidar|tracking|camera|lights`: perception measured on recordings."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from robotaxi.commands import bench
+
+_EXIT_UNUSABLE = 2
+_LEAST_NEAR = 0.97
+_LEAST_MOTA = 0.8
+_TRACKING_MS = 1.0
+_FORMATS = (
+    "DIR is a KITTI tracking folder (velodyne/ with .npz or .bin sweeps, label_02.txt, calib.txt), a KITTI object "
+    "folder, a bag of a ride recorded with --record all, or a folder of such folders. The lidar's mounting is read "
+    "off the road and the camera's axis; nothing is assumed of the sensor."
+)
+
+
+def register(subparsers: Any) -> None:
+    for name, run, text in (
+        ("lidar", run_lidar, "objects from sweeps: AP by class and range band, precision, recall, ms by stage"),
+        ("tracking", run_tracking, "tracks over sweeps: MOTA, IDF1, id switches, ms for 100 objects"),
+    ):
+        parser = subparsers.add_parser(name, help=text, description=f"{text}. {_FORMATS}")
+        parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+        parser.add_argument("--frames", type=int, metavar="N", help="only the first so many sweeps of each recording")
+        parser.add_argument("--map", metavar="NAME", help="keep only what is on this map's roads, as a ride does")
+        parser.add_argument("--sensors", default="robotaxi", help="sensor rig of bags (default %(default)s)")
+        parser.add_argument("--vehicle", default="robotaxi", help="vehicle of bags (default %(default)s)")
+        parser.add_argument("--no-model", action="store_true", help="clusters alone, without the learned second look")
+        bench.add_json(parser)
+        parser.set_defaults(run=run)
+    camera = subparsers.add_parser(
+        "camera",
+        help="2D boxes in images: recall, precision, AP, and the decoding box by box against a reference",
+        description="Runs a YOLOX model of the manifest on the images of a KITTI object folder.",
+    )
+    camera.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with image_2/ and label_2/")
+    camera.add_argument("--model", default="yolox_nano", help="name in the manifest, or an .onnx file")
+    bench.add_json(camera)
+    camera.set_defaults(run=run_camera)
+    lights = subparsers.add_parser(
+        "lights",
+        help="traffic light states on folders of crops: accuracy, confusions, ms",
+        description="DIR holds folders named red, amber or yellow, and green, however deep. What the network was "
+        "trained on (models/traffic_light_state.train.txt) is counted apart.",
+    )
+    lights.add_argument("--data", type=Path, required=True, metavar="DIR")
+    bench.add_json(lights)
+    lights.set_defaults(run=run_lights)
+
+
+def _lidar_figures(args: argparse.Namespace) -> dict[str, Any]:
+    from robotaxi.bags.recordings import open_recordings
+    from robotaxi.evaluation.perception_bench import run_lidar as measure
+    from robotaxi.hdmap import load_map
+    from robotaxi.perception.lidar import LidarPerceptionConfig, RoadFilter, load_second_look
+
+    config = LidarPerceptionConfig()
+    network = None if args.no_model else load_second_look()
+    road = RoadFilter.from_lane_map(load_map(args.map), config.road_margin) if args.map else None
+    recordings = open_recordings(args.data, args.sensors, args.vehicle)
+    total = sum(r.count if args.frames is None else min(r.count, args.frames) for r in recordings)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("sweeps", total=total)
+        return measure(recordings, config, road, args.frames, lambda: progress.advance(task), network)
+
+
+def run_lidar(args: argparse.Namespace) -> int:
+    return _guarded(args, _bench_lidar)
+
+
+def _bench_lidar(args: argparse.Namespace) -> int:
+    figures = _lidar_figures(args)
+    near = figures["near_vehicles"]["union"]
+    holds = near["share"] is None or near["share"] >= _LEAST_NEAR
+    vehicle = figures["detection"]["objects"]["vehicle"]["0-40"]
+    return bench.finish(
+        args,
+        figures,
+        f"{figures['frames']} sweeps of {figures['points_p50']:,} points, {figures['ms']['total']['p50']:.0f} ms p50; "
+        f"{_percent(near['share'])} of {near['annotated']} near vehicles found within "
+        f"{figures['near_vehicles']['within_m']:g} m; vehicle AP (2 m, to 40 m) {vehicle['ap_2m']}",
+        holds,
+    )
+
+
+def run_tracking(args: argparse.Namespace) -> int:
+    return _guarded(args, _bench_tracking)
+
+
+def _bench_tracking(args: argparse.Namespace) -> int:
+    from robotaxi.evaluation.tracking_speed import track_many
+
+    figures = _lidar_figures(args)
+    figures = {key: figures[key] for key in ("recordings", "frames", "frames_evaluated", "tracking", "ms", "model")}
+    figures["ms_100_objects"] = track_many(100)
+    vehicle = figures["tracking"]["vehicle"]
+    holds = vehicle["mota"] is None or vehicle["mota"] >= _LEAST_MOTA
+    return bench.finish(
+        args,
+        figures,
+        f"vehicles to {vehicle['max_range_m']:g} m: MOTA {vehicle['mota']}, IDF1 {vehicle['idf1']}, "
+        f"{vehicle['id_switches']} id switches, {vehicle['annotated']} annotations; 100 objects in "
+        f"{figures['ms_100_objects']['p50']:.2f} ms",
+        holds,
+    )
+
+
+def run_camera(args: argparse.Namespace) -> int:
+    return _guarded(args, _bench_camera)
+
+
+def _bench_camera(args: argparse.Namespace) -> int:
+    from robotaxi.bags.kitti_images import annotated_images
+    from robotaxi.evaluation.camera_bench import run_camera as measure
+    from robotaxi.model_store import entry, find
+    from robotaxi.perception.camera.detector import DetectorConfig
+    from robotaxi.perception.inference import OnnxModel
+
+    images = annotated_images(args.data)
+    if args.model.endswith(".onnx"):
+        path = Path(args.model)
+    else:  # weights that lie beside the data serve as well, if they are the manifest's
+        path = find(entry(args.model), [args.data, args.data / "weights", args.data.resolve().parent / "weights"])
+    model = OnnxModel(path)
+    (name, shape), *_ = model.inputs.items()
+    side = int(shape[-1]) if isinstance(shape[-1], int) else 416
+    model.expect({name: (1, 3, side, side)})
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("images", total=len(images))
+        figures = measure(
+            images, lambda t: model(**{name: t})[0], side, DetectorConfig(), lambda: progress.advance(task)
+        )
+    ours, theirs, decoding = figures["ours"]["all"], figures["reference"]["all"], figures["decoding"]
+    return bench.finish(
+        args,
+        {"model": str(path), **figures},
+        f"{figures['images']} images, recall {ours['recall']} (reference {theirs['recall']}), {decoding['boxes']} boxes "
+        f"compared, {decoding['different']} different; {figures['ms']['detect']['p50']:.0f} ms p50",
+        figures["holds"],
+    )
+
+
+def run_lights(args: argparse.Namespace) -> int:
+    return _guarded(args, _bench_lights)
+
+
+def _bench_lights(args: argparse.Namespace) -> int:
+    from robotaxi.evaluation.light_bench import find_crops
+    from robotaxi.evaluation.light_bench import run_lights as measure
+    from robotaxi.model_store import entry, find, models_dir
+    from robotaxi.perception.camera.light_state import LightStateNetwork
+
+    crops = find_crops(args.data)
+    network = LightStateNetwork.load(find(entry("traffic_light_state")))
+    trained_on = set((models_dir() / "traffic_light_state.train.txt").read_text(encoding="utf-8").split())
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("crops", total=len(crops))
+        figures = measure(crops, network, trained_on, lambda: progress.advance(task))
+    held = figures["held_out"]
+    return bench.finish(
+        args,
+        figures,
+        f"{held['crops']} crops never trained on, {_percent(held['accuracy'])} right, "
+        f"{held['red_green_confused']} red and green confused; {figures['ms']['p50']:.2f} ms p50",
+        figures["holds"],
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "none" if share is None else f"{100.0 * share:.2f} %"
+
+
+def _guarded(args: argparse.Namespace, work: Any) -> int:
+    """Run ``work``; unusable data or models end with one sentence, status 2, and the reason in the JSON."""
+    try:
+        return int(work(args))
+    except (ValueError, OSError) as error:
+        print(f"robotaxi: {error}", file=sys.stderr)
+        if args.json is not None:
+            bench.finish(args, {"error": str(error)}, f"not measured: {error}", False)
+        return _EXIT_UNUSABLE

@@ -1,0 +1,185 @@
+"""Lidar perception over recordings: what is found, how it is tracked, and how long each stage takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from robotaxi.evaluation.detection_metrics import PREDICTION_DTYPE, found_within, score_detections
+from robotaxi.evaluation.perception_case import GROUPS, TRUTH_DTYPE, Frame, Recording
+from robotaxi.evaluation.tracking_metrics import score_tracks
+from robotaxi.perception.lidar import LidarPerception, LidarPerceptionConfig, RoadFilter
+from robotaxi.perception.lidar.boxes import boxes_by_shape
+from robotaxi.perception.lidar.full_boxes import full_boxes
+from robotaxi.perception.lidar.second_look import MODEL, Network
+from robotaxi.types import EgoState, FloatArray, ObjectClass, RecordArray
+
+NEAR_RANGE, NEAR_POINTS, NEAR_DISTANCE = 25.0, 20, 1.0  # every vehicle this near must be found this exactly
+TRACK_RANGES = {"vehicle": 40.0, "cyclist": 30.0, "pedestrian": 30.0}  # m
+_NEAR = (NEAR_RANGE, NEAR_POINTS, NEAR_DISTANCE)
+_HEIGHT = 0.8  # m, where a prediction without height is looked up
+
+
+@dataclass
+class _Seen:
+    """Everything of one recording, frame by frame."""
+
+    truth: list[RecordArray] = field(default_factory=list)
+    clusters: list[RecordArray] = field(default_factory=list)
+    detector: list[RecordArray] = field(default_factory=list)
+    objects: list[RecordArray] = field(default_factory=list)
+
+
+def run_lidar(
+    recordings: Sequence[Recording],
+    config: LidarPerceptionConfig,
+    road: RoadFilter | None = None,
+    max_frames: int | None = None,
+    progress: Callable[[], None] = lambda: None,
+    network: Network | None = None,
+) -> dict[str, Any]:
+    """Every figure of `robotaxi bench lidar` and `bench tracking`."""
+    parts, milliseconds, per_recording = [], _Stages(), []
+    points, evaluated = [], 0
+    for recording in recordings:
+        pipeline = LidarPerception(config, recording.vehicle, road, network)
+        pipeline.warm_up()
+        seen = _Seen()
+        for frame in recording.frames():
+            if max_frames is not None and frame.index >= max_frames:
+                break
+            if not recording.tracked:
+                pipeline = LidarPerception(config, recording.vehicle, road, network)
+            milliseconds.begin()
+            output = pipeline.step(frame.sweep, frame.state, milliseconds.done)
+            milliseconds.end()
+            points.append(len(frame.sweep.points))
+            progress()
+            if not frame.evaluated:
+                continue
+            evaluated += 1
+            sensor = np.asarray(frame.sweep.T_base_lidar)[:2, 3]
+            seen.truth.append(frame.truth)
+            # clusters by shape alone, beside what the second look makes of them
+            shapes = boxes_by_shape(output.clusters, config)
+            seen.clusters.append(from_detections(shapes, sensor, config, frame))
+            if network is not None:
+                users = output.detections[output.detections["label"] != ObjectClass.UNKNOWN]
+                seen.detector.append(from_detections(users, sensor, config, frame, looked=True))
+            seen.objects.append(from_objects(output.objects, frame))
+        parts.append(seen)
+        per_recording.append({"name": recording.name, "frames": recording.count, **recording.notes})
+    truth, clusters = _join(parts, "truth"), _join(parts, "clusters")
+    detector, objects = _join(parts, "detector"), _join(parts, "objects")
+    sources = {"clusters": clusters, "objects": objects}
+    if network is not None:
+        sources["detector"] = detector
+    tracked = [part for part, recording in zip(parts, recordings, strict=True) if recording.tracked]
+    return {
+        "model": "none" if network is None else MODEL,
+        "recordings": per_recording,
+        "frames": len(points),
+        "frames_evaluated": evaluated,
+        "points_p50": int(np.median(points)) if points else 0,
+        "ms": milliseconds.figures(),
+        "near_vehicles": {
+            "max_range_m": NEAR_RANGE,
+            "min_points": NEAR_POINTS,
+            "within_m": NEAR_DISTANCE,
+            **{name: found_within(truth, [rows], *_NEAR) for name, rows in sources.items()},
+            "union": found_within(truth, [clusters, detector], *_NEAR),
+        },
+        "detection": {name: score_detections(truth, rows) for name, rows in sources.items()},
+        "tracking": _tracking(tracked),
+    }
+
+
+class _Stages:
+    """Wall milliseconds of each stage, each sweep."""
+
+    def __init__(self) -> None:
+        self._ms: dict[str, list[float]] = {}
+        self._begun = self._last = 0.0
+
+    def begin(self) -> None:
+        self._begun = self._last = time.perf_counter()
+
+    def done(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._ms.setdefault(stage, []).append(1e3 * (now - self._last))
+        self._last = now
+
+    def end(self) -> None:
+        self._ms.setdefault("total", []).append(1e3 * (time.perf_counter() - self._begun))
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        return {stage: percentiles(values) for stage, values in self._ms.items()}
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    p50, p99 = np.percentile(values, [50, 99]) if len(values) else (0.0, 0.0)
+    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
+
+
+def from_detections(
+    detections: RecordArray, sensor: FloatArray, config: LidarPerceptionConfig, frame: Frame, looked: bool = False
+) -> RecordArray:
+    """Whole boxes of one sweep's detections as PREDICTION_DTYPE; with ``looked`` they are whole already."""
+    center = np.column_stack([detections["x"], detections["y"]])
+    if not looked:
+        center = full_boxes(detections, sensor, config).center
+    return _predictions(center, detections["label"], detections["score"], frame)
+
+
+def from_objects(objects: RecordArray, frame: Frame) -> RecordArray:
+    """Tracked objects (map) as PREDICTION_DTYPE (base_link)."""
+    places = np.column_stack([objects["x"], objects["y"]]).astype(np.float64)
+    out = _predictions(_to_base(places, frame.state), objects["label"], objects["existence"], frame)
+    out["id"] = objects["id"]
+    return out
+
+
+def _predictions(center: FloatArray, label: np.ndarray, score: np.ndarray, frame: Frame) -> RecordArray:
+    out = np.zeros(len(center), PREDICTION_DTYPE)
+    out["frame"], out["x"], out["y"] = frame.index, center[:, 0], center[:, 1]
+    out["label"], out["score"] = label, score
+    if frame.annotated is not None:
+        out["ignored"] = ~frame.annotated(np.column_stack([center, np.full(len(center), _HEIGHT)]))
+    return out
+
+
+def _to_base(places: FloatArray, state: EgoState | None) -> FloatArray:
+    if state is None:
+        return places
+    dx, dy = places[:, 0] - state.x, places[:, 1] - state.y
+    cos, sin = np.cos(state.yaw), np.sin(state.yaw)
+    return np.column_stack([cos * dx + sin * dy, -sin * dx + cos * dy])
+
+
+def _join(parts: Sequence[_Seen], name: str) -> RecordArray:
+    """All recordings' rows in one array; frames, and ids of different recordings, are kept apart."""
+    dtype = TRUTH_DTYPE if name == "truth" else PREDICTION_DTYPE
+    out = []
+    for k, part in enumerate(parts):
+        rows = np.concatenate([np.zeros(0, dtype), *getattr(part, name)])
+        rows["frame"] += 100_000 * k
+        rows["id"] += 1_000_000 * k
+        out.append(rows)
+    return np.concatenate([np.zeros(0, dtype), *out])
+
+
+def _tracking(parts: Sequence[_Seen]) -> dict[str, Any]:
+    truth, objects = _join(parts, "truth"), _join(parts, "objects")
+    out = {}
+    for group, reach in TRACK_RANGES.items():
+        mine = truth[np.isin(truth["label"], GROUPS[group])]
+        # what carries no class we know, and other classes, may be met without harm but need not be
+        others = truth[(truth["label"] == ObjectClass.UNKNOWN)]
+        rows = np.concatenate([mine, others])
+        ours = objects[np.isin(objects["label"], GROUPS[group])]
+        out[group] = {"max_range_m": reach, **score_tracks(rows, ours, reach)}
+    return out

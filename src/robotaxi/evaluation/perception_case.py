@@ -1,0 +1,92 @@
+"""What perception is measured on: a recording, frame by frame, with what its annotators saw.
+
+The loaders are in `robotaxi.bags.recordings`; nothing here assumes one sensor, vehicle or country.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray, VehicleParams
+
+TRUTH_DTYPE = np.dtype(
+    [
+        ("frame", "<i4"),
+        ("id", "<i4"),
+        ("label", "u1"),  # ObjectClass; UNKNOWN: neither wanted nor wrong
+        ("x", "<f8"),  # box centre on the ground, base_link, m
+        ("y", "<f8"),
+        ("z", "<f8"),
+        ("yaw", "<f8"),
+        ("length", "<f8"),
+        ("width", "<f8"),
+        ("height", "<f8"),
+        ("points", "<i4"),  # returns inside the box
+        ("counted", "?"),  # False: may be found, need not be
+    ]
+)
+
+CLASS_NAMES = {
+    ObjectClass.CAR: "car",
+    ObjectClass.TRUCK: "truck",
+    ObjectClass.BICYCLE: "cyclist",
+    ObjectClass.PEDESTRIAN: "pedestrian",
+}
+GROUPS: dict[str, tuple[ObjectClass, ...]] = {
+    "vehicle": (ObjectClass.CAR, ObjectClass.TRUCK),
+    "car": (ObjectClass.CAR,),
+    "truck": (ObjectClass.TRUCK,),
+    "cyclist": (ObjectClass.BICYCLE,),
+    "pedestrian": (ObjectClass.PEDESTRIAN,),
+}
+"""What is measured together: "vehicle" is right whether it is called a car or a truck."""
+
+Seen = Callable[[FloatArray], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One sweep. ``state`` is None where the recording has no poses. ``truth``: TRUTH_DTYPE, base_link.
+
+    ``annotated``: mask of points (N, 3) in base_link that lie where annotators looked (None: everywhere).
+    """
+
+    index: int
+    sweep: LidarSweep
+    state: EgoState | None
+    truth: RecordArray
+    evaluated: bool
+    annotated: Seen | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """``frames()`` starts anew with each call. ``vehicle``: whose returns are its own body. ``notes``: what
+    was assumed where the recording does not say. ``tracked``: truth ids last from frame to frame."""
+
+    name: str
+    count: int
+    vehicle: VehicleParams
+    frames: Callable[[], Iterator[Frame]]
+    notes: dict[str, Any]
+    tracked: bool = True
+
+
+def points_in_boxes(xyz: NDArray[np.floating], boxes: RecordArray) -> NDArray[np.int32]:
+    """Number of points (N, 3) inside each box (x, y, z on the ground, yaw, length, width, height)."""
+    out = np.zeros(len(boxes), np.int32)
+    for k, box in enumerate(boxes):
+        reach = 0.5 * float(np.hypot(box["length"], box["width"]))
+        near = (np.abs(xyz[:, 0] - box["x"]) < reach) & (np.abs(xyz[:, 1] - box["y"]) < reach)
+        part = xyz[near].astype(np.float64) - [box["x"], box["y"], box["z"]]
+        cos, sin = np.cos(box["yaw"]), np.sin(box["yaw"])
+        along, across = cos * part[:, 0] + sin * part[:, 1], -sin * part[:, 0] + cos * part[:, 1]
+        inside = (np.abs(along) <= 0.5 * box["length"]) & (np.abs(across) <= 0.5 * box["width"])
+        inside &= (part[:, 2] >= 0.0) & (part[:, 2] <= box["height"])
+        out[k] = inside.sum()
+    return out

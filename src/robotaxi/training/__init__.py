@@ -1,0 +1,1 @@
+"""Learned parts: data sets from the simulator, training, export. Nothing that drives imports this."""
