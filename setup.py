@@ -42,6 +42,8 @@ EXTRAS = {
     # 4.3.0 has no wheel for 3.10; the pre-release of the same version does
     "maps": ['gtsam==4.3.0; python_version >= "3.11"', 'gtsam==4.3a0; python_version < "3.11"'],  # factor graphs
     "eval": ["kiss-icp==1.3.0"],  # the peer that our lidar odometry is measured beside
+    "models": ["onnxruntime==1.23.2"],  # learned models on the CPU
+    "train": ["torch==2.13.0", "onnx==1.23.2"],  # `robotaxi train lidar`
 }
 
 # what `make ride` installs: every command works, but training (torch)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robotaxi.perception.lidar.anchor import corners, measure
-from robotaxi.perception.lidar.boxes import DETECTION_DTYPE, BoxConfig, classify, fit_boxes
+from robotaxi.perception.lidar.boxes import DETECTION_DTYPE, BoxConfig, boxes_by_shape, classify, measure_boxes
 from robotaxi.perception.lidar.cluster import Clusters
 from robotaxi.types import ObjectClass
 
@@ -24,7 +24,8 @@ def l_shape(x, y, yaw, length, width, points=80):
 
 def fit(xyz):
     clusters = Clusters(np.arange(len(xyz)), np.array([0, len(xyz)]))
-    return fit_boxes(xyz, xyz[:, 2].copy(), np.zeros(len(xyz), np.float32), clusters, BoxConfig())
+    boxes = measure_boxes(xyz, xyz[:, 2].copy(), np.zeros(len(xyz), np.float32), clusters)
+    return boxes_by_shape(boxes, BoxConfig())
 
 
 @settings(deadline=None)  # the first call compiles

@@ -61,10 +61,12 @@ def _lidar_figures(args: argparse.Namespace) -> dict[str, Any]:
     from robotaxi.bags.recordings import open_recordings
     from robotaxi.evaluation.perception_bench import run_lidar as measure
     from robotaxi.hdmap import load_map
+    from robotaxi.model_store import read_manifest
     from robotaxi.perception.lidar import LidarPerceptionConfig, RoadFilter, load_second_look
+    from robotaxi.perception.lidar.second_look import MODEL
 
     config = LidarPerceptionConfig()
-    network = None if args.no_model else load_second_look()
+    network = load_second_look() if MODEL in read_manifest() and not args.no_model else None
     road = RoadFilter.from_lane_map(load_map(args.map), config.road_margin) if args.map else None
     recordings = open_recordings(args.data, args.sensors, args.vehicle)
     total = sum(r.count if args.frames is None else min(r.count, args.frames) for r in recordings)
@@ -143,8 +145,8 @@ def _bench_camera(args: argparse.Namespace) -> int:
     return bench.finish(
         args,
         {"model": str(path), **figures},
-        f"{figures['images']} images, recall {ours['recall']} (reference {theirs['recall']}), {decoding['boxes']} boxes "
-        f"compared, {decoding['different']} different; {figures['ms']['detect']['p50']:.0f} ms p50",
+        f"{figures['images']} images, recall {ours['recall']} (reference {theirs['recall']}), {decoding['boxes']} "
+        f"boxes compared, {decoding['different']} different; {figures['ms']['detect']['p50']:.0f} ms p50",
         figures["holds"],
     )
 

@@ -44,19 +44,18 @@ def score_tracks(truth: RecordArray, tracks: RecordArray, max_range: float, thre
         missed += len(rows) - len(found)
         matched += len(found)
         seen = {int(rows["id"][i]) for i, _ in found}
+        for identity in rows["id"].tolist():
+            fragments += identity in seen and identity in partner and not was_seen[identity]
+            was_seen[identity] = identity in seen
         for i, j in found:
             truth_id, track_id = int(rows["id"][i]), int(ours["id"][j])
             distance_sum += float(distance[i, j])
             switches += partner.get(truth_id, track_id) != track_id
             partner[truth_id] = track_id
-        for identity in rows["id"]:
-            now = int(identity) in seen
-            fragments += was_seen.get(int(identity)) is False and now and int(identity) in partner
-            was_seen[int(identity)] = now
-        for identity in rows["id"]:
-            truth_frames[int(identity)] = truth_frames.get(int(identity), 0) + 1
-        for identity in ours["id"]:
-            track_frames[int(identity)] = track_frames.get(int(identity), 0) + 1
+        for identity in rows["id"].tolist():
+            truth_frames[identity] = truth_frames.get(identity, 0) + 1
+        for identity in ours["id"].tolist():
+            track_frames[identity] = track_frames.get(identity, 0) + 1
         for i, j in zip(*np.nonzero(distance < threshold), strict=True):
             key = (int(rows["id"][i]), int(ours["id"][j]))
             pairs[key] = pairs.get(key, 0) + 1

@@ -42,7 +42,9 @@ class OnnxModel:
             if actual is None or not fits or any(
                 w is not None and isinstance(a, int) and a != w for a, w in zip(actual, shape, strict=False)
             ):  # fmt: skip
-                raise InferenceError(f"{self._path}: expected input '{name}' of shape {shape}, the model has {self.inputs}")
+                raise InferenceError(
+                    f"{self._path}: expected input '{name}' of shape {shape}, the model has {self.inputs}"
+                )
 
     def __call__(self, **inputs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Outputs in the model's order. Raises InferenceError for inputs of another shape."""

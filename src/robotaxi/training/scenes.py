@@ -53,8 +53,9 @@ def random_lidar(rng: np.random.Generator) -> SimulatedLidar:
                                         np.linspace(3.0, max(high, 5.0), (beams - inner) // 2)]))  # fmt: skip
     azimuths = int(rng.choice([900, 1200, 1800, 2000]))
     return SimulatedLidar(
-        np.radians(steps), min(azimuths, 130_000 // beams), float(rng.uniform(1.5, 2.3)), float(rng.uniform(0.01, 0.04)),
-        float(rng.uniform(0.0, 0.12)), float(rng.uniform(0.2, 0.95)), float(rng.choice([0.0, 0.0, rng.uniform(0.0, 0.02)])),
+        np.radians(steps), min(azimuths, 130_000 // beams), float(rng.uniform(1.5, 2.3)),
+        float(rng.uniform(0.01, 0.04)),
+        float(rng.uniform(0.0, 0.12)), float(rng.uniform(0.2, 0.95)), float(rng.choice([0, 0, rng.uniform(0, 0.02)])),
     )  # fmt: skip
 
 
@@ -117,13 +118,24 @@ def random_scene(rng: np.random.Generator) -> tuple[list[tuple[RoadUser, float, 
                 d = edge if make in (shapes.wall, shapes.hedge) else float(rng.uniform(half_road + 0.4, edge + 4.0))
                 x, y, yaw = street(s, side * d)
                 if free(x, y, 0.8):
-                    tilt = yaw + float(rng.choice([0.0, 0.0, np.pi / 2, rng.uniform(0, np.pi)])) + float(rng.normal(0, 0.05))
-                    others.append(shapes.put(make(rng), x, y, float(rng.uniform(-0.1, 0.2)), tilt + (np.pi if side < 0 else 0)))
+                    tilt = (
+                        yaw
+                        + float(rng.choice([0.0, 0.0, np.pi / 2, rng.uniform(0, np.pi)]))
+                        + float(rng.normal(0, 0.05))
+                    )
+                    others.append(
+                        shapes.put(make(rng), x, y, float(rng.uniform(-0.1, 0.2)), tilt + (np.pi if side < 0 else 0))
+                    )
                     taken.append((x, y, 0.6))
     for label in (ObjectClass.PEDESTRIAN, ObjectClass.BICYCLE):
         for _ in range(int(rng.integers(2, 14 if label == ObjectClass.PEDESTRIAN else 6))):
             reach, bearing = float(rng.uniform(3.0, 45.0)), float(rng.uniform(-np.pi, np.pi))
-            add(shapes.small(rng, label), reach * np.cos(bearing), reach * np.sin(bearing), float(rng.uniform(-np.pi, np.pi)))
+            add(
+                shapes.small(rng, label),
+                reach * np.cos(bearing),
+                reach * np.sin(bearing),
+                float(rng.uniform(-np.pi, np.pi)),
+            )
     return users, others
 
 
@@ -139,15 +151,15 @@ def shoot(rng: np.random.Generator, lidar: SimulatedLidar) -> tuple[LidarSweep, 
             z = z + 0.25 * a * np.sin(b * x + c * y + 3.0 * a) * np.minimum(np.hypot(x, y) / 20.0, 1.0)
         return np.asarray(z)
 
-    parts, owners = [_ground_mesh(ground)], [np.full(0, 0)]
+    parts = [_ground_mesh(ground)]
     owners = [np.full(len(parts[0][0]), _NOTHING)]
     for triangles, material in others:
-        lift = float(ground(triangles[..., 0].mean(), triangles[..., 1].mean()))
-        parts.append((triangles + [0.0, 0.0, lift], material))
+        lift = float(ground(np.asarray(triangles[..., 0].mean()), np.asarray(triangles[..., 1].mean())))
+        parts.append((triangles + np.array([0.0, 0.0, lift]), material))
         owners.append(np.full(len(triangles), _NOTHING))
     truth = np.zeros(len(users), SCENE_DTYPE)
     for k, (user, x, y, yaw) in enumerate(users):
-        z = float(ground(np.float64(x), np.float64(y)))
+        z = float(ground(np.asarray(x), np.asarray(y)))
         parts.append(shapes.put(user.solid, x, y, z, yaw))
         owners.append(np.full(len(parts[-1][0]), k))
         truth[k] = (int(user.label), x, y, z, yaw, user.length, user.width, user.height, 0)
@@ -162,13 +174,19 @@ def shoot(rng: np.random.Generator, lidar: SimulatedLidar) -> tuple[LidarSweep, 
     T_base_lidar[:3, 3] = [0.8, 0.0, lidar.height]
     scene = EmbreeScene()
     TriangleMesh(scene, np.ascontiguousarray(triangles - T_base_lidar[:3, 3], np.float32))
-    hit = scene.run(np.zeros_like(rays), rays, dists=np.full(len(rays), 80.0, np.float32), query="INTERSECT", output=True)
+    hit = scene.run(
+        np.zeros_like(rays), rays, dists=np.full(len(rays), 80.0, np.float32), query="INTERSECT", output=True
+    )
     index, reach = hit["primID"], hit["tfar"]
     seen = index != _NOTHING
     kinds = np.where(seen, material[index], 0)
     cosine = np.abs(np.einsum("ij,ij->i", normals(triangles)[index], rays))
     lost = lidar.loss + lidar.glass_loss * (kinds == Material.GLASS) + 0.15 * (kinds == Material.FOLIAGE)
-    lost = lost + np.clip(1.0 - np.exp(-lidar.haze * reach), 0.0, 1.0) + np.clip(reach / 70.0, 0, 1) * (cosine < 0.06) * 0.9
+    lost = (
+        lost
+        + np.clip(1.0 - np.exp(-lidar.haze * reach), 0.0, 1.0)
+        + np.clip(reach / 70.0, 0, 1) * (cosine < 0.06) * 0.9
+    )
     seen &= rng.random(len(rays)) > lost
     noise = rng.standard_normal(len(rays)) * np.where(kinds == Material.FOLIAGE, 0.15, lidar.sigma)
     leaves = (kinds == Material.FOLIAGE) * rng.exponential(0.15, len(rays))

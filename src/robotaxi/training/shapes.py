@@ -105,7 +105,9 @@ def wall(rng: np.random.Generator) -> Solid:
     length, height = float(rng.uniform(2.0, 30.0)), float(rng.choice([rng.uniform(0.5, 2.2), rng.uniform(2.5, 8.0)]))
     depth = float(rng.uniform(0.15, 0.5)) if height < 2.3 else float(rng.uniform(3.0, 9.0))
     if height < 2.3 and rng.random() < 0.3:  # railings: posts with gaps
-        posts = [box((x, x + 0.06), (-0.03, 0.03), (0.0, height)) for x in np.arange(0.0, min(length, 15.0), 0.35)]
+        posts = [
+            box((x, x + 0.06), (-0.03, 0.03), (0.0, height)) for x in np.arange(0.0, min(length, 15.0), 0.35).tolist()
+        ]
         rails = [box((0.0, min(length, 15.0)), (-0.02, 0.02), (z, z + 0.05)) for z in (0.3, height - 0.06)]
         return _solid((np.concatenate(posts + rails) - [0.5 * length, 0.0, 0.0], Material.METAL))
     half = 0.5 * length

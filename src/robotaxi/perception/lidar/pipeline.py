@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotaxi.params import param
-from robotaxi.perception.lidar.boxes import boxes_by_shape, BoxConfig, measure_boxes
+from robotaxi.perception.lidar.boxes import boxes_by_shape, measure_boxes
 from robotaxi.perception.lidar.cluster import ClusterConfig, find_clusters, rasterise
 from robotaxi.perception.lidar.ground import GroundConfig, clearance, heights_above_ground
 from robotaxi.perception.lidar.obstacles import ObstacleConfig, obstacle_points
 from robotaxi.perception.lidar.occlusion import doubt_cut_off
-from robotaxi.perception.lidar.preprocess import PreprocessConfig, to_base_link
+from robotaxi.perception.lidar.preprocess import to_base_link
 from robotaxi.perception.lidar.road import RoadFilter
 from robotaxi.perception.lidar.second_look import LookConfig, Network, detections_by_look
 from robotaxi.perception.lidar.tracking import Tracker, TrackerConfig

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from robotaxi.model_store import entry, find
 from robotaxi.params import param
 from robotaxi.perception.inference import OnnxModel
-from robotaxi.perception.lidar.patches import CHANNELS, FACTS, SIDE, facts, patches
 from robotaxi.perception.lidar.boxes import BoxConfig, boxes_by_shape, is_object
+from robotaxi.perception.lidar.patches import CHANNELS, FACTS, SIDE, facts, patches
 from robotaxi.perception.lidar.preprocess import Points, PreprocessConfig
 from robotaxi.types import FloatArray, ObjectClass, RecordArray
 
@@ -103,7 +103,9 @@ def load_second_look() -> Network:
     model = OnnxModel(find(item))
     model.expect({"patch": (None, CHANNELS, SIDE, SIDE), "fact": (None, FACTS)})
 
-    def network(patch: NDArray[np.float32], fact: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def network(
+        patch: NDArray[np.float32], fact: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         label, box = model(patch=patch, fact=fact)
         return label, box
 

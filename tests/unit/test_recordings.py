@@ -1,0 +1,125 @@
+"""Folders of recordings: what is read off them, and what is said of broken ones."""
+
+import numpy as np
+import pytest
+
+from robotaxi.bags.kitti import KittiError, object_class
+from robotaxi.bags.lidar_mount import estimate_mount
+from robotaxi.bags.recordings import open_recordings
+from robotaxi.types import ObjectClass
+
+HEIGHT = 2.1  # m, of a lidar whose x looks right and y ahead: nothing like KITTI's
+P2 = "P2: 500 0 600 0 0 500 200 0 0 0 1 0\n"
+CALIB = P2 + "R0_rect: 1 0 0 0 1 0 0 0 1\nTr_velo_to_cam: 1 0 0 0 0 0 -1 -0.3 0 1 0 0\n"
+
+
+def road(seed=0, lean=0.0):
+    """Points of a flat road and a car's rear 10 m ahead, in the frame of that lidar leaning forward."""
+    rng = np.random.default_rng(seed)
+    flat = np.column_stack([rng.uniform(-25, 25, (4000, 2)), np.full(4000, -HEIGHT)])
+    car = np.column_stack([rng.uniform(-0.8, 0.8, 80), np.full(80, 10.0), rng.uniform(-HEIGHT + 0.3, -0.8, 80)])
+    c, s = np.cos(lean), np.sin(lean)
+    return (np.concatenate([flat, car]) @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]])).astype(np.float32)
+
+
+def label(frame, kind, x, z, identity=3):
+    """A box 4 m long that shows its rear, at camera coordinates x (right) and z (ahead)."""
+    lead = "" if frame is None else f"{frame} {identity} "
+    return f"{lead}{kind} 0 0 0 500 180 600 260 1.5 1.8 4.0 {x} 1.8 {z} -1.5707963\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "drive"
+    (root / "velodyne").mkdir(parents=True)
+    for k in range(3):
+        points = road(k)
+        np.column_stack([points, np.zeros(len(points))]).astype("<f4").tofile(root / f"velodyne/{k:06d}.bin")
+    (root / "calib.txt").write_text(CALIB)
+    nobody = "0 -1 DontCare -1 -1 -10 700 0 900 400 -1 -1 -1 -1000 -1000 -1000 -10\n"
+    (root / "label_02.txt").write_text("".join(label(k, "Bus", 0.0, 12.0) for k in range(3)) + nobody)
+    return root
+
+
+def test_the_mounting_is_read_off_road_and_camera():
+    lean = np.radians(3.0)
+    T, sure = estimate_mount([road(lean=lean)], np.array([0.0, 1.0, 0.0]))
+    assert sure and T[2, 3] == pytest.approx(HEIGHT, abs=0.02)
+    flat = road(lean=lean)[:4000] @ T[:3, :3].T + T[:3, 3]
+    assert np.abs(flat[:, 2]).max() < 0.1 and T[0, 1] > 0.99, "level, and the lidar's y is the car's x"
+    assert np.linalg.det(T[:3, :3]) == pytest.approx(1.0)
+    level, sure = estimate_mount([np.zeros((0, 3))], np.array([1.0, 0.0, 0.0]))
+    assert not sure and level[2, 3] == 1.8
+
+
+def test_a_folder_of_another_sensor_comes_in_base_link(folder):
+    (recording,) = open_recordings(folder)
+    frames = list(recording.frames())
+    box = frames[0].truth[0]
+    assert (box["label"], box["id"], box["counted"]) == (ObjectClass.TRUCK, 3, True)
+    assert [box["x"], box["y"]] == pytest.approx([12.0 + 0.8, 0.0], abs=0.15)
+    assert np.cos(box["yaw"]) == pytest.approx(1.0, abs=1e-2) and box["points"] >= 40
+    assert recording.notes["evaluated"] == "camera image" and frames[1].sweep.stamp_ns == 100_000_000
+    assert frames[0].state is None and recording.notes["poses"] == "none"
+    around = np.array([[20.0, 0.0, 1.0], [-20.0, 0.0, 1.0], [20.0, -8.0, 1.0]])
+    assert frames[0].annotated(around).tolist() == [True, False, False], "ahead, behind, where nobody cared"
+
+
+def test_labels_all_around_are_evaluated_all_around(folder):
+    (folder / "label_02.txt").write_text("".join(label(k, "car", 0.0, z) for k in range(3) for z in (12.0, -12.0)))
+    (recording,) = open_recordings(folder)
+    assert recording.notes["evaluated"] == "all around" and next(recording.frames()).annotated is None
+
+
+def test_single_frames_and_folders_of_folders(folder):
+    for name in ("calib", "label_2"):
+        (folder / name).mkdir()
+    for k in range(3):
+        (folder / f"calib/{k:06d}.txt").write_text(CALIB)
+        (folder / f"label_2/{k:06d}.txt").write_text(label(None, "Car", 0.0, 12.0))
+    (folder / "label_02.txt").unlink()
+    (recording,) = open_recordings(folder.parent)
+    frames = list(recording.frames())
+    assert not recording.tracked and len(frames) == 3 and frames[2].truth["counted"].all()
+
+
+def test_sweeps_annotated_now_and_then_are_evaluated_then(folder):
+    for k in range(3, 6):
+        (folder / f"velodyne/{k:06d}.bin").write_bytes((folder / "velodyne/000000.bin").read_bytes())
+    (folder / "label_02.txt").write_text(label(0, "Car", 0.0, 12.0) + label(5, "Car", 0.0, 12.0))
+    (folder / "times.txt").write_text("".join(f"{0.05 * k}\n" for k in range(6)))
+    frames = list(open_recordings(folder)[0].frames())
+    assert [f.evaluated for f in frames] == [True, False, False, False, False, True]
+    assert frames[5].sweep.stamp_ns == 250_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("Van", 1), ("REGULAR_VEHICLE", 1), ("LARGE_VEHICLE", 2), ("vehicle.bus.rigid", 2), ("Motorcyclist", 3),
+     ("human.pedestrian.adult", 4), ("Person_sitting", 4), ("Misc", 0)],
+)  # fmt: skip
+def test_class_names_of_many_sets(name, kind):
+    assert object_class(name) == kind
+
+
+def test_broken_folders_are_named(folder, tmp_path):
+    def fails(match, place=folder):
+        with pytest.raises(KittiError, match=match):
+            for recording in open_recordings(place):
+                list(recording.frames())
+
+    fails("no such folder", tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    fails("holds no recording", tmp_path / "empty")
+    (folder / "times.txt").write_text("0\n0.1\n")
+    fails("expected 3 rising times")
+    (folder / "times.txt").unlink()
+    (folder / "kiss_icp_poses.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n")
+    fails("1 poses for 3 sweeps")
+    (folder / "kiss_icp_poses.txt").unlink()
+    (folder / "label_02.txt").write_text("0 1 Car 0 0 0 1 2 3\n")
+    fails("line 1: expected 17 columns, found 9")
+    (folder / "label_02.txt").write_text(label(0, "Car", "nan", 12.0))
+    fails("line 1: holds a number that is not finite")
+    (folder / "calib.txt").write_text("P2: 1\n")
+    fails("has no 'Tr_velo_to_cam'")
