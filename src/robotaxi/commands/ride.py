@@ -100,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    for note in summary.get("notes", []):
+        print(f"note: {note}")
     print(summary_line(summary), flush=True)
     return int(summary["exit_status"])
 

@@ -57,6 +57,7 @@ def evaluate(
         memory_peak_mb=round(outcome.memory_peak_mb, 1),
         order_in_books=books,
         problems=problems,
+        notes=outcome.notes,
         exit_status=_EXIT_INTERRUPTED if outcome.interrupted else _EXIT_FELL_SHORT if problems else 0,
         bag=str(outcome.bag),
         report=str(report) if report else None,

@@ -6,16 +6,16 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from robotaxi.bags.profiles import PROFILES
 from robotaxi.dispatch import client, process
-from robotaxi.dispatch.pki import make_test_pki
 from robotaxi.environment import reserve_domain
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.hdmap.lane_map import LaneMap
+from robotaxi.ride.cloud import Cloud
 from robotaxi.ride.monitor import Monitor, Progress
 from robotaxi.ride.options import RideError, RideOptions
 from robotaxi.sim.ride_plan import RidePlan
@@ -45,6 +45,7 @@ class Outcome:
     order: dict[str, Any] | None = None
     failure: str = ""
     interrupted: bool = False
+    notes: list[str] = field(default_factory=list)
 
 
 def drive(options: RideOptions, lane_map: LaneMap, plan: RidePlan, folder: Path,
@@ -83,18 +84,24 @@ class _Ride:
     ) -> None:
         self._options, self._map, self._plan, self._outcome = options, lane_map, plan, outcome
         self._show, self._interrupt, self._supervisor = show, interrupt, supervisor
-        self._dispatch: list[process.Child] = []
-        self._desk_url = ""
+        self._cloud = Cloud(outcome.folder / "dispatch", outcome.folder / "log", _OPERATOR, _VEHICLE_ID)
+        outcome.notes = self._cloud.notes
         self._order_id = f"ride-{options.seed}"
 
     def run(self) -> None:
-        broker_port = self._start_dispatch()
+        self._show(self._outcome.progress, "starting the dispatch desk")
+        self._cloud.start()
         with Monitor(self._supervisor.domain_id) as monitor:
             self._outcome.progress = monitor.progress
-            self._start_stack(broker_port)
-            self._wait("waiting for the car to come online", monitor, _CONNECT_S, self._car_is_online)
+            self._start_stack(self._cloud.broker_port)
+            self._wait(
+                f"waiting for the car to come online; dispatch desk: {self._cloud.desk_url}",
+                monitor,
+                _CONNECT_S,
+                self._car_is_online,
+            )
             client.place_order(
-                self._desk_url,
+                self._cloud.desk_url,
                 self._place(self._plan.pickup, self._plan.pickup_name),
                 self._place(self._plan.dropoff, self._plan.dropoff_name),
                 vehicle=_VEHICLE_ID,
@@ -107,31 +114,17 @@ class _Ride:
     def end(self) -> None:
         """Books first, then the stack with the recorder last, then desk and broker."""
         self._supervisor.stop("stack" if self._options.composed else "dispatch")  # sends what is left in its outbox
-        if self._desk_url:
+        if self._cloud.desk_url:
             try:
                 if self._outcome.progress.trip in _ENDED:
-                    client.wait_for_state(self._desk_url, self._order_id, (), _BOOKS_S)
-                self._outcome.order = client.get_order(self._desk_url, self._order_id)
+                    client.wait_for_state(self._cloud.desk_url, self._order_id, (), _BOOKS_S)
+                self._outcome.order = client.get_order(self._cloud.desk_url, self._order_id)
             except client.OrderError as error:
                 self._outcome.failure = self._outcome.failure or f"the dispatcher's books: {error}"
         for name in [name for name in self._supervisor.children if name != "recorder"]:
             self._supervisor.stop(name)
         self._supervisor.stop_all()
-        for child in reversed(self._dispatch):
-            child.stop()
-
-    def _start_dispatch(self) -> int:
-        folder = self._outcome.folder / "dispatch"
-        self._show(self._outcome.progress, "starting the dispatch desk")
-        pki = make_test_pki(folder / "pki", _OPERATOR, [_VEHICLE_ID]).folder
-        log = self._outcome.folder / "log"
-        broker = process.start_broker(pki, log / "broker.log", operator=_OPERATOR, vehicles=[_VEHICLE_ID])
-        self._dispatch.append(broker)
-        port = int(broker.ready["port"])
-        desk = process.start_desk(pki, port, folder / "book.sqlite", log / "desk.log", operator=_OPERATOR)
-        self._dispatch.append(desk)
-        self._desk_url = str(desk.ready["url"])
-        return port
+        self._cloud.stop()
 
     def _start_stack(self, broker_port: int) -> None:
         options, folder = self._options, self._outcome.folder
@@ -143,7 +136,7 @@ class _Ride:
             seed=options.seed,
             params_file=options.params_file,
             broker=f"localhost:{broker_port}",
-            pki=str(folder / "dispatch" / "pki"),
+            pki=str(self._cloud.pki),
         )
         extra = {
             "record_profile": options.record,
@@ -190,7 +183,7 @@ class _Ride:
             raise RideError(f"{child.name} ended ({status})" + (f": {words}" if words else ""))
 
     def _car_is_online(self) -> bool:
-        vehicles = client.list_vehicles(self._desk_url)
+        vehicles = client.list_vehicles(self._cloud.desk_url)
         return any(item.get("vehicle") == _VEHICLE_ID and item.get("connection") == "online" for item in vehicles)
 
     def _place(self, pose: Pose2, name: str) -> dict[str, Any]:
@@ -206,12 +199,13 @@ class _Ride:
         while clock_owner.exit_status is None:
             monitor.poll(_POLL_S)
             self._show(monitor.progress, "")
+            self._cloud.revive()
             if self._interrupt.is_set:
                 self._outcome.failure = "interrupted by the user"
                 return
             if time.monotonic() >= look_at_memory:
                 look_at_memory = time.monotonic() + _MEMORY_PERIOD_S
-                used = self._supervisor.memory_mb(os.getpid(), *(child.pid for child in self._dispatch))
+                used = self._supervisor.memory_mb(os.getpid(), *self._cloud.pids)
                 self._outcome.memory_peak_mb = max(self._outcome.memory_peak_mb, used)
             dead = [child for child in self._supervisor.dead() if child is not clock_owner]
             if dead and until is None:
