@@ -133,7 +133,17 @@ def ride(options: RideOptions, command_line: str) -> dict[str, Any]:
         raise RideError(str(error)) from error
     finally:
         screen.close()
-    return evaluate(options, lane_map, plan, outcome, command_line)
+    try:
+        return evaluate(options, lane_map, plan, outcome, command_line)
+    except OSError as error:  # a full disk, most likely; what the recorder wrote before is kept
+        trip = outcome.progress.trip.name
+        return {
+            "completed": False,
+            "error": f"the trip ended as {trip}, but its results could not be written to {folder}: {error.strerror}. "
+            f"Make room, then: robotaxi bag repair {outcome.bag}",
+            "notes": outcome.notes,
+            "exit_status": EXIT_FELL_SHORT,
+        }
 
 
 def _absolute(options: RideOptions) -> RideOptions:
@@ -202,7 +212,7 @@ class Screen:
 def summary_line(summary: dict[str, Any]) -> str:
     """The last line that a ride prints."""
     if summary.get("error") and "distance_m" not in summary:
-        return f"ride: not driven: {summary['error']}"
+        return f"ride: {'not driven: ' if summary['exit_status'] == EXIT_UNUSABLE else ''}{summary['error']}"
     verdict = "delivered" if summary["exit_status"] == 0 else "FELL SHORT: " + "; ".join(summary.get("problems", []))
     return (
         f"ride: {verdict} | {summary['distance_m']:.0f} m in {summary['duration_s']:.0f} s, "
