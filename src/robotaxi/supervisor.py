@@ -95,7 +95,7 @@ class Supervisor:
         self.stop_all()
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None,
-              stdout: Any = None) -> Child:  # fmt: skip
+              stdout: Any = None, stdin: Any = None) -> Child:  # fmt: skip
         """Start one child in a session of its own (Ctrl-C reaches only us); it is told when we die."""
         log = None
         output: Any = None
@@ -107,7 +107,7 @@ class Supervisor:
         process = subprocess.Popen(
             list(command),
             env=dict(environment or stack_environment(self.domain_id)),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin or subprocess.DEVNULL,
             stdout=stdout or output,
             stderr=output,
             start_new_session=True,

@@ -152,6 +152,11 @@ class BagWriter:
         cdr = self._types.serialize_cdr(message, self._connections[topic].msgtype)
         self.write(topic, bytes(cdr), stamp_ns)
 
+    def counts(self, topic: str) -> int:
+        """Messages of the topic so far."""
+        number = self._connections[topic].id
+        return sum(file.counts.get(number, 0) for file in self._files)
+
     def close(self) -> None:
         """Finish the last file and write metadata.yaml. A file whose disk is full is left as it is."""
         if not self._files:

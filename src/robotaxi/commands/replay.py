@@ -44,6 +44,7 @@ def register(subparsers: Any) -> None:
     replay.add_argument("--to", dest="to_s", type=float, metavar="S", help="last stamp, s")
     replay.add_argument("--loop", type=int, default=1, metavar="N", help="play it so many times (default once)")
     replay.add_argument("--compose", action="store_true", help="all nodes in one process")
+    replay.add_argument("--direct", action="store_true", help="without middleware: the same nodes and bytes, faster")
     replay.add_argument(
         "--compare", nargs="?", const=_ITSELF, metavar="REF",
         help="compare with the recorded outputs, or with those of the bag REF",
@@ -107,7 +108,7 @@ def _replay(args: argparse.Namespace, summary: dict[str, Any]) -> int:
     options = ReplayOptions(
         source.resolve(), folder, args.nodes or ("" if known.get("map") or args.map else "perception"), args.map,
         args.vehicle, args.sensors, bool(args.on_map or known.get("map") or args.map), args.rate, args.from_s,
-        args.to_s, args.params_file, args.compose,
+        args.to_s, args.params_file, args.compose, args.direct,
     )  # fmt: skip
     screen = Console(stderr=True)
     if args.rate < 0.0:

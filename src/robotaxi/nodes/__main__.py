@@ -26,13 +26,14 @@ EXECUTABLES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _factory(target: str) -> Callable[[], Any]:
+def load_node(target: str) -> Any:
+    """The class that 'module:Class' names."""
     module, cls = target.split(":")
+    return getattr(import_module(f"robotaxi.nodes.{module}"), cls)
 
-    def build() -> Any:
-        return getattr(import_module(f"robotaxi.nodes.{module}"), cls)()
 
-    return build
+def _factory(target: str) -> Callable[[], Any]:
+    return lambda: load_node(target)()
 
 
 def main(executables: tuple[str, ...] | None = None, argv: list[str] | None = None) -> int:

@@ -61,6 +61,7 @@ class StackNode(LifecycleNode):
         self._played = {topic for topic in self.get_parameter("played").value if topic}
         if self._played:  # whoever plays the bag watches over the processes: a slow machine is no dead node
             self.wait_timeout_s *= _REPLAY_PATIENCE
+        self._bus: Any = None
         self._inputs: dict[str, InputBuffer] = {}
         self.absent_inputs: set[str] = set()  # no node of this run writes them
         self._outputs: dict[str, Any] = {}
@@ -183,14 +184,25 @@ class StackNode(LifecycleNode):
             raise self._failure
         self.trigger_activate()
 
+    def start_on(self, bus: Any) -> None:
+        """Like `autostart`, but hears and speaks on ``bus`` (see `nodes.direct`) instead of the middleware."""
+        self._bus = bus
+        self.autostart()
+        self._expect_nothing_of_the_absent()
+
     # ------------------------------------------------------------------ inside
 
     def _publisher(self, item: Interface) -> Any:
+        if self._bus is not None:
+            return self._bus.publisher(item.topic)
         return self.create_publisher(
             message_type(item.type), item.topic, qos_profile(item.qos, lockstep=self.lockstep, publisher=True)
         )
 
     def _subscribe(self, item: Interface, callback: Callable[[bytes], None]) -> None:
+        if self._bus is not None:
+            self._bus.subscribe(item.topic, callback)
+            return
         profile = qos_profile(item.qos, lockstep=self.lockstep, publisher=False)
         end = self.create_subscription(message_type(item.type), item.topic, callback, profile, raw=True)
         self._input_ends.append(end)

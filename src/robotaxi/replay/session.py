@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from robotaxi.bags.plan import NEVER_NS, ReplayPlan
 from robotaxi.bags.reader import custom_data
 from robotaxi.environment import reserve_domain
-from robotaxi.stack import StackArguments, describe_replay, plan_bag
-from robotaxi.supervisor import Interrupt, Supervisor, describe_exit
+from robotaxi.stack import (
+    Executable,
+    StackArguments,
+    common_parameters,
+    describe_replay,
+    parameter_files,
+    plan_bag,
+)
+from robotaxi.supervisor import Interrupt, Supervisor, describe_exit, ros_arguments
 
 _SHOW_PERIOD_S = 0.5
+_SENSES = ("localization", "lidar_perception", "camera_perception")  # hear nothing of those that decide
 
 
 class ReplayError(RuntimeError):
@@ -28,7 +40,8 @@ class ReplayOptions:
     """``nodes``: domains or nodes by comma. ``rate``: 0 as fast as the nodes go, below 0 step by step.
 
     ``map``, ``vehicle``, ``sensors``: empty takes what the bag says. ``on_map``: lidar keeps only objects on
-    the map's roads. ``overrides``: parameter file on top of the bag's own.
+    the map's roads. ``params_file``: overrides instead of
+    the bag's own. ``direct``: without middleware, see `nodes.direct`.
     """
 
     bag: Path
@@ -43,6 +56,7 @@ class ReplayOptions:
     to_s: float | None = None
     params_file: str = ""
     composed: bool = False
+    direct: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,10 +106,14 @@ def replay(options: ReplayOptions, show: Callable[[float], None], say: Callable[
     before = os.times()
     try:
         with Interrupt() as interrupt, Supervisor(reservation.domain_id, options.folder / "log") as supervisor:
-            supervisor.start_stack(
-                arguments, executables, extra={"use_map": options.on_map}, composed=options.composed,
-                parameter_folder=options.folder / "params",
-            )  # fmt: skip
+            extra = {"use_map": options.on_map}
+            if options.direct:
+                _start_stages(supervisor, arguments, plan, executables, {**extra, **player}, options.folder)
+            else:
+                supervisor.start_stack(
+                    arguments, executables, extra=extra, composed=options.composed,
+                    parameter_folder=options.folder / "params",
+                )  # fmt: skip
             _follow(supervisor, interrupt, show)
     finally:
         reservation.release()
@@ -103,8 +121,41 @@ def replay(options: ReplayOptions, show: Callable[[float], None], say: Callable[
     cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
     figures = _figures(capture, options.folder)
     return ReplayResult(
-        capture, plan, figures["played_s"], figures["recorded_s"], figures["complete"], figures["given_up"], cpu_s
+        capture,
+        plan,
+        figures["played_s"],
+        figures["recorded_s"],
+        figures["complete"],
+        figures["given_up"],
+        figures.get("cpu_s", cpu_s),
     )
+
+
+def _start_stages(
+    supervisor: Supervisor, arguments: StackArguments, plan: ReplayPlan, executables: list[Executable],
+    extra: dict[str, Any], folder: Path,
+) -> None:  # fmt: skip
+    """What senses in one process, what decides on it in another; one process where only one kind runs."""
+    given = executables[1].parameters
+    senses = [role for role in plan.roles if role in _SENSES]
+    decides = [role for role in plan.roles if role not in _SENSES]
+    stages = [("first", senses), ("second", decides)] if senses and decides else [("only", list(plan.roles))]
+    common = {**common_parameters(arguments, executables), **given, **extra, "roles": list(plan.roles)}
+    first: Any = None
+    for stage, own in stages:
+        parameters = {**common, "bag": arguments.bag, "stage": stage, "own": own}
+        file = folder / "params" / f"{stage}.param.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}, sort_keys=True))
+        command = [sys.executable, "-m", "robotaxi.nodes.direct"]
+        words = ros_arguments(arguments, [*parameter_files(arguments), file])
+        child = supervisor.start(
+            "sensing" if stage == "first" else "bag_player", [*command, *words], stdin=first,
+            stdout=subprocess.PIPE if stage == "first" else None,
+        )  # fmt: skip
+        if first is not None:
+            first.close()
+        first = child.process.stdout
 
 
 def _follow(supervisor: Supervisor, interrupt: Interrupt, show: Callable[[float], None]) -> None:
@@ -112,7 +163,10 @@ def _follow(supervisor: Supervisor, interrupt: Interrupt, show: Callable[[float]
     player = supervisor.children.get("bag_player") or supervisor.children["stack"]
     begun = time.monotonic()
     while player.exit_status is None:
-        dead = [child for child in supervisor.wait(_SHOW_PERIOD_S, interrupt) if child is not player]
+        ended = supervisor.wait(_SHOW_PERIOD_S, interrupt)
+        dead = [
+            child for child in ended if child is not player and not (child.name == "sensing" and not child.exit_status)
+        ]
         if dead and player.exit_status is None:
             status = describe_exit(int(dead[0].exit_status or 0))
             raise ReplayError(f"{dead[0].name} ended ({status}): {dead[0].last_words()}")
