@@ -11,6 +11,7 @@ from robotaxi.environment import keep_memory
 _COMMANDS = (
     "robotaxi.commands.ride",
     "robotaxi.commands.bringup",
+    "robotaxi.commands.record",
     "robotaxi.commands.replay",
     "robotaxi.commands.bags",
     "robotaxi.commands.evaluate",

@@ -204,3 +204,15 @@ def _sqlite_stamps(file: Path) -> Iterator[tuple[int, NDArray[np.int64]]]:
         rows = np.array(connection.execute("SELECT topic_id, timestamp FROM messages").fetchall(), np.int64)
     for topic_id in np.unique(rows[:, 0]).tolist() if len(rows) else ():
         yield topic_id, rows[rows[:, 0] == topic_id, 1]
+
+
+def missing_messages(path: str | Path) -> dict[str, int]:
+    """Periodic topic of the interface table -> how many of its stamps are missing between its first and last."""
+    out = {}
+    for topic, stamps in stamps_by_topic(path).items():
+        item = INTERFACES.get(table_topic(topic))
+        if item is not None and item.period_ns and len(stamps):
+            missing = int((stamps[-1] - stamps[0]) // item.period_ns) + 1 - len(stamps)
+            if missing > 0:
+                out[topic] = missing
+    return out

@@ -111,6 +111,11 @@ class BagWriter:
         # beside the storage from the first moment: metadata.yaml comes at the end, or never
         (self.path / ORIGIN).write_text(yaml.safe_dump(self._custom, sort_keys=True), encoding="utf-8")
 
+    @property
+    def types(self) -> Any:
+        """rosbags' message classes by name."""
+        return self._types.types
+
     def note(self, key: str, value: str) -> None:
         """One more line of custom data for metadata.yaml."""
         self._custom[key] = value

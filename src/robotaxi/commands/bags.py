@@ -42,6 +42,26 @@ def register(subparsers: Any) -> None:
     saver.add_argument("-o", "--output", type=Path, help="new bag (default: BAG-repaired)")
     add_json(saver)
     saver.set_defaults(run=run_repair)
+    inspector = commands.add_parser(
+        "inspect",
+        help="what a bag can feed, and a proposal how to adapt a foreign one",
+        description="Names which nodes the bag can feed and which starve. For a bag of others it proposes which topic "
+        "is the lidar, the camera, the odometry, and which frame is the vehicle; edit what is wrong and give it to "
+        "`robotaxi bag adapt` or `robotaxi replay --adapt`.",
+    )
+    inspector.add_argument("bag", type=Path)
+    inspector.add_argument(
+        "--write", type=Path, metavar="FILE", help="write the proposal there, e.g. config/bags/x.yaml"
+    )
+    add_json(inspector)
+    inspector.set_defaults(run=run_inspect)
+    adapter = commands.add_parser("adapt", help="a foreign bag as one of this stack")
+    adapter.add_argument("bag", type=Path)
+    adapter.add_argument("--with", dest="spec", default="", metavar="NAME", help="config/bags/NAME.yaml or a path "
+                         "(default: what inspect proposes)")  # fmt: skip
+    adapter.add_argument("-o", "--output", type=Path, required=True, help="new bag")
+    add_json(adapter)
+    adapter.set_defaults(run=run_adapt)
     info = commands.add_parser("info", help="what is in a bag, and where it comes from")
     info.add_argument("bag", type=Path)
     add_json(info)
@@ -117,6 +137,60 @@ def run_info(args: argparse.Namespace) -> int:
         "topics": {topic: {"type": kind, "messages": count} for topic, (kind, count) in info.topics.items()},
     })  # fmt: skip
     print(f"bag info: {info.messages} messages of {len(info.topics)} topics in {seconds:.1f} s")
+    return 0
+
+
+def run_inspect(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    import yaml
+
+    from robotaxi.bags.inspect import inspect
+
+    try:
+        found = inspect(args.bag)
+        if args.write and args.write.exists():
+            raise BagError(f"{args.write} exists already; nothing is overwritten")
+    except (BagError, OSError) as error:
+        return _fail(args, "inspect", error)
+    for topic, (kind, count) in sorted(found.topics.items()):
+        print(f"  {topic:48} {kind:40} {count}")
+    for child, parent in sorted(found.frames.items()):
+        print(f"  frame {parent} -> {child}")
+    for sentence in found.said:
+        print(f"  {sentence}")
+    for role, lacking in found.starves.items():
+        print(f"  {role} starves: the bag lacks {lacking}")
+    if found.adaptation is not None:
+        body = {k: v for k, v in asdict(found.adaptation).items() if v and k not in ("name", "note")}
+        text = yaml.safe_dump(body, sort_keys=False)
+        print("proposal:\n" + "".join(f"  {line}\n" for line in text.splitlines()), end="")
+        if args.write:
+            args.write.parent.mkdir(parents=True, exist_ok=True)
+            args.write.write_text(f"# proposed for {args.bag.name}; see robotaxi bag inspect\n{text}", encoding="utf-8")
+    write_json(args.json, found.figures())
+    runs = ", ".join(found.runs) or "no node"
+    print(f"bag inspect: {len(found.topics)} topics, {found.seconds:.1f} s, can feed {runs}")
+    return 0 if found.runs else _EXIT_FELL_SHORT
+
+
+def run_adapt(args: argparse.Namespace) -> int:
+    from robotaxi.bags.adapt import adapt, load_adaptation
+    from robotaxi.bags.inspect import inspect
+    from robotaxi.params import ParameterError
+
+    try:
+        spec = load_adaptation(args.spec) if args.spec else inspect(args.bag).adaptation
+        if spec is None:
+            raise BagError(f"bag {args.bag} is one of this stack: it needs no adaptation")
+        done = adapt(args.bag, args.output, spec)
+    except (BagError, ParameterError, OSError) as error:
+        return _fail(args, "adapt", error)
+    for sentence in done.said:
+        print(f"  {sentence}")
+    write_json(args.json, {"bag": str(done.bag), "topics": done.topics, "said": done.said})
+    rows = ", ".join(f"{count} {topic}" for topic, count in done.topics.items())
+    print(f"bag adapt: {rows} -> {done.bag}")
     return 0
 
 

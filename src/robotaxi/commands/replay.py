@@ -19,7 +19,7 @@ from robotaxi.ride.options import RideError
 from robotaxi.stack import StackError
 
 _EXIT_FELL_SHORT, _EXIT_UNUSABLE = 1, 2
-_ITSELF = "recorded"
+_ITSELF, _GUESSED = "recorded", "proposed"
 
 
 def register(subparsers: Any) -> None:
@@ -51,6 +51,10 @@ def register(subparsers: Any) -> None:
     )  # fmt: skip
     replay.add_argument("--tolerance", type=Path, metavar="FILE", help="YAML with ignore, absolute, default")
     replay.add_argument("--update", action="store_true", help="make the fresh outputs the new REF")
+    replay.add_argument(
+        "--adapt", nargs="?", const=_GUESSED, metavar="NAME",
+        help="adapt a foreign bag first: config/bags/NAME.yaml, a path, or what `bag inspect` proposes",
+    )  # fmt: skip
     replay.add_argument("--map", default="", help="map instead of the one in the bag")
     replay.add_argument("--vehicle", default="", help="vehicle instead of the one in the bag")
     replay.add_argument("--sensors", default="", help="sensor rig instead of the one in the bag")
@@ -103,7 +107,7 @@ def _replay(args: argparse.Namespace, summary: dict[str, Any]) -> int:
     if args.update and args.compare in (None, _ITSELF):
         raise BagError("--update needs --compare REF, the bag of outputs to renew")
     folder = new_run_folder(args.runs.resolve())
-    source = args.bag
+    source = _adapted(args, folder)
     known = custom_data(source)
     options = ReplayOptions(
         source.resolve(), folder, args.nodes or ("" if known.get("map") or args.map else "perception"), args.map,
@@ -146,6 +150,23 @@ def _replay(args: argparse.Namespace, summary: dict[str, Any]) -> int:
     write_json(folder / "summary.json", summary)
     print(summary_line(summary))
     return code
+
+
+def _adapted(args: argparse.Namespace, folder: Path) -> Path:
+    """The bag itself, or what an adaptation makes of it."""
+    from robotaxi.bags.reader import bag_info
+
+    bag: Path = args.bag
+    native = bag_info(bag).native
+    if args.adapt is None:
+        return bag
+    from robotaxi.bags.adapt import adapt, load_adaptation
+    from robotaxi.bags.inspect import inspect
+
+    spec = inspect(bag).adaptation if args.adapt == _GUESSED else load_adaptation(args.adapt)
+    if native or spec is None:
+        raise BagError(f"bag {bag} is one of this stack: it needs no --adapt")
+    return adapt(bag, folder / "adapted", spec).bag
 
 
 def _tolerance(args: argparse.Namespace) -> Any:

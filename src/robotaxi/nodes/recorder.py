@@ -12,13 +12,15 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from robotaxi.bags.profiles import PROFILES
 from robotaxi.bags.provenance import origin
-from robotaxi.bags.writer import BagFormat, BagWriter
+from robotaxi.bags.transforms import TF_TYPE, static_transforms
+from robotaxi.bags.writer import BagFormat, BagWriter, header_stamp_ns
 from robotaxi.interfaces import INTERFACES, Qos
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_record
 from robotaxi.nodes.runtime import steady_clock
 from robotaxi.params import ParameterError
+from robotaxi.sensor_rig import load_rig
 
 _DEPTH = 2000
 _WATCH_PERIOD_S = 0.1
@@ -40,7 +42,10 @@ class RecorderNode(Node):
             self.declare_parameter(name, default)
         self.declare_parameter("seed", -1)
         self.declare_parameter("camera", True)
+        self.declare_parameter("record_s", 0.0)  # wall time after which it ends by itself; 0 never
+        self.finished = False
         self._full = False
+        self._transforms: Any = None  # written before the first message, under its stamp
         self.last_message = time.monotonic()
         self._announced = False
 
@@ -65,6 +70,11 @@ class RecorderNode(Node):
                 else QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
             )
             self.create_subscription(message_type(item.type), topic, self._on_message(absolute), profile_qos, raw=True)
+        if self._value("sensors"):
+            self._writer.add_topic("/tf_static", TF_TYPE)
+            self._transforms = static_transforms(load_rig(str(self._value("sensors"))), self._writer.types)
+        if float(self._value("record_s")) > 0.0:
+            self.create_timer(float(self._value("record_s")), self._on_end, clock=steady_clock())
         ready = INTERFACES["system/ready"]
         self._ready = self.create_publisher(
             message_type(ready.type), ready.topic, qos_profile(ready.qos, lockstep=True, publisher=True)
@@ -100,6 +110,9 @@ class RecorderNode(Node):
             if self._full:
                 return
             try:
+                if self._transforms is not None:
+                    self._writer.write_message("/tf_static", self._transforms, header_stamp_ns(cdr))
+                    self._transforms = None
                 self._writer.write(topic, cdr)
             except OSError as error:
                 # the ride goes on without its recording rather than end with it
@@ -107,6 +120,9 @@ class RecorderNode(Node):
                 self.get_logger().error(f"recording to {self._writer.path} stopped, what was written is kept: {error}")
 
         return write
+
+    def _on_end(self) -> None:
+        self.finished = True
 
     def _on_watch(self) -> None:
         peers = set(self.get_parameter("peers").value)
