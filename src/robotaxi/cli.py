@@ -17,6 +17,7 @@ _COMMANDS = (
     "robotaxi.commands.evaluate",
     "robotaxi.commands.bench",
     "robotaxi.commands.models",
+    "robotaxi.commands.train",
     "robotaxi.dispatch.commands",
     "robotaxi.commands.maps",
     "robotaxi.commands.housekeeping",

@@ -6,7 +6,14 @@ from robotaxi.interfaces import MS
 from robotaxi.nodes.common import load_lane_map, load_sensor_rig, load_vehicle_params
 from robotaxi.nodes.records import to_cloud
 from robotaxi.nodes.runtime import StackNode
-from robotaxi.perception.lidar import LidarPerception, LidarPerceptionConfig, RoadFilter, SweepError
+from robotaxi.perception.lidar import (
+    LidarPerception,
+    LidarPerceptionConfig,
+    RoadFilter,
+    Sight,
+    SweepError,
+    load_second_look,
+)
 from robotaxi.types import LidarSweep
 
 _SWEEP, _STATE = "sensing/lidar/top/pointcloud", "localization/kinematic_state"
@@ -23,9 +30,18 @@ class LidarPerceptionNode(StackNode):
         vehicle, rig = load_vehicle_params(self), load_sensor_rig(self)
         on_map = bool(self.parameter("use_map", True))
         road = RoadFilter.from_lane_map(load_lane_map(self), config.road_margin) if on_map else None
-        self._pipeline = LidarPerception(config, vehicle, road)
+        # a model that cannot be used ends the configuration: half a perception would not be noticed
+        network = load_second_look() if config.second_look else None
+        self._pipeline = LidarPerception(config, vehicle, road, network)
         self._pipeline.warm_up()
+        self._sight: Sight | None = None
         self._T_base_lidar = rig.T_base_lidar
+
+    def measurements(self) -> dict[str, str]:
+        if self._sight is None:
+            return {}
+        blind = ",".join(map(str, self._sight.blind_deg))
+        return {"points": str(self._sight.points), "road_range_m": str(self._sight.road_range), "blind_deg": blind}
 
     def activate(self, at_ns: int) -> None:
         points = self.read(_SWEEP, at_ns)
@@ -38,6 +54,9 @@ class LidarPerceptionNode(StackNode):
             # no objects rather than none seen: downstream must not take the road for free
             self.set_status(False, str(error))
             return
-        self.set_status(True, "running")
+        self._sight = output.sight
+        self.set_status(output.sight.clear, output.sight.reason or "running")
+        if output.sight.points == 0:
+            return  # nothing was seen, which is not the same as an empty road
         self.write("perception/objects", to_cloud(output.objects, at_ns, "map"))
         self.write("perception/obstacle_points", to_cloud(output.obstacle_points, at_ns, "base_link"))

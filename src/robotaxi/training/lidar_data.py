@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from robotaxi.types import FloatArray, LidarSweep, RecordArray, VehicleParams
 
 TARGETS = 6  # offset along and across the line of sight (m), log length, log width, cos and sin of twice the yaw
 _MOSTLY, _HARDLY = 0.5, 0.12  # share of a cluster's returns in a road user's box
+_BACKGROUND = 0.6  # share of the clusters of no road user that are trained on
 _GROWN = 0.15  # m, by which boxes are larger when their returns are counted
 
 
@@ -55,13 +57,32 @@ def examples_of(
     return Examples((patch * 255).astype(np.uint8), facts(boxes, sensor), label, target)
 
 
-def simulate(seed: int, scenes: int, config: LidarPerceptionConfig, vehicle: VehicleParams) -> Examples:
+def simulate(
+    seed: int,
+    scenes: int,
+    config: LidarPerceptionConfig,
+    vehicle: VehicleParams,
+    progress: Callable[[int], None] = lambda scene: None,
+) -> Examples:
     """Examples of scenes made from ``[seed, 0], [seed, 1], ...``."""
     parts = []
     for k in range(scenes):
         rng = np.random.default_rng([seed, k])
         parts.append(examples_of(*shoot(rng, random_lidar(rng)), config, vehicle))
+        progress(k)
     return join(parts)
+
+
+def split(examples: Examples, seed: int = 5) -> tuple[Examples, Examples]:
+    """Nine tenths to train on, with six of ten of what is no road user, and the last scenes' tenth to measure on."""
+    count = len(examples.label) * 9 // 10
+    rng = np.random.default_rng(seed)
+    keep = np.flatnonzero(rng.random(count) < np.where(examples.label[:count] == 0, _BACKGROUND, 1.0))
+    return _take(examples, keep), _take(examples, np.arange(count, len(examples.label)))
+
+
+def _take(examples: Examples, index: NDArray[np.intp]) -> Examples:
+    return Examples(examples.patch[index], examples.fact[index], examples.label[index], examples.target[index])
 
 
 def join(parts: list[Examples]) -> Examples:

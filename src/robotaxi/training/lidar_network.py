@@ -34,12 +34,11 @@ class SecondLookNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-
-        def layer(inner: int, outer: int, stride: int) -> nn.Module:
-            return nn.Sequential(nn.Conv2d(inner, outer, 3, stride, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU())
-
-        self.body = nn.Sequential(layer(CHANNELS, 16, 2), layer(16, 32, 2), layer(32, 32, 1), layer(32, 64, 2))
-        self.head = nn.Sequential(nn.Linear(64 * (SIDE // 8) ** 2 + FACTS, 96), nn.ReLU())
+        self.body = nn.Sequential(
+            nn.Conv2d(CHANNELS, 32, 4, 4, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+            nn.Conv2d(32, 48, 3, 2, 1, bias=False), nn.BatchNorm2d(48), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Sequential(nn.Linear(48 * (SIDE // 8) ** 2 + FACTS, 96), nn.ReLU())
         self.drop = nn.Dropout(0.2)
         self.label, self.box = nn.Linear(96, _CLASSES), nn.Linear(96, TARGETS)
 
@@ -88,8 +87,8 @@ def _batch(examples: Examples, index: np.ndarray, rng: np.random.Generator) -> t
     fact[mirrored, _SINE_FACT] = 1.0 - fact[mirrored, _SINE_FACT]
     target[np.ix_(mirrored, [1, 5])] *= -1.0
     thinned = np.flatnonzero(rng.random(len(index)) < 0.3)
-    for k in thinned:
-        patch[k] *= rng.random(patch.shape[1:], np.float32) > rng.uniform(0.05, 0.5)
+    lost = rng.uniform(0.05, 0.5, (len(thinned), 1, 1, 1))
+    patch[thinned] *= rng.random((len(thinned), *patch.shape[1:]), np.float32) > lost
     tensors = (patch, fact, examples.label[index].astype(np.int64), target)
     return tuple(torch.from_numpy(np.ascontiguousarray(t)) for t in tensors)
 

@@ -8,9 +8,11 @@ and the centre is only bounded by what is visible.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from robotaxi.types import FloatArray, RecordArray
 
@@ -34,13 +36,7 @@ class BoxMeasurement:
 
 def corners(boxes: RecordArray) -> FloatArray:
     """Corners (N, 4, 2) of boxes with fields x, y, yaw, length, width."""
-    along = np.stack([np.cos(boxes["yaw"]), np.sin(boxes["yaw"])], axis=-1)
-    across = np.stack([-along[:, 1], along[:, 0]], axis=-1)
-    half = 0.5 * np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
-    center = np.stack([boxes["x"], boxes["y"]], axis=-1)
-    a = half[None, :, :1] * (along * boxes["length"][:, None])[:, None, :]
-    b = half[None, :, 1:] * (across * boxes["width"][:, None])[:, None, :]
-    return center[:, None, :] + a + b
+    return _corners(boxes["x"], boxes["y"], boxes["yaw"], boxes["length"], boxes["width"])
 
 
 def measure(
@@ -51,36 +47,66 @@ def measure(
     ``center`` (..., 2), ``yaw`` (...), ``size`` (..., 2) of the tracks; ``box_corners`` (..., 4, 2) of
     the detections; ``sensor`` (2,); all in map. Leading dimensions broadcast.
     """
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    delta = box_corners - center[..., None, :]
-    u = cos[..., None] * delta[..., 0] + sin[..., None] * delta[..., 1]
-    v = -sin[..., None] * delta[..., 0] + cos[..., None] * delta[..., 1]
-    low = np.stack([u.min(axis=-1), v.min(axis=-1)], axis=-1)
-    high = np.stack([u.max(axis=-1), v.max(axis=-1)], axis=-1)
-    to_sensor = sensor - center
-    eye = np.stack([cos * to_sensor[..., 0] + sin * to_sensor[..., 1],
-                    -sin * to_sensor[..., 0] + cos * to_sensor[..., 1]], axis=-1)  # fmt: skip
-    half = 0.5 * size
-    away = np.where(eye > half, -1.0, np.where(eye < -half, 1.0, 0.0))
-    earliest, latest = high - half, low + half  # the box must cover what is visible
-    middle = 0.5 * (earliest + latest)
-    covered = np.where(earliest > latest, middle, np.clip(0.0, earliest, latest))
-    offset = np.where(away < 0.0, earliest, np.where(away > 0.0, latest, covered))
-    slack = np.where(away == 0.0, np.maximum(0.5 * (latest - earliest), 0.0), 0.0)
-    extent = np.broadcast_to(high - low, offset.shape)
-    away, eye = np.broadcast_to(away, offset.shape), np.broadcast_to(eye, offset.shape)
-    return BoxMeasurement(offset, slack, extent, away, eye)
+    if yaw.shape == size.shape[:1] == center.shape[:1] == box_corners.shape[:1]:
+        return BoxMeasurement(*_measure(center, yaw, size, box_corners, np.asarray(sensor, np.float64)))
+    shape = np.broadcast_shapes(center.shape[:-1], np.shape(yaw), size.shape[:-1], box_corners.shape[:-2])
+    count = int(np.prod(shape))
+    rows = _measure(
+        np.broadcast_to(center, (*shape, 2)).reshape(count, 2),
+        np.broadcast_to(yaw, shape).reshape(count),
+        np.broadcast_to(size, (*shape, 2)).reshape(count, 2),
+        np.broadcast_to(box_corners, (*shape, 4, 2)).reshape(count, 4, 2),
+        np.asarray(sensor, np.float64),
+    )
+    return BoxMeasurement(*(rows[k].reshape(*shape, 2) for k in range(5)))
+
+
+@njit(cache=True)
+def _corners(x, y, yaw, length, width):  # type: ignore[no-untyped-def]
+    out = np.empty((x.size, 4, 2))
+    for i in range(x.size):
+        cos, sin = math.cos(yaw[i]), math.sin(yaw[i])
+        for k in range(4):
+            a = 0.5 * length[i] * (1.0 if k < 2 else -1.0)
+            b = 0.5 * width[i] * (1.0 if k == 0 or k == 3 else -1.0)
+            out[i, k, 0], out[i, k, 1] = x[i] + cos * a - sin * b, y[i] + sin * a + cos * b
+    return out
+
+
+@njit(cache=True)
+def _measure(center, yaw, size, box_corners, sensor):  # type: ignore[no-untyped-def]
+    n = center.shape[0]
+    out = np.empty((5, n, 2))
+    for i in range(n):
+        measure_one(center[i, 0], center[i, 1], yaw[i], size[i, 0], size[i, 1], box_corners[i], sensor, out[:, i])
+    return out
+
+
+@njit(cache=True)
+def measure_one(x, y, yaw, length, width, box_corners, sensor, out):  # type: ignore[no-untyped-def]
+    """One pair into ``out`` (5, 2): offset, slack, extent, away, eye."""
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    for axis in range(2):
+        ax, ay = (cos, sin) if axis == 0 else (-sin, cos)
+        low, high = np.inf, -np.inf
+        for k in range(4):
+            u = ax * (box_corners[k, 0] - x) + ay * (box_corners[k, 1] - y)
+            low, high = min(low, u), max(high, u)
+        eye = ax * (sensor[0] - x) + ay * (sensor[1] - y)
+        half = 0.5 * (length if axis == 0 else width)
+        earliest, latest = high - half, low + half  # the box must cover what is visible
+        away, slack = 0.0, 0.0
+        if eye > half:
+            away, offset = -1.0, earliest
+        elif eye < -half:
+            away, offset = 1.0, latest
+        else:
+            offset = 0.5 * (earliest + latest) if earliest > latest else min(max(0.0, earliest), latest)
+            slack = max(0.5 * (latest - earliest), 0.0)
+        out[0, axis], out[1, axis], out[2, axis], out[3, axis], out[4, axis] = offset, slack, high - low, away, eye
 
 
 def to_map(vectors: FloatArray, yaw: FloatArray) -> FloatArray:
     """Rotate vectors (..., 2) from box axes to map."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     return np.stack([cos * vectors[..., 0] - sin * vectors[..., 1], sin * vectors[..., 0] + cos * vectors[..., 1]], -1)
-
-
-def noise_in_map(sigma: FloatArray, yaw: FloatArray) -> FloatArray:
-    """Covariances (..., 2, 2) in map of noise with ``sigma`` (..., 2) along the box axes."""
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    a, b = np.square(sigma[..., 0]), np.square(sigma[..., 1])
-    xx, yy, xy = cos**2 * a + sin**2 * b, sin**2 * a + cos**2 * b, cos * sin * (a - b)
-    return np.stack([np.stack([xx, xy], -1), np.stack([xy, yy], -1)], -2)

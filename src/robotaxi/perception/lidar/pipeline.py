@@ -17,16 +17,20 @@ from robotaxi.perception.lidar.occlusion import doubt_cut_off
 from robotaxi.perception.lidar.preprocess import to_base_link
 from robotaxi.perception.lidar.road import RoadFilter
 from robotaxi.perception.lidar.second_look import LookConfig, Network, detections_by_look
+from robotaxi.perception.lidar.sight import Sight, SightConfig, SightMonitor
 from robotaxi.perception.lidar.tracking import Tracker, TrackerConfig
 from robotaxi.types import EgoState, FloatArray, LidarSweep, RecordArray, VehicleParams
 
 
 @dataclass(frozen=True)
 class LidarPerceptionConfig(
-    TrackerConfig, LookConfig, ClusterConfig, ObstacleConfig, GroundConfig
+    TrackerConfig, LookConfig, SightConfig, ClusterConfig, ObstacleConfig, GroundConfig
 ):  # each stage declares its own part
     """All parameters of lidar perception."""
 
+    second_look: bool = param(
+        False, doc="look at clusters twice with the learned network (pip install robotaxi[models])"
+    )
     road_margin: float = param(2.5, lo=0.0, hi=10.0, unit="m", doc="objects this close to the road are tracked")
 
 
@@ -34,12 +38,13 @@ class LidarPerceptionConfig(
 class LidarPerceptionOutput:
     """``objects``: OBJECT_DTYPE in map. ``obstacle_points``: OBSTACLE_DTYPE in base_link. For pictures
     and measurements, of this sweep alone and in base_link: ``detections`` and all ``clusters`` (DETECTION_DTYPE),
-    ``points`` (M, 3) and their ``height`` (M,) above the ground."""
+    ``points`` (M, 3) and their ``height`` (M,) above the ground. ``sight``: how well the lidar saw."""
 
     objects: RecordArray
     obstacle_points: RecordArray
     detections: RecordArray
     clusters: RecordArray
+    sight: Sight
     points: NDArray[np.float32]
     height: NDArray[np.float32]
 
@@ -56,6 +61,7 @@ class LidarPerception:
     ) -> None:
         self._config, self._vehicle, self._road, self._network = config, vehicle, road, network
         self._tracker = Tracker(config)
+        self._sight = SightMonitor(config)
 
     def step(
         self, sweep: LidarSweep, state: EgoState | None, done: Callable[[str], None] = lambda stage: None
@@ -74,6 +80,7 @@ class LidarPerception:
         above = height > clearance(np.hypot(points[:, 0], points[:, 1]), config)
         above &= height < config.view_height
         standing, standing_height = points[above], height[above]
+        sight = self._sight.step(points, height)
         done("ground")
         grid = rasterise(standing, config.cell, config.max_range)
         obstacles = obstacle_points(standing, standing_height, grid, config)
@@ -96,7 +103,7 @@ class LidarPerception:
         sensor = _point_in_map(lidar, state)
         objects = self._tracker.step(detections, sweep.stamp_ns, sensor)
         done("tracking")
-        return LidarPerceptionOutput(objects, obstacles, found, boxes, points, height)
+        return LidarPerceptionOutput(objects, obstacles, found, boxes, sight, points, height)
 
     def warm_up(self) -> None:
         """Compile or load the kernels, so that the first sweep is as quick as the others."""

@@ -7,6 +7,7 @@ acceleration (constant-velocity model).
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from robotaxi.types import FloatArray, ObjectClass, RecordArray
@@ -41,29 +42,73 @@ TRACK_DTYPE = np.dtype(
 
 def predict(tracks: RecordArray, dt: float, sigma_acceleration: FloatArray) -> None:
     """Move the tracks ``dt`` seconds on, in place; ``sigma_acceleration`` (N,) m/s^2."""
-    mean, cov = tracks["mean"], tracks["cov"]
-    mean[:, :2] += dt * mean[:, 2:]
-    position, cross, velocity = cov[:, :2, :2].copy(), cov[:, :2, 2:].copy(), cov[:, 2:, 2:].copy()
-    noise = np.square(sigma_acceleration)[:, None, None] * np.eye(2)
-    cov[:, :2, :2] = position + dt * (cross + cross.transpose(0, 2, 1)) + dt**2 * velocity + dt**4 / 4 * noise
-    cov[:, :2, 2:] = cross + dt * velocity + dt**3 / 2 * noise
-    cov[:, 2:, :2] = cov[:, :2, 2:].transpose(0, 2, 1)
-    cov[:, 2:, 2:] = velocity + dt**2 * noise
+    _predict(tracks["mean"], tracks["cov"], dt, np.square(sigma_acceleration))
 
 
 def update(tracks: RecordArray, innovation: FloatArray, noise: FloatArray, first: int) -> None:
     """Kalman update in place of two neighbouring state components from ``first`` on (0: position,
     2: velocity). ``innovation`` (N, 2), ``noise`` (N, 2, 2)."""
-    part = slice(first, first + 2)
-    cov = tracks["cov"]
-    gain = cov[:, :, part] @ inverse2(cov[:, part, part] + noise)
-    tracks["mean"] += (gain @ innovation[:, :, None])[:, :, 0]
-    reduced = cov - gain @ cov[:, part, :]
-    tracks["cov"] = 0.5 * (reduced + reduced.transpose(0, 2, 1))
+    _update(tracks["mean"], tracks["cov"], innovation, noise, first)
 
 
-def inverse2(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Inverse of 2x2 matrices (..., 2, 2) in closed form."""
-    a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
-    adjugate = np.stack([np.stack([d, -b], axis=-1), np.stack([-c, a], axis=-1)], axis=-2)
-    return adjugate / (a * d - b * c)[..., None, None]
+def doubled(tracks: RecordArray) -> NDArray[np.bool_]:
+    """Tracks whose centre lies inside the box of a better-known track."""
+    size = np.stack([tracks["length"], tracks["width"]], axis=-1)
+    result: NDArray[np.bool_] = _doubled(tracks["mean"], tracks["yaw"], size, tracks["hits"], tracks["id"])
+    return result
+
+
+@njit(cache=True)
+def _predict(mean, cov, dt, variance):  # type: ignore[no-untyped-def]
+    for i in range(mean.shape[0]):
+        for a in range(2):
+            mean[i, a] += dt * mean[i, a + 2]
+        for a in range(2):
+            for b in range(2):
+                q = variance[i] if a == b else 0.0
+                cross, turned = cov[i, a, b + 2], cov[i, b, a + 2]
+                speed = cov[i, a + 2, b + 2]
+                cov[i, a, b] += dt * (cross + turned) + dt**2 * speed + dt**4 / 4 * q
+        for a in range(2):
+            for b in range(2):
+                q = variance[i] if a == b else 0.0
+                cov[i, a, b + 2] += dt * cov[i, a + 2, b + 2] + dt**3 / 2 * q
+        for a in range(2):
+            for b in range(2):
+                cov[i, b + 2, a] = cov[i, a, b + 2]
+        for a in range(2):
+            cov[i, a + 2, a + 2] += dt**2 * variance[i]
+
+
+@njit(cache=True)
+def _update(mean, cov, innovation, noise, first):  # type: ignore[no-untyped-def]
+    gain, reduced = np.empty((4, 2)), np.empty((4, 4))
+    for i in range(mean.shape[0]):
+        a, b = cov[i, first, first] + noise[i, 0, 0], cov[i, first, first + 1] + noise[i, 0, 1]
+        c, d = cov[i, first + 1, first] + noise[i, 1, 0], cov[i, first + 1, first + 1] + noise[i, 1, 1]
+        determinant = a * d - b * c
+        for k in range(4):
+            p, q = cov[i, k, first], cov[i, k, first + 1]
+            gain[k, 0], gain[k, 1] = (p * d - q * c) / determinant, (q * a - p * b) / determinant
+        for k in range(4):
+            mean[i, k] += gain[k, 0] * innovation[i, 0] + gain[k, 1] * innovation[i, 1]
+            for m in range(4):
+                reduced[k, m] = cov[i, k, m] - gain[k, 0] * cov[i, first, m] - gain[k, 1] * cov[i, first + 1, m]
+        for k in range(4):
+            for m in range(4):
+                cov[i, k, m] = 0.5 * (reduced[k, m] + reduced[m, k])
+
+
+@njit(cache=True)
+def _doubled(mean, yaw, size, hits, identity):  # type: ignore[no-untyped-def]
+    n = mean.shape[0]
+    out = np.zeros(n, np.bool_)
+    for i in range(n):
+        cos, sin = np.cos(yaw[i]), np.sin(yaw[i])
+        for j in range(n):
+            if hits[i] < hits[j] or (hits[i] == hits[j] and identity[i] >= identity[j]):
+                continue
+            dx, dy = mean[j, 0] - mean[i, 0], mean[j, 1] - mean[i, 1]
+            if abs(cos * dx + sin * dy) < 0.4 * size[i, 0] and abs(-sin * dx + cos * dy) < 0.4 * size[i, 1]:
+                out[j] = True
+    return out

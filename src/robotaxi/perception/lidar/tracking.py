@@ -11,21 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from robotaxi.params import param
-from robotaxi.perception.lidar.anchor import BoxMeasurement, corners, measure, noise_in_map, to_map
+from robotaxi.perception.lidar.anchor import BoxMeasurement, corners, measure, to_map
+from robotaxi.perception.lidar.association import measurement_noise, pair
 from robotaxi.perception.lidar.full_boxes import ACROSS, FullSizeConfig, full_boxes, full_size, is_vehicle
-from robotaxi.perception.lidar.track_table import CLASSES, TRACK_DTYPE, inverse2, predict, update
+from robotaxi.perception.lidar.track_table import CLASSES, TRACK_DTYPE, doubled, predict, update
 from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
-_NOT_ALLOWED = 1e6  # cost of a pair outside its gate
 _STANDING_HITS = 8  # detections after which a track that has not moved is taken to stand
 _RIGID_CHANGE = 0.3  # m
 _RIGID_SHARE = 0.15
 _UNCLEAR_VOTE = 0.3  # a few low returns say less than a full view
-_FACE = 0.8  # m, a face this wide shows where it is
-_MAX_SPACING = 4.0  # m
 _CLEAR_SIDE = 2.0  # m, a longer visible side shows the heading
 _WRONG_DEG = 25.0
 
@@ -74,6 +71,10 @@ class Tracker:
         self._tracks: RecordArray = np.zeros(0, TRACK_DTYPE)
         self._next_id = 1
         self._stamp_ns: int | None = None
+        self._noise_parameters = np.array(
+            [config.sigma_position, config.sigma_per_m, config.sigma_sight_per_m, np.radians(config.beam_spacing_deg),
+             config.sigma_grazing, config.sigma_slack]
+        )  # fmt: skip
 
     def step(self, detections: RecordArray, stamp_ns: int, sensor: FloatArray) -> RecordArray:
         """Take the detections (boxes.DETECTION_DTYPE, in map) of one sweep; ``sensor`` (2,) in map.
@@ -90,7 +91,10 @@ class Tracker:
         person = self._tracks["label"] == ObjectClass.PEDESTRIAN
         predict(self._tracks, dt, np.where(person, config.sigma_person, config.sigma_vehicle))
         box_corners = corners(detections)
-        track_index, detection_index, covered = self._associate(detections, box_corners, sensor)
+        track_index, detection_index, covered = pair(
+            self._tracks, detections, box_corners, sensor, self._noise_parameters, config.gate, config.gate_distance,
+            config.confirm_hits,
+        )  # fmt: skip
         self._miss(track_index)
         self._update(track_index, detections[detection_index], box_corners[detection_index], stamp_ns, sensor)
         covered[detection_index] = True
@@ -99,60 +103,8 @@ class Tracker:
         self._forget(stamp_ns)
         return self._publish(stamp_ns)
 
-    def _associate(
-        self, detections: RecordArray, box_corners: FloatArray, sensor: FloatArray
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
-        """Pairs (tracks, detections), and which detections lie inside a confirmed track's box."""
-        tracks, config = self._tracks, self._config
-        if len(tracks) == 0 or len(detections) == 0:
-            none = np.zeros(0, np.intp)
-            return none, none, np.zeros(len(detections), bool)
-        # only pairs near each other are looked at in full
-        size = np.column_stack([tracks["length"], tracks["width"]])
-        reach = 0.5 * (size.sum(axis=1)[:, None] + (detections["length"] + detections["width"])[None, :])
-        dx = detections["x"][None, :] - tracks["mean"][:, :1]
-        dy = detections["y"][None, :] - tracks["mean"][:, 1:2]
-        row, column = np.nonzero(np.hypot(dx, dy) < reach + config.gate_distance)
-        found = measure(tracks["mean"][row, :2], tracks["yaw"][row], size[row], box_corners[column], sensor)
-        noise = self._noise(found, tracks["mean"][row, :2], tracks["yaw"][row], sensor)
-        offset = to_map(found.offset, tracks["yaw"][row])
-        weight = inverse2(tracks["cov"][row, :2, :2] + noise)
-        distance = np.einsum("ni,nij,nj->n", offset, weight, offset)
-        merged = (found.extent > 1.6 * size[row] + 1.0).any(axis=1) & (tracks["hits"][row] >= config.confirm_hits)
-        near = np.abs(found.offset).max(axis=1) < config.gate_distance
-        allowed = (distance < config.gate**2) & near & ~merged
-        cost = np.full((len(tracks), len(detections)), _NOT_ALLOWED)
-        misfit = np.abs(np.log((tracks["height"][row] + 0.3) / (detections["height"][column] + 0.3)))
-        cost[row[allowed], column[allowed]] = distance[allowed] + 4.0 * misfit[allowed]
-        chosen, match = linear_sum_assignment(cost)
-        good = cost[chosen, match] < _NOT_ALLOWED
-        return chosen[good], match[good], self._inside(detections, row, column)
-
-    def _inside(self, detections: RecordArray, row: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Detections whose centre lies in the box of a confirmed track: parts of what is known."""
-        tracks = self._tracks
-        x = detections["x"][column] - tracks["mean"][row, 0]
-        y = detections["y"][column] - tracks["mean"][row, 1]
-        cos, sin = np.cos(tracks["yaw"][row]), np.sin(tracks["yaw"][row])
-        inside = (np.abs(cos * x + sin * y) < 0.5 * tracks["length"][row]) & (
-            np.abs(-sin * x + cos * y) < 0.5 * tracks["width"][row]
-        )
-        inside &= tracks["hits"][row] >= self._config.confirm_hits
-        covered = np.zeros(len(detections), bool)
-        covered[column[inside]] = True
-        return covered
-
     def _noise(self, found: BoxMeasurement, center: FloatArray, yaw: FloatArray, sensor: FloatArray) -> FloatArray:
-        config = self._config
-        ranges = np.hypot(center[:, 0] - sensor[0], center[:, 1] - sensor[1])[:, None]
-        along = np.abs(found.eye) / np.maximum(np.hypot(found.eye[:, :1], found.eye[:, 1:]), 1e-6)
-        edge = np.hypot(config.sigma_position, (config.sigma_per_m + config.sigma_sight_per_m * along) * ranges)
-        # where only the face along an axis is visible, and that nearly edge-on, few columns fall on it and
-        # its end lies anywhere within their spacing
-        spacing = ranges**2 * np.radians(config.beam_spacing_deg) / np.maximum(np.abs(found.eye[:, ::-1]), 0.5)
-        hidden = 1.0 - np.clip(found.extent[:, ::-1] / _FACE, 0.0, 1.0)
-        grazing = config.sigma_grazing * np.minimum(spacing, _MAX_SPACING) * hidden
-        return noise_in_map(edge + grazing + config.sigma_slack * found.slack, yaw)
+        return measurement_noise(found, center, yaw, sensor, self._noise_parameters)
 
     def _miss(self, seen: NDArray[np.intp]) -> None:
         missed = np.ones(len(self._tracks), bool)
@@ -277,17 +229,8 @@ class Tracker:
         crosswise = (wide | narrow) & ~heading_known
         course = np.where(crosswise, _wrap(tracks["yaw"] + np.pi / 2), course)
         sideways |= crosswise
-        swapped = tracks[sideways]
-        swapped["seen_length"], swapped["seen_width"] = swapped["seen_width"].copy(), swapped["seen_length"].copy()
-        swapped["length"], swapped["width"] = self._full_size(swapped)
-        # the corner near the sensor stays where it is
-        growth = np.column_stack(
-            [swapped["width"] - tracks["length"][sideways], swapped["length"] - tracks["width"][sideways]]
-        )
-        shift = to_map(0.5 * growth * found.away[sideways], swapped["yaw"])
-        swapped["mean"][:, :2] += shift
-        swapped["anchor"] += shift
-        tracks[sideways] = swapped
+        if sideways.any():
+            self._swap_axes(tracks, sideways, found)
         backwards = heading_known & (np.abs(error) > np.radians(125.0))
         tracks["yaw"] = np.where(sideways, course, np.where(backwards, _wrap(tracks["yaw"] + np.pi), tracks["yaw"]))
         side = _wrap_quarter(detections["yaw"] - tracks["yaw"])
@@ -296,6 +239,19 @@ class Tracker:
         by_course = heading_known & ~trusted
         turn = np.where(by_course, _wrap(course - tracks["yaw"]), turn)
         tracks["yaw"] = _wrap(tracks["yaw"] + config.heading_gain * turn)
+
+    def _swap_axes(self, tracks: RecordArray, sideways: NDArray[np.bool_], found: BoxMeasurement) -> None:
+        """What was taken for the length is the width. The corner near the sensor stays where it is."""
+        swapped = tracks[sideways]
+        swapped["seen_length"], swapped["seen_width"] = swapped["seen_width"].copy(), swapped["seen_length"].copy()
+        swapped["length"], swapped["width"] = self._full_size(swapped)
+        growth = np.column_stack(
+            [swapped["width"] - tracks["length"][sideways], swapped["length"] - tracks["width"][sideways]]
+        )
+        shift = to_map(0.5 * growth * found.away[sideways], swapped["yaw"])
+        swapped["mean"][:, :2] += shift
+        swapped["anchor"] += shift
+        tracks[sideways] = swapped
 
     def _straighten(
         self, tracks: RecordArray, detections: RecordArray, box_corners: FloatArray, sensor: FloatArray
@@ -332,6 +288,8 @@ class Tracker:
     def _birth(self, detections: RecordArray, stamp_ns: int, sensor: FloatArray) -> RecordArray:
         config = self._config
         born = np.zeros(len(detections), TRACK_DTYPE)
+        if len(detections) == 0:
+            return born
         born["id"] = self._next_id + np.arange(len(detections))
         self._next_id += len(detections)
         born["label"] = detections["label"]
@@ -358,22 +316,7 @@ class Tracker:
         confirmed = tracks["hits"] >= config.confirm_hits
         unseen = (stamp_ns - tracks["seen_ns"]) * 1e-9
         alive = unseen <= np.where(confirmed, config.max_coast, config.tentative_coast)
-        self._tracks = tracks[alive & ~self._doubled()]
-
-    def _doubled(self) -> NDArray[np.bool_]:
-        """Tracks whose centre lies inside the box of a better-known track."""
-        tracks = self._tracks
-        dx = tracks["mean"][None, :, 0] - tracks["mean"][:, None, 0]
-        dy = tracks["mean"][None, :, 1] - tracks["mean"][:, None, 1]
-        cos, sin = np.cos(tracks["yaw"])[:, None], np.sin(tracks["yaw"])[:, None]
-        inside = (np.abs(cos * dx + sin * dy) < 0.4 * tracks["length"][:, None]) & (
-            np.abs(-sin * dx + cos * dy) < 0.4 * tracks["width"][:, None]
-        )
-        better = tracks["hits"][:, None] > tracks["hits"][None, :]
-        same = tracks["hits"][:, None] == tracks["hits"][None, :]
-        older = tracks["id"][:, None] < tracks["id"][None, :]
-        result: NDArray[np.bool_] = (inside & (better | (same & older))).any(axis=0)
-        return result
+        self._tracks = tracks[alive & ~doubled(tracks)]
 
     def _publish(self, stamp_ns: int) -> RecordArray:
         tracks = self._tracks[self._tracks["hits"] >= self._config.confirm_hits]
