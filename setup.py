@@ -43,6 +43,8 @@ EXTRAS = {
     "maps": ['gtsam==4.3.0; python_version >= "3.11"', 'gtsam==4.3a0; python_version < "3.11"'],  # factor graphs
     "eval": ["kiss-icp==1.3.0"],  # the peer that our lidar odometry is measured beside
     "models": ["onnxruntime==1.23.2"],  # learned models on the CPU
+    "mine": ["duckdb==1.5.6", "pyarrow==25.0.1"],  # `robotaxi bag find`; `bag import av2`
+    "view": ["foxglove-sdk==0.30.3"],  # `robotaxi view`
     "train": ["torch==2.13.0", "onnx==1.23.2"],  # `robotaxi train lidar`
 }
 

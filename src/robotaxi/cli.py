@@ -14,6 +14,7 @@ _COMMANDS = (
     "robotaxi.commands.record",
     "robotaxi.commands.replay",
     "robotaxi.commands.bags",
+    "robotaxi.commands.view",
     "robotaxi.commands.evaluate",
     "robotaxi.commands.bench",
     "robotaxi.commands.models",

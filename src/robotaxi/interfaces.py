@@ -144,6 +144,7 @@ TRIGGERS: dict[str, str] = {
     "planner": "localization/kinematic_state",
     "controller": "localization/kinematic_state",
     "command_gate": "vehicle/status",
+    "health_monitor": "vehicle/status",
     "dispatch_bridge": "vehicle/status",
 }
 """Node -> the topic whose messages start its activations."""

@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robotaxi.bags.plan import plan_replay
-from robotaxi.interfaces import INTERFACES, MS, TRIGGERS, inputs_of
+from robotaxi.interfaces import INTERFACES, MS, TRIGGERS, VEHICLE, inputs_of
 from robotaxi.nodes.let import InputBuffer
 from robotaxi.nodes.runtime import StackNode
 
-ALL = ("localization", "lidar_perception", "camera_perception", "planner", "controller", "command_gate")
+ALL = tuple(role for role in TRIGGERS if role != "dispatch_bridge")
 
 
 def recorded(until_ms=2000, without=()):
@@ -56,6 +56,11 @@ def test_only_the_span_asked_for_is_played():
     assert plan.stamps["sensing/imu/data"][[0, -1]].tolist() == [500 * MS, 1500 * MS]
     assert plan.stamps["planning/trajectory"][0] == 560 * MS
     assert plan.last_ns == 1500 * MS
+
+
+def test_every_node_of_the_table_has_its_trigger():
+    nodes = {item.producer for item in INTERFACES.values()} | {c for i in INTERFACES.values() for c in i.consumers}
+    assert nodes - {"", VEHICLE} == set(TRIGGERS)
 
 
 @pytest.mark.parametrize("role", sorted(TRIGGERS))

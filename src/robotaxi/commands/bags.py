@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def register(subparsers: Any) -> None:
     adapter.add_argument("-o", "--output", type=Path, required=True, help="new bag")
     add_json(adapter)
     adapter.set_defaults(run=run_adapt)
+    _register_looks(commands)
     info = commands.add_parser("info", help="what is in a bag, and where it comes from")
     info.add_argument("bag", type=Path)
     add_json(info)
@@ -79,6 +81,110 @@ def register(subparsers: Any) -> None:
     differ.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots of both")
     add_json(differ)
     differ.set_defaults(run=run_compare)
+
+
+def _register_looks(commands: Any) -> None:
+    from robotaxi.bags.mine import COLUMNS
+
+    columns = "\n".join(f"  {name:14} {doc}" for name, (_, doc) in COLUMNS.items())
+    finder = commands.add_parser(
+        "find",
+        help="moments in many bags for which a condition holds",
+        description="Indexes the bags (ten rows a second, in parallel, resumable) and queries the index with DuckDB. "
+        "Needs `pip install robotaxi[mine]`. Exit status 0 when something was found.",
+        epilog=f"columns of the condition:\n{columns}\n\nexamples:\n"
+        '  robotaxi bag find "ttc < 1.5 or hard_brake or disengagement" runs/*/bag\n'
+        "  robotaxi bag find \"cause = 'TRAFFIC_LIGHT' and speed < 0.1\" runs/*/bag --clips clips",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    finder.add_argument("condition", help="SQL condition over the columns below")
+    finder.add_argument("bags", nargs="+", type=Path)
+    finder.add_argument(
+        "--index", type=Path, default=Path("runs/index"), help="folder of the index (default %(default)s)"
+    )
+    finder.add_argument("--workers", type=int, default=2, help="bags that are indexed at a time")
+    finder.add_argument("--clips", type=Path, metavar="FOLDER", help="cut every moment out as a bag of its own")
+    finder.add_argument("--margin", type=float, default=5.0, metavar="S", help="s before and after it in a clip")
+    add_json(finder)
+    finder.set_defaults(run=run_find)
+    plotter = commands.add_parser("plot", help="numeric fields of a bag over time, as a picture")
+    plotter.add_argument("bag", type=Path)
+    plotter.add_argument("fields", nargs="+", metavar="TOPIC:FIELD", help="e.g. vehicle/command:points[0].positions[0]")
+    plotter.add_argument("-o", "--output", type=Path, default=Path("plot.png"), help=".png, .svg or .pdf")
+    add_json(plotter)
+    plotter.set_defaults(run=run_plot)
+    film = commands.add_parser("video", help="a clip as mp4: camera, bird's-eye view, speed and explanation")
+    film.add_argument("bag", type=Path)
+    film.add_argument("-o", "--output", type=Path, required=True, help="new .mp4")
+    film.add_argument("--from", dest="from_s", type=float, default=0.0, metavar="S")
+    film.add_argument("--to", dest="to_s", type=float, default=math.inf, metavar="S")
+    add_json(film)
+    film.set_defaults(run=run_video)
+
+
+def run_find(args: argparse.Namespace) -> int:
+    try:
+        from robotaxi.bags.mine import build_index, cut, find
+    except ImportError as error:
+        return _fail(args, "find", BagError(f"{error.name} is missing: pip install robotaxi[mine]"))
+    try:
+        with Progress(console=Console(stderr=True)) as progress:
+            task = progress.add_task("indexing", total=None)
+            index = build_index(
+                args.bags, args.index, args.workers, lambda n, of: progress.update(task, completed=n, total=of)
+            )
+        moments = find(index, args.condition)
+        clips = [
+            str(cut(moment, args.clips / f"{Path(moment.bag).parent.name}-{moment.start_s:.1f}s", args.margin))
+            for moment in (moments if args.clips else ())
+        ]
+    except ModuleNotFoundError as error:
+        return _fail(args, "find", BagError(f"{error.name} is missing: pip install robotaxi[mine]"))
+    except (BagError, OSError) as error:
+        return _fail(args, "find", error)
+    for bag, why in index.failed.items():
+        print(f"  {bag}: not indexed: {why}")
+    for moment in moments:
+        print(f"  {moment.bag}  {moment.start_s:.1f} to {moment.end_s:.1f} s")
+    write_json(args.json, {
+        "condition": args.condition, "bags": len(args.bags), "indexed": len(index.files), "fresh": index.fresh,
+        "failed": index.failed, "clips": clips,
+        "moments": [{"bag": m.bag, "start_s": m.start_s, "end_s": m.end_s} for m in moments],
+    })  # fmt: skip
+    print(f"bag find: {len(moments)} moments in {len(index.files)} of {len(args.bags)} bags")
+    return 0 if moments and not index.failed else _EXIT_FELL_SHORT
+
+
+def run_plot(args: argparse.Namespace) -> int:
+    from robotaxi.bags.plot import plot
+
+    try:
+        out = plot(args.bag, args.fields, args.output)
+    except (BagError, OSError, ValueError) as error:
+        return _fail(args, "plot", error)
+    write_json(args.json, {"picture": str(out), "fields": args.fields})
+    print(f"bag plot: {len(args.fields)} fields -> {out}")
+    return 0
+
+
+def run_video(args: argparse.Namespace) -> int:
+    from robotaxi.bags.reader import custom_data
+    from robotaxi.bags.video import render
+    from robotaxi.params import ParameterError
+    from robotaxi.sensor_rig import load_rig
+    from robotaxi.vehicle import load_vehicle
+
+    known = custom_data(args.bag)
+    try:
+        rig, car = load_rig(known.get("sensors") or "robotaxi"), load_vehicle(known.get("vehicle") or "robotaxi")
+        with Console(stderr=True).status("drawing ...") as status:
+            frames = render(args.bag, args.output, rig, car, args.from_s, args.to_s,
+                            lambda seconds: status.update(f"drawing ... {seconds:.0f} s"))  # fmt: skip
+    except (BagError, ParameterError, OSError) as error:
+        return _fail(args, "video", error)
+    write_json(args.json, {"video": str(args.output), "frames": frames})
+    print(f"bag video: {frames} frames -> {args.output}")
+    return 0
 
 
 def run_import(args: argparse.Namespace) -> int:

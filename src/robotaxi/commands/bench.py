@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _BENCHES: tuple[str, ...] = (  # modules, each registers its sub-command
+    "robotaxi.commands.bench_bags",
     "robotaxi.commands.bench_gnss_imu",
     "robotaxi.commands.bench_odometry",
     "robotaxi.commands.bench_gate",

@@ -1,0 +1,245 @@
+"""Finds moments in many bags: an index of what happened, ten rows a second, and queries over it.
+
+Each bag is read once and indexed to a Parquet file of its own, in parallel; an index that is there and
+fits its bag (size and time of change) is used again, so an interrupted run goes on where it stopped.
+Queries are SQL conditions over the columns of `COLUMNS`, run by DuckDB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robotaxi.bags.clouds import cloud_records
+from robotaxi.bags.reader import bag_info, known_types, open_bag, table_topic
+from robotaxi.bags.writer import BagError, BagWriter, header_stamp_ns
+
+PERIOD_NS = 100_000_000
+HARD_BRAKE = -3.0  # m/s^2; comfort ends there (ISO 15622 limits adaptive cruise control to -3.5)
+_LANE = 1.5  # m to each side of the car's straight path that count as in its way
+_CAR_AHEAD = 3.8  # m from the rear axle to the front bumper, of a car that the index does not know
+_NO_TTC = 1e3
+_VERSION = 1
+COLUMNS: dict[str, tuple[str, str]] = {
+    "bag": ("VARCHAR", "path of the bag"),
+    "t": ("DOUBLE", "stamp, s"),
+    "x": ("DOUBLE", "position in the map, m"),
+    "y": ("DOUBLE", "position in the map, m"),
+    "speed": ("DOUBLE", "m/s"),
+    "acceleration": ("DOUBLE", "m/s^2, as the vehicle reports it"),
+    "yaw_rate": ("DOUBLE", "rad/s"),
+    "hard_brake": ("BOOLEAN", f"acceleration below {HARD_BRAKE} m/s^2"),
+    "objects": ("INTEGER", "tracked objects"),
+    "nearest": ("DOUBLE", "m to the nearest object's centre"),
+    "ttc": (
+        "DOUBLE",
+        f"s until an object in the car's way is reached, both going on as they are; {_NO_TTC:g} for none",
+    ),
+    "mode": ("VARCHAR", "system mode"),
+    "disengagement": ("BOOLEAN", "the gate stops the car: COMFORTABLE_STOP or EMERGENCY_STOP"),
+    "cause": ("VARCHAR", "cause of the slowdown"),
+    "sentence": ("VARCHAR", "explanation"),
+    "trip": ("VARCHAR", "state of the trip"),
+}
+TOPICS = (
+    "localization/kinematic_state", "vehicle/status", "perception/objects", "system/mode", "planning/explanation",
+    "dispatch/trip",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of one bag in which the condition holds."""
+
+    bag: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Index:
+    """``files``: one Parquet file a bag. ``failed``: bag -> why it could not be indexed."""
+
+    files: tuple[Path, ...]
+    fresh: int
+    failed: dict[str, str]
+
+
+def build_index(
+    bags: Sequence[Path], folder: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None
+) -> Index:
+    """Index every bag that is not indexed yet. A bag that cannot be read is named, the others are indexed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {bag: folder / f"{_key(bag)}.parquet" for bag in bags}
+    todo = [bag for bag in bags if not files[bag].exists()]
+    failed: dict[str, str] = {}
+    context = get_context("spawn")
+    if workers <= 1 or len(todo) <= 1:
+        outcomes: Iterator[tuple[Path, str]] = ((bag, _index_one(bag, files[bag])) for bag in todo)
+    else:
+        outcomes = _in_parallel(todo, files, workers, context)
+    for done, (bag, error) in enumerate(outcomes, 1):
+        if error:
+            failed[str(bag)] = error
+        if progress is not None:
+            progress(done, len(todo))
+    return Index(tuple(f for f in files.values() if f.exists()), len(todo) - len(failed), failed)
+
+
+def _in_parallel(
+    todo: Sequence[Path], files: dict[Path, Path], workers: int, context: Any
+) -> Iterator[tuple[Path, str]]:
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        jobs = {pool.submit(_index_one, bag, files[bag]): bag for bag in todo}
+        for job in as_completed(jobs):
+            yield jobs[job], job.result()
+
+
+def _index_one(bag: Path, file: Path) -> str:
+    """'' or what went wrong; the file appears only when it is whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pa.table(rows_of(bag))
+    except (BagError, OSError) as error:
+        return str(error)
+    draft = file.with_suffix(".tmp")
+    pq.write_table(table, draft, compression="zstd")
+    draft.replace(file)
+    return ""
+
+
+def _key(bag: Path) -> str:
+    """Name of a bag's index: changes when the bag does."""
+    parts = sorted(bag.rglob("*")) if bag.is_dir() else [bag]
+    marks = [f"{p.name}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in parts if p.is_file()]
+    return hashlib.sha256("\n".join([str(_VERSION), str(bag.resolve()), *marks]).encode()).hexdigest()[:24]
+
+
+def rows_of(bag: Path) -> dict[str, Any]:
+    """Columns of the bag's index, one row every 100 ms. BagError for a bag that cannot be read."""
+    with open_bag(bag) as reader:
+        store, _ = known_types(reader)
+        chosen = [c for c in reader.connections if table_topic(c.topic) in TOPICS and c.msgtype in store.types]
+        state = _Row(str(bag))
+        for connection, _, raw in reader.messages(chosen) if chosen else ():
+            topic = table_topic(connection.topic)
+            if topic == TOPICS[0] and header_stamp_ns(raw) % PERIOD_NS >= 20_000_000:
+                continue
+            state.take(topic, store.deserialize_cdr(raw, connection.msgtype), header_stamp_ns(raw))
+    return state.columns()
+
+
+class _Row:
+    """The newest of every topic, written down at each 100 ms of the state."""
+
+    def __init__(self, bag: str) -> None:
+        self._bag = bag
+        self._out: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        self._now: dict[str, Any] = {"acceleration": 0.0, "mode": "", "cause": "", "sentence": "", "trip": ""}
+        self._objects: Any = None
+        self._next_ns = -(1 << 62)
+
+    def take(self, topic: str, message: Any, stamp_ns: int) -> None:
+        if topic == "vehicle/status":
+            at = {name: i for i, name in enumerate(message.name)}.get("drive")
+            if at is not None and len(message.effort) > at:
+                self._now["acceleration"] = float(message.effort[at])
+        elif topic == "perception/objects":
+            self._objects = cloud_records(message)
+        elif topic == "localization/kinematic_state":
+            if stamp_ns >= self._next_ns and message.pose.covariance[0] >= 0.0:
+                self._next_ns = stamp_ns + PERIOD_NS
+                self._write(message, stamp_ns)
+        elif message.status:
+            values = {pair.key: pair.value for pair in message.status[0].values}
+            if topic == "system/mode":
+                self._now["mode"] = values.get("mode", "")
+            elif topic == "dispatch/trip":
+                self._now["trip"] = values.get("state", "")
+            else:
+                self._now["cause"], self._now["sentence"] = values.get("cause", ""), message.status[0].message
+
+    def _write(self, state: Any, stamp_ns: int) -> None:
+        place, turn = state.pose.pose.position, state.pose.pose.orientation
+        yaw, speed = 2.0 * math.atan2(turn.z, turn.w), float(state.twist.twist.linear.x)
+        count, nearest, ttc = _surroundings(self._objects, place.x, place.y, yaw, speed)
+        mode = self._now["mode"]
+        row = {
+            **self._now, "bag": self._bag, "t": stamp_ns / 1e9, "x": float(place.x), "y": float(place.y),
+            "speed": speed, "yaw_rate": float(state.twist.twist.angular.z), "objects": count, "nearest": nearest,
+            "ttc": ttc, "hard_brake": self._now["acceleration"] < HARD_BRAKE,
+            "disengagement": mode in ("COMFORTABLE_STOP", "EMERGENCY_STOP"),
+        }  # fmt: skip
+        for name in COLUMNS:
+            self._out[name].append(row[name])
+
+    def columns(self) -> dict[str, Any]:
+        kinds = {"DOUBLE": np.float64, "INTEGER": np.int32, "BOOLEAN": np.bool_, "VARCHAR": object}
+        return {name: np.array(rows, kinds[COLUMNS[name][0]]) for name, rows in self._out.items()}
+
+
+def _surroundings(objects: Any, x: float, y: float, yaw: float, speed: float) -> tuple[int, float, float]:
+    """(how many, m to the nearest, s to the first in the way)."""
+    if objects is None or not len(objects):
+        return 0, math.inf, _NO_TTC
+    dx, dy = objects["x"] - x, objects["y"] - y
+    along, across = math.cos(yaw) * dx + math.sin(yaw) * dy, -math.sin(yaw) * dx + math.cos(yaw) * dy
+    closing = speed - (math.cos(yaw) * objects["vx"] + math.sin(yaw) * objects["vy"])
+    gap = along - 0.5 * objects["length"] - _CAR_AHEAD
+    ahead = (np.abs(across) < _LANE + 0.5 * objects["width"]) & (gap > 0.0) & (closing > 0.1)
+    ttc = float(np.min(gap[ahead] / closing[ahead])) if ahead.any() else _NO_TTC
+    return len(objects), float(np.hypot(dx, dy).min()), min(ttc, _NO_TTC)
+
+
+def find(index: Index, condition: str, merge_s: float = 1.0) -> list[Moment]:
+    """Stretches in which the SQL condition holds; stretches less than ``merge_s`` apart are one.
+
+    Raises BagError with DuckDB's words for a condition that it does not understand.
+    """
+    import duckdb
+
+    if not index.files:
+        return []
+    connection = duckdb.connect(config={"threads": 1})
+    files = [str(file) for file in index.files]
+    try:
+        # a parsed subquery, not pasted text: the condition cannot be more than a condition
+        relation = connection.read_parquet(files).filter(condition).project("bag, t").order("bag, t")
+        rows = relation.fetchall()
+    except duckdb.Error as error:
+        known = ", ".join(COLUMNS)
+        raise BagError(f"'{condition}' is no condition: {str(error).splitlines()[0]}. Columns are: {known}") from error
+    moments: list[Moment] = []
+    for bag, t in rows:
+        if moments and moments[-1].bag == bag and t - moments[-1].end_s <= merge_s:
+            moments[-1] = Moment(bag, moments[-1].start_s, t)
+        else:
+            moments.append(Moment(bag, t, t))
+    return moments
+
+
+def cut(moment: Moment, out: Path, margin_s: float) -> Path:
+    """The moment, with ``margin_s`` before and after it, as a new bag with all topics. BagError when it exists."""
+    first, last = round((moment.start_s - margin_s) * 1e9), round((moment.end_s + margin_s) * 1e9)
+    info = bag_info(moment.bag)
+    writer = BagWriter(out, custom={**info.custom, "cut_of": moment.bag}, tf=False, native=info.native)
+    try:
+        with open_bag(moment.bag) as reader:
+            for connection in reader.connections:
+                writer.add_topic(connection.topic, connection.msgtype, (connection.msgdef.data, connection.digest))
+            for connection, stamp_ns, raw in reader.messages():
+                if first <= stamp_ns <= last or connection.topic.endswith("tf_static"):
+                    writer.write(connection.topic, raw, stamp_ns)
+    finally:
+        writer.close()
+    return out
