@@ -41,6 +41,7 @@ EXTRAS = {
     "test": TEST,
     # 4.3.0 has no wheel for 3.10; the pre-release of the same version does
     "maps": ['gtsam==4.3.0; python_version >= "3.11"', 'gtsam==4.3a0; python_version < "3.11"'],  # factor graphs
+    "carla": ["carla==0.9.16", "msgpack==1.2.4"],  # CARLA's own client, for the bridge; its wire format, for our server
     "eval": ["kiss-icp==1.3.0"],  # the peer that our lidar odometry is measured beside
     "models": ["onnxruntime==1.23.2"],  # learned models on the CPU
     "mine": ["duckdb==1.5.6", "pyarrow==25.0.1"],  # `robotaxi bag find`; `bag import av2`

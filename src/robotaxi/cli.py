@@ -21,6 +21,7 @@ _COMMANDS = (
     "robotaxi.commands.train",
     "robotaxi.dispatch.commands",
     "robotaxi.commands.maps",
+    "robotaxi.commands.carla_server",
     "robotaxi.commands.housekeeping",
 )
 _EPILOG = """examples:

@@ -30,7 +30,10 @@ CONFIGS: dict[str, dict[str, dict[str, str]]] = {
             "outbox_limits": "robotaxi.dispatch.outbox:OutboxConfig",
         }
     },
-    "simulation": {"simulator": {"world": "robotaxi.sim.world_config:WorldConfig"}},
+    "simulation": {
+        "simulator": {"world": "robotaxi.sim.world_config:WorldConfig"},
+        "carla_bridge": {"world": "robotaxi.sim.world_config:WorldConfig"},
+    },
 }
 # parameters that a node has beside its config; see `stack.common_parameters` and each node's `setup`
 _COMMON = {"map", "vehicle", "sensors", "use_sim_time", "peers", "record_profile", "autostart"}
@@ -38,6 +41,17 @@ _OWN = {
     "lidar_perception": {"use_map"},
     "dispatch_bridge": {"broker", "pki", "outbox", "wait_for_order"},
     "simulator": {"seed", "camera", "real_time_rate", "max_duration", "stop_after_trip"},
+    "carla_bridge": {
+        "seed",
+        "camera",
+        "real_time_rate",
+        "max_duration",
+        "stop_after_trip",
+        "carla",
+        "carla_traffic",
+        "role_name",
+        "blueprint",
+    },
     "bag_player": {"bag", "rate"},
     "recorder": {"bag"},
 }

@@ -42,6 +42,7 @@ class StackArguments:
     log_level: str = "warn"
     bag: str = ""
     nodes: str = ""
+    carla: str = "127.0.0.1:2000"
     broker: str = ""
     pki: str = ""
 
@@ -59,6 +60,7 @@ HELP: dict[str, str] = {
     "log_level": " | ".join(LOG_LEVELS),
     "bag": "bag to play in mode:=bag",
     "nodes": "domains or nodes that run on the bag, by comma; empty: all that it can feed",
+    "carla": "host:port of the CARLA server in mode:=carla",
     "broker": "host:port of the dispatch broker; empty: no dispatch bridge",
     "pki": "folder with the certificates for the broker",
 }
@@ -111,8 +113,6 @@ def check(arguments: StackArguments) -> StackArguments:
             )
     if arguments.mode == "bag" and not arguments.bag:
         raise StackError("mode:=bag needs bag:=PATH, the bag to play")
-    if arguments.mode == "carla":
-        raise StackError("mode:=carla is not part of this version: the bridge to a CARLA server is still to come")
     if arguments.params_file and not Path(arguments.params_file).is_file():
         raise StackError(f"launch argument 'params_file' is '{arguments.params_file}', which is not a file")
     return arguments
@@ -128,6 +128,9 @@ def describe(arguments: StackArguments, *, recorder: bool = False, record_profil
         return describe_replay(arguments, plan_bag(arguments.bag, arguments.nodes))
     if arguments.mode == "sim":
         stack.insert(0, Executable("simulator", "simulation", (VEHICLE,), {"seed": arguments.seed}))
+    if arguments.mode == "carla":
+        bridge = {"seed": arguments.seed, "carla": arguments.carla}
+        stack.insert(0, Executable("carla_bridge", "simulation", (VEHICLE,), bridge))
     if recorder:
         stack.append(Executable("recorder", "simulation", ("recorder",), {
             "record_profile": record_profile, "params_file": arguments.params_file, "seed": arguments.seed

@@ -37,6 +37,16 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--map", default=defaults.map, help="map name, or path to .osm or .xodr (default %(default)s)")
     parser.add_argument("--seed", type=_seed, default=defaults.seed, help="of the world, its people and its noise")
     parser.add_argument("--mode", choices=[m for m in MODES if m in ("sim", "carla")], default=defaults.mode)
+    parser.add_argument(
+        "--carla", default="", metavar="HOST:PORT", help="CARLA server for --mode carla; without it one is started here"
+    )
+    parser.add_argument(
+        "--carla-traffic",
+        type=_seed,
+        default=defaults.carla_traffic,
+        metavar="N",
+        help="cars that CARLA's TrafficManager drives (default %(default)s)",
+    )
     parser.add_argument("--compose", action="store_true", help="all nodes in one process instead of one a domain")
     parser.add_argument("--no-camera", action="store_true", help="no images; lights come as V2X phase messages (SPaT)")
     parser.add_argument(
@@ -84,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
         sensors=args.sensors,
         seed=args.seed,
         mode=args.mode,
+        carla=args.carla,
+        carla_traffic=args.carla_traffic,
         composed=args.compose,
         camera=not args.no_camera,
         rate=args.rate,
@@ -108,11 +120,9 @@ def run(args: argparse.Namespace) -> int:
 
 def ride(options: RideOptions, command_line: str) -> dict[str, Any]:
     """Check everything that can be checked before anything starts, drive, evaluate."""
-    from robotaxi.environment import AlreadyRunning
     from robotaxi.hdmap import load_map
     from robotaxi.parameter_files import check_parameter_files
-    from robotaxi.ride.result import evaluate
-    from robotaxi.ride.session import drive
+    from robotaxi.ride.carla import carla_server
     from robotaxi.sensor_rig import load_rig
     from robotaxi.sim.ride_plan import plan_ride
     from robotaxi.stack import StackArguments, check
@@ -123,9 +133,22 @@ def ride(options: RideOptions, command_line: str) -> dict[str, Any]:
     check_parameter_files(arguments)
     load_vehicle(options.vehicle)
     load_rig(options.sensors)
+    if options.mode != "carla":
+        plan_ride(load_map(options.map), options.seed)  # what cannot be driven is said before a folder is made for it
+    folder = new_run_folder(options.runs, _SENSORS_NEED_MB if options.record == "all" else _NEEDED_MB)
+    with carla_server(options, folder) as served:
+        return _drive(served, folder, command_line)
+
+
+def _drive(options: RideOptions, folder: Path, command_line: str) -> dict[str, Any]:
+    from robotaxi.environment import AlreadyRunning
+    from robotaxi.hdmap import load_map
+    from robotaxi.ride.result import evaluate
+    from robotaxi.ride.session import drive
+    from robotaxi.sim.ride_plan import plan_ride
+
     lane_map = load_map(options.map)
     plan = plan_ride(lane_map, options.seed)
-    folder = new_run_folder(options.runs, _SENSORS_NEED_MB if options.record == "all" else _NEEDED_MB)
     screen = Screen()
     try:
         outcome = drive(options, lane_map, plan, folder, screen.show)

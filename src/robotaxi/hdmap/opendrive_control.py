@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from robotaxi.geometry.polyline import arc_length, interpolate
 from robotaxi.hdmap.assemble import LaneDraft
 from robotaxi.hdmap.lane_map import Signal, StopLine
 from robotaxi.hdmap.opendrive_lanes import LaneKey, LaneNet
@@ -23,6 +24,8 @@ FIRST_STOP_LINE, FIRST_SIGNAL = 10001, 40001
 NEAR_END = 25.0  # m: a sign without references controls its road when it stands this near to the end
 POLE_FOOT = 2.0  # m: a light given lower than this is given by its pole
 POST_HEIGHT = 3.0  # m: height of the head on such a pole
+SIGHT = 4.0  # m from a stop line to a light: nearer, its colour leaves the driver's field of view
+MAX_BACK_OFF = 10.0  # m that a line is drawn back for that
 HEAD_HEIGHT, HEAD_WIDTH = 1.0, 0.35  # m, where the file gives no size
 
 
@@ -36,7 +39,7 @@ class _Control:
 
 
 def read_control(source: XmlSource, roads: dict[str, Road], net: LaneNet) -> tuple[list[StopLine], list[Signal]]:
-    """Stop lines lie across the ends of the lanes that lead to a light or sign."""
+    """Stop lines lie across the ends of the lanes that lead to a light or sign, or where the light is still seen."""
     controls = _controls(source, roads)
     referenced: set[str] = set()
     for road in roads.values():
@@ -117,7 +120,8 @@ def _stop_lines(source: XmlSource, net: LaneNet, controls: list[_Control]) -> tu
     line_of: dict[int, StopLine] = {}
     for (*_, kind, numbers), keys in order:
         drafts = sorted((net.drafts[k] for k in keys), key=lambda d: d.id)
-        line = StopLine(base + len(lines), _across(drafts), kind, tuple(d.id for d in drafts), tuple(numbers))
+        back = _back_off(source, drafts, [c for c in controls if c.number in numbers]) if kind == "signal" else 0.0
+        line = StopLine(base + len(lines), _across(drafts, back), kind, tuple(d.id for d in drafts), tuple(numbers))
         lines.append(line)
         for number in numbers:
             line_of.setdefault(number, line)
@@ -125,13 +129,33 @@ def _stop_lines(source: XmlSource, net: LaneNet, controls: list[_Control]) -> tu
     return lines, signals
 
 
-def _across(drafts: list[LaneDraft]) -> FloatArray:
-    """The widest line across the ends of adjoining lanes, from left to right."""
-    ends = [(d.left[-1], d.right[-1]) for d in drafts]
+def _back_off(source: XmlSource, drafts: list[LaneDraft], heads: list[_Control]) -> float:
+    """Metres before the lanes' end where a driver still sees a light that stands beside or behind that end."""
+    ahead = []
+    for head in heads:
+        place, _ = head.road.point(source.number(head.element, "s"), source.number(head.element, "t"))
+        for draft in drafts:
+            middle = (draft.left + draft.right) / 2.0
+            along = (middle[-1] - middle[-2])[:2]
+            ahead.append(float((place - middle[-1])[:2] @ along) / max(float(np.hypot(*along)), 1e-9))
+    if not ahead or max(ahead) >= SIGHT:
+        return 0.0
+    shortest = min(float(arc_length((d.left + d.right) / 2.0)[-1]) for d in drafts)
+    return min(SIGHT - max(ahead), MAX_BACK_OFF, 0.5 * shortest)
+
+
+def _across(drafts: list[LaneDraft], back: float = 0.0) -> FloatArray:
+    """The widest line across the ends of adjoining lanes, ``back`` metres before them, from left to right."""
+    ends = [(_before_end(d.left, back), _before_end(d.right, back)) for d in drafts]
     return max(
         (np.stack([left, right]) for left, _ in ends for _, right in ends),
         key=lambda line: float(np.hypot(*(line[1] - line[0])[:2])),
     )
+
+
+def _before_end(points: FloatArray, back: float) -> FloatArray:
+    s = arc_length(points)
+    return np.asarray(interpolate(points, s, [max(float(s[-1]) - back, 0.0)])[0])
 
 
 def _signal(source: XmlSource, control: _Control, line: StopLine) -> Signal:

@@ -21,6 +21,7 @@ EXECUTABLES: dict[str, tuple[str, ...]] = {
     "health": ("health_monitor:HealthMonitorNode",),
     "dispatch": ("dispatch_bridge:DispatchBridgeNode",),
     "simulator": ("simulator:SimulatorNode",),
+    "carla_bridge": ("carla_bridge:CarlaBridgeNode",),
     "bag_player": ("bag_player:BagPlayerNode",),
     "recorder": ("recorder:RecorderNode",),
 }

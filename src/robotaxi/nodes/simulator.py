@@ -28,15 +28,16 @@ from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_cloud, to_record, to_time
 from robotaxi.nodes.runtime import StackNode, joined, steady_clock
 from robotaxi.params import ParameterError
+from robotaxi.sensor_rig import SensorRig
 from robotaxi.sim.cabin import RiderPlan
 from robotaxi.sim.infractions import Infraction
-from robotaxi.sim.ride_plan import plan_ride
+from robotaxi.sim.ride_plan import RidePlan, plan_ride
 from robotaxi.sim.scenery import build_scenery
 from robotaxi.sim.sensors.rig import SimulatedRig
 from robotaxi.sim.view import AGENT_DTYPE, EgoTruth, WorldView
 from robotaxi.sim.world import World
 from robotaxi.sim.world_config import WorldConfig
-from robotaxi.types import LIGHT_DTYPE, Command, EgoState, LightState, RecordArray, TripState
+from robotaxi.types import LIGHT_DTYPE, Command, EgoState, LightState, RecordArray, TripState, VehicleParams
 
 _COMMAND = INTERFACES["vehicle/command"]
 _CLOUD = INTERFACES["sensing/lidar/top/pointcloud"]
@@ -63,9 +64,10 @@ class SimulatorNode(StackNode):
     period_ns = TICK_NS
     trigger_counts_at_once = False
     wait_timeout_s = 9.0
+    name = "simulator"
 
     def __init__(self, **node_options: Any) -> None:
-        super().__init__("simulator", **node_options)
+        super().__init__(self.name, **node_options)
         self.finished = False
         self._not_ready: set[str] | None = None
         self._started = False
@@ -83,7 +85,7 @@ class SimulatorNode(StackNode):
     def setup(self) -> None:
         seed = self.parameter("seed", 0)
         if not isinstance(seed, int) or seed < 0:
-            raise ParameterError(f"node 'simulator': parameter 'seed' is {seed!r}, expected an integer from 0")
+            raise ParameterError(f"node '{self.name}': parameter 'seed' is {seed!r}, expected an integer from 0")
         lane_map: LaneMap = load_lane_map(self)
         vehicle, spec = load_vehicle_params(self), load_sensor_rig(self)
         self._camera = bool(self.parameter("camera", True))
@@ -91,19 +93,7 @@ class SimulatorNode(StackNode):
         self._max_duration_ns = int(float(self.parameter("max_duration", 0.0)) * 1e9)
         self._stop_after_trip = bool(self.parameter("stop_after_trip", False))
         plan = plan_ride(lane_map, seed)
-        scenery = build_scenery(lane_map)
-        rider = RiderPlan((plan.pickup.x, plan.pickup.y), (plan.dropoff.x, plan.dropoff.y))
-        self._world = World(
-            lane_map,
-            vehicle,
-            self.config(WorldConfig, "world"),
-            seed,
-            plan.start,
-            riders=(rider,),
-            parked=scenery.parked,
-            obstacles=solids(scenery.obstacles),
-        )
-        self._sensors = SimulatedRig(scenery, spec, lane_map.origin, seed)
+        self._world, self._sensors = self.make_world(lane_map, vehicle, spec, plan, seed)
         self._camera_model = spec.camera_models["front"]
         self._warm_up()
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10)
@@ -119,6 +109,24 @@ class SimulatorNode(StackNode):
         if not self._camera:
             profile = qos_profile(_LIGHTS.qos, lockstep=self.lockstep, publisher=True)
             self._signal_phases = self.create_publisher(message_type(_LIGHTS.type), _LIGHTS.topic, profile)
+
+    def make_world(
+        self, lane_map: LaneMap, vehicle: VehicleParams, spec: SensorRig, plan: RidePlan, seed: int
+    ) -> tuple[Any, Any]:
+        """What is driven in (as `World`) and what measures it (as `SimulatedRig`)."""
+        scenery = build_scenery(lane_map)
+        rider = RiderPlan((plan.pickup.x, plan.pickup.y), (plan.dropoff.x, plan.dropoff.y))
+        world = World(
+            lane_map,
+            vehicle,
+            self.config(WorldConfig, "world"),
+            seed,
+            plan.start,
+            riders=(rider,),
+            parked=scenery.parked,
+            obstacles=solids(scenery.obstacles),
+        )
+        return world, SimulatedRig(scenery, spec, lane_map.origin, seed)
 
     def _warm_up(self) -> None:
         """Cast and draw once, so that nothing is compiled or built while the stack waits."""

@@ -14,6 +14,8 @@ class RideError(RuntimeError):
 class RideOptions:
     """Arguments of `robotaxi ride`.
 
+    ``carla``: host:port of a CARLA server in mode carla, empty to start one of our own on ``map``;
+    ``carla_traffic``: cars that TrafficManager drives there.
     ``rate``: sim seconds per wall second, 0 as fast as the stack can. ``record``: profile of the bag.
     """
 
@@ -22,6 +24,8 @@ class RideOptions:
     sensors: str = "robotaxi"
     seed: int = 1
     mode: str = "sim"
+    carla: str = ""
+    carla_traffic: int = 10
     composed: bool = False
     camera: bool = True
     rate: float = 0.0

@@ -134,6 +134,7 @@ class _Ride:
             vehicle=options.vehicle,
             sensors=options.sensors,
             seed=options.seed,
+            carla=options.carla or StackArguments.carla,
             params_file=options.params_file,
             broker=f"localhost:{broker_port}",
             pki=str(self._cloud.pki),
@@ -149,6 +150,7 @@ class _Ride:
             "max_duration": float(options.max_duration),
             "bridge.operator": _OPERATOR,
             "bridge.vehicle": _VEHICLE_ID,
+            "carla_traffic": options.carla_traffic,
         }
         executables = describe(arguments, recorder=options.record in PROFILES, record_profile=options.record)
         self._supervisor.start_stack(
@@ -173,7 +175,8 @@ class _Ride:
                 )
 
     def _expected_ready(self) -> list[str]:
-        return ["simulator", "localization", "lidar_perception", "camera_perception", "planner", "controller",
+        owner = "carla_bridge" if self._options.mode == "carla" else "simulator"
+        return [owner, "localization", "lidar_perception", "camera_perception", "planner", "controller",
                 "command_gate", "health_monitor", "dispatch_bridge", "recorder"]  # fmt: skip
 
     def _check_children(self) -> None:
@@ -193,7 +196,11 @@ class _Ride:
 
     def _follow(self, monitor: Monitor) -> None:
         """Until the simulator has ended by itself; a dead process or Ctrl-C ends the ride early."""
-        clock_owner = self._supervisor.children.get("simulator") or self._supervisor.children["stack"]
+        clock_owner = next(
+            self._supervisor.children[name]
+            for name in ("simulator", "carla_bridge", "stack")
+            if name in self._supervisor.children
+        )
         until: float | None = None
         look_at_memory = 0.0
         while clock_owner.exit_status is None:

@@ -68,6 +68,11 @@ class Lights:
         return min((self.plans[i].red_for(t) for i in signal_ids if i in self.plans), default=math.inf)
 
 
+def group_signals(lane_map: LaneMap) -> list[list[list[int]]]:
+    """Signal ids by junction and phase, junctions in ascending order."""
+    return [_phases(signals) for signals in _by_junction(lane_map).values()]
+
+
 def worst(states: dict[int, LightState], signal_ids: tuple[int, ...]) -> LightState:
     """What a stop line shows: the most restrictive of its signals; UNKNOWN without any."""
     shown = [states[i] for i in signal_ids if i in states]

@@ -40,6 +40,7 @@ _LAMP_MIN_COSINE = 0.17  # the visor hides a lamp seen from more than 80 degrees
 _LAMP_RANGE = 250.0  # m
 _LAMP_LIFT = 0.02  # m that a lamp stands before its housing
 _GLOW = 0.35  # strength of the halo of a lit lamp
+NO_MATERIAL = 255  # of the sky
 _AGENT_MARGIN = 12.0  # m, no road user reaches farther from its centre
 
 
@@ -67,10 +68,16 @@ class CameraFrame:
 
 
 class Camera:
-    """``render`` is a pure function of the world's view and the seed."""
+    """``render`` is a pure function of the world's view and the seed. Cameras of one thread may share a table."""
 
     def __init__(
-        self, scene: Scenery, spec: CameraSpec, seed: int = 0, name: str = "front", config: RenderConfig | None = None
+        self,
+        scene: Scenery,
+        spec: CameraSpec,
+        seed: int = 0,
+        name: str = "front",
+        config: RenderConfig | None = None,
+        table: TriangleTable | None = None,
     ) -> None:
         self._scene, self._seed, self._name = scene, seed, name
         self._config = config or RenderConfig()
@@ -84,7 +91,7 @@ class Camera:
         self._slopes = np.concatenate([borders_x, borders_y])
         self._inverse_depth = np.zeros((s * model.height, s * model.width), np.float32)
         self._owner = np.empty((s * model.height, s * model.width), np.int32)
-        self._table = TriangleTable(scene.mesh, scene.instance)
+        self._table = table or TriangleTable(scene.mesh, scene.instance)
         self._noise = _texture_noise()
         grain = generator(seed, f"{name}/grain").standard_normal(shading.GRAIN_SIZE)
         self._grain = (spec.noise_sigma * grain).astype(np.float32)
@@ -98,23 +105,43 @@ class Camera:
     def render(self, view: WorldView) -> NDArray[np.uint8]:
         """The picture (H, W, 3), uint8 BGR."""
         T_map_optical = map_from_base(view) @ self.model.T_base_optical
+        return self.draw(T_map_optical, view.stamp_ns, view.agents, view.lights)
+
+    def draw(
+        self, T_map_optical: FloatArray, stamp_ns: int, agents: RecordArray, lights: dict[int, LightState]
+    ) -> NDArray[np.uint8]:
+        """The picture (H, W, 3), uint8 BGR, from any pose of the optical frame."""
         position, map_from_optical = T_map_optical[:3, 3].copy(), T_map_optical[:3, :3].copy()
         optical_from_map = np.ascontiguousarray(map_from_optical.T)
-        self._rasterise(view, position, optical_from_map)
+        self._rasterise(agents, position, optical_from_map)
         image = np.empty((self.model.height, self.model.width, 3), np.uint8)
-        grain_start = int(generator(self._seed, self._name, view.stamp_ns).integers(shading.GRAIN_SIZE))
+        grain_start = int(generator(self._seed, self._name, stamp_ns).integers(shading.GRAIN_SIZE))
         shading.resolve(
             self._inverse_depth, self._owner, self._config.samples, position, map_from_optical, self._intrinsics,
             self._table.look, self._noise, self._scene.shadows.shade, self._light, self._grain, grain_start, image,
         )  # fmt: skip
-        discs = self._lamps(view, position, optical_from_map)
+        discs = self._lamps(lights, position, optical_from_map)
         shading.draw_discs(discs, self._inverse_depth, self._config.samples, image)
         return image
 
     def render_frame(self, view: WorldView) -> CameraFrame:
         """The picture with depth and instances, for training and tests."""
         image = self.render(view)
-        height, width = image.shape[:2]
+        depth, seen = self._nearest(*image.shape[:2])
+        return CameraFrame(image, depth, np.where(seen >= 0, self._table.instance[seen], np.uint32(0)))
+
+    def measure(
+        self, T_map_optical: FloatArray, agents: RecordArray
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint32]]:
+        """Depth (m, inf for sky), material (`NO_MATERIAL` for sky) and instance of each pixel (H, W)."""
+        optical_from_map = np.ascontiguousarray(T_map_optical[:3, :3].T)
+        self._rasterise(agents, T_map_optical[:3, 3].copy(), optical_from_map)
+        depth, seen = self._nearest(self.model.height, self.model.width)
+        material = np.where(seen >= 0, self._table.material[seen], np.uint8(NO_MATERIAL))
+        return depth, material, np.where(seen >= 0, self._table.instance[seen], np.uint32(0))
+
+    def _nearest(self, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Depth and triangle of the nearest sample of each pixel."""
         s = self._config.samples
         by_pixel = (height, s, width, s)
         inverse = self._inverse_depth.reshape(by_pixel).transpose(0, 2, 1, 3).reshape(height, width, s * s)
@@ -124,10 +151,10 @@ class Camera:
         seen = np.take_along_axis(owner, nearest, axis=2)[..., 0]
         depth = np.full((height, width), np.inf, np.float32)
         np.divide(np.float32(1.0), inverse_depth, out=depth, where=inverse_depth > 0.0)
-        return CameraFrame(image, depth, np.where(seen >= 0, self._table.instance[seen], np.uint32(0)))
+        return depth, seen
 
-    def _rasterise(self, view: WorldView, position: FloatArray, optical_from_map: FloatArray) -> None:
-        agents = self._agents_in_view(view.agents, position, optical_from_map)
+    def _rasterise(self, agents: RecordArray, position: FloatArray, optical_from_map: FloatArray) -> None:
+        agents = self._agents_in_view(agents, position, optical_from_map)
         movers, owner = road_users_mesh(agents, detail=True)
         self._table.load(movers, agents["id"][owner])
         starts, ends = self._table.visible(position, optical_from_map, self._slopes, self._config.draw_distance)
@@ -145,7 +172,7 @@ class Camera:
         inside &= (x > self._slopes[0] * z - _AGENT_MARGIN) & (x < self._slopes[1] * z + _AGENT_MARGIN)
         return agents[inside]
 
-    def _lamps(self, view: WorldView, position: FloatArray, optical_from_map: FloatArray) -> FloatArray:
+    def _lamps(self, lights: dict[int, LightState], position: FloatArray, optical_from_map: FloatArray) -> FloatArray:
         """Discs (N, 9) for `shading.draw_discs`: the lamps of all heads that face the camera, farthest first."""
         discs = []
         for signal in self._scene.signals:
@@ -157,7 +184,7 @@ class Camera:
             cosine = float(facing @ to_camera) / distance
             if cosine < _LAMP_MIN_COSINE:
                 continue
-            lit = view.lights.get(signal.id, LightState.OFF)
+            lit = lights.get(signal.id, LightState.OFF)
             for number, lamp in enumerate(_LAMP_ORDER):
                 center = signal.position + _LAMP_LIFT * facing
                 center[2] += (1 - number) * signal.height / len(_LAMP_ORDER)

@@ -9,17 +9,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from embreex.rtcore_scene import EmbreeScene
 from numba import njit
 from numpy.typing import NDArray
 
 from robotaxi.sensor_rig import LidarSpec
-from robotaxi.sim.mesh import REFLECTIVITY, Float32Array, Material, normals
+from robotaxi.sim.mesh import REFLECTIVITY, Float32Array, Material
 from robotaxi.sim.scenery import Scenery
-from robotaxi.sim.scenery.road_users import road_users_mesh
-from robotaxi.sim.sensors.local_scenery import LocalScenery, embree_scene
 from robotaxi.sim.sensors.noise import generator
 from robotaxi.sim.sensors.pose import map_from_base
+from robotaxi.sim.sensors.rays import RayScene
 from robotaxi.sim.view import WorldView
 from robotaxi.types import FloatArray, RecordArray
 
@@ -40,7 +38,6 @@ _SIGNAL_GAIN = 2.0  # chance of a return is 1 - exp(-gain * signal)
 _RANDOM_LOSS = 0.002  # share of beams lost whatever they hit
 _FOLIAGE_SIGMA = 0.12  # m, leaves give back a blurred range
 _CULL_MARGIN = 2.0  # m
-_NO_HIT = -1
 _FOLIAGE = int(Material.FOLIAGE)
 
 
@@ -49,8 +46,7 @@ class Lidar:
 
     def __init__(self, scene: Scenery, spec: LidarSpec, seed: int, name: str = "lidar_top") -> None:
         self._spec, self._seed, self._name = spec, seed, name
-        solid = scene.mesh.take(scene.mesh.material != Material.SHADOW)
-        self._static = LocalScenery(solid, spec.range_max)
+        self._scene = RayScene(scene, spec.range_max)
         azimuth = np.arange(spec.azimuths) * (2.0 * math.pi / spec.azimuths)
         elevation = spec.elevations
         flat = np.cos(elevation)
@@ -70,43 +66,11 @@ class Lidar:
         """Points (N,) of POINT_DTYPE in the lidar's frame, in firing order; lost beams are left out."""
         T_map_lidar = map_from_base(view) @ self._T_base_lidar
         origin, rotation = T_map_lidar[:3, 3], np.ascontiguousarray(T_map_lidar[:3, :3])
-        rays = _rotate(self._directions, rotation)
-        distance, cosine, material = self._cast_static(origin, rays)
-        self._cast_movers(view, origin, rays, distance, cosine, material)
-        return self._returns(view.stamp_ns, distance, cosine, material)
-
-    def _cast_static(
-        self, origin: FloatArray, rays: Float32Array
-    ) -> tuple[Float32Array, Float32Array, NDArray[np.uint8]]:
-        """Range (inf for none), cosine of incidence and material of the nearest hit of each ray."""
-        near = self._static.around(origin)
-        hit, distance = _cast(near.scene, origin - near.center, rays, self._spec.range_max)
-        cosine = np.zeros(len(rays), np.float32)
-        material = np.zeros(len(rays), np.uint8)
-        every = np.arange(len(rays))
-        reach = distance.copy()
-        distance.fill(np.inf)
-        _keep_nearer(every, hit, reach, rays, near.normal, near.material, distance, cosine, material)
-        return distance, cosine, material
-
-    def _cast_movers(
-        self,
-        view: WorldView,
-        origin: FloatArray,
-        rays: Float32Array,
-        distance: Float32Array,
-        cosine: Float32Array,
-        material: NDArray[np.uint8],
-    ) -> None:
-        """Let nearer hits on road users replace what the rays found so far."""
+        rays = rotate(self._directions, rotation)
+        hits = self._scene.cast(origin, rays)
         near, chosen = self._towards_movers(view, origin)
-        if not len(chosen):
-            return
-        mesh, _ = road_users_mesh(near, detail=False)
-        corners = mesh.triangles.astype(np.float64) - origin
-        hit, reach = _cast(embree_scene(corners), np.zeros(3), rays[chosen], self._spec.range_max)
-        normal = normals(corners).astype(np.float32)
-        _keep_nearer(chosen, hit, reach, rays, normal, mesh.material, distance, cosine, material)
+        self._scene.cast_movers(near, origin, rays, chosen, hits)
+        return self._returns(view.stamp_ns, hits.distance, hits.cosine, hits.material)
 
     def _towards_movers(self, view: WorldView, origin: FloatArray) -> tuple[RecordArray, NDArray[np.int64]]:
         """Agents within range, and the rays whose azimuth may meet one of them."""
@@ -149,7 +113,7 @@ class Lidar:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _rotate(directions: NDArray[np.float64], rotation: NDArray[np.float64]) -> Float32Array:
+def rotate(directions: NDArray[np.float64], rotation: NDArray[np.float64]) -> Float32Array:
     """Directions (N, 3) in the rotated frame, float32."""
     out = np.empty(directions.shape, np.float32)
     for i in range(len(directions)):
@@ -157,28 +121,6 @@ def _rotate(directions: NDArray[np.float64], rotation: NDArray[np.float64]) -> F
         for axis in range(3):
             out[i, axis] = rotation[axis, 0] * x + rotation[axis, 1] * y + rotation[axis, 2] * z
     return out
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _keep_nearer(
-    chosen: NDArray[np.int64],  # (M,) rays that were cast
-    hit: NDArray[np.int32],  # (M,) triangle
-    reach: NDArray[np.float32],  # (M,) range
-    rays: NDArray[np.float32],  # (N, 3)
-    normal: NDArray[np.float32],  # (T, 3)
-    triangle_material: NDArray[np.uint8],  # (T,)
-    distance: NDArray[np.float32],  # (N,) these three are changed in place
-    cosine: NDArray[np.float32],
-    material: NDArray[np.uint8],
-) -> None:
-    """Where a hit is nearer than what the ray found before, take its range, incidence and material."""
-    for k in range(len(chosen)):
-        i, t = chosen[k], hit[k]
-        if t == _NO_HIT or reach[k] >= distance[i]:
-            continue
-        distance[i] = reach[k]
-        cosine[i] = abs(normal[t, 0] * rays[i, 0] + normal[t, 1] * rays[i, 1] + normal[t, 2] * rays[i, 2])
-        material[i] = triangle_material[t]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -215,13 +157,3 @@ def _echoes(
         index[count] = i
         count += 1
     return count
-
-
-def _cast(
-    scene: EmbreeScene, origin: FloatArray, rays: Float32Array, range_max: float
-) -> tuple[NDArray[np.int32], Float32Array]:
-    """Triangle index (-1 for none) and range of the nearest hit of each ray."""
-    origins = np.empty((len(rays), 3), np.float32)
-    origins[:] = origin
-    result = scene.run(origins, rays, dists=np.full(len(rays), range_max, np.float32), query="INTERSECT", output=True)
-    return result["primID"], result["tfar"]

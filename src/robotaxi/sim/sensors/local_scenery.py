@@ -21,19 +21,21 @@ _CELL = 80.0  # m
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """Triangles around a cell: ``scene`` (coordinates less ``center``), ``normal`` (T, 3), ``material`` (T,)."""
+    """Triangles around one cell: ``scene`` with coordinates less ``center`` (3,); ``normal`` (T, 3), ``material``
+    (T,) and ``instance`` (T,), as in Scenery."""
 
     scene: EmbreeScene
     center: FloatArray
     normal: Float32Array
     material: NDArray[np.uint8]
+    instance: NDArray[np.uint32]
 
 
 class LocalScenery:
     """Neighbourhoods of a mesh for a sensor that sees ``reach`` metres, made when the sensor comes there."""
 
-    def __init__(self, mesh: Mesh, reach: float) -> None:
-        self._mesh = mesh
+    def __init__(self, mesh: Mesh, instance: NDArray[np.uint32], reach: float) -> None:
+        self._mesh, self._instance = mesh, instance
         corners = mesh.triangles.astype(np.float64)[:, :, :2]
         self._low = corners.min(axis=1) if len(corners) else np.zeros((0, 2))
         self._high = corners.max(axis=1) if len(corners) else np.zeros((0, 2))
@@ -49,11 +51,14 @@ class LocalScenery:
 
     def _build(self, cell: tuple[int, int]) -> Neighbourhood:
         middle = (np.array(cell) + 0.5) * _CELL
-        inside = (self._low <= middle + self._half).all(axis=1) & (self._high >= middle - self._half).all(axis=1)
-        near = self._mesh.take(np.flatnonzero(inside))
+        inside: NDArray[np.bool_] = np.asarray(
+            (self._low <= middle + self._half).all(axis=1) & (self._high >= middle - self._half).all(axis=1)
+        )
+        near = self._mesh.take(inside)
         corners = near.triangles.astype(np.float64)
         center = np.array([*middle, 0.0])  # Embree computes in float32: keep the numbers small
-        return Neighbourhood(embree_scene(corners - center), center, normals(corners).astype(np.float32), near.material)
+        normal = normals(corners).astype(np.float32)
+        return Neighbourhood(embree_scene(corners - center), center, normal, near.material, self._instance[inside])
 
 
 def embree_scene(triangles: FloatArray) -> EmbreeScene:

@@ -26,13 +26,15 @@ _ROOM = 4096  # triangles of road users to start with
 class TriangleTable:
     """Flat arrays, the scenery first and sorted by tile, with room for the movers of one frame at the end.
 
-    ``triangles`` (T, 3, 3) float32, ``look`` (T, LOOK_SIZE) float32 as `shading` reads it, ``instance`` (T,).
+    ``triangles`` (T, 3, 3) float32, ``look`` (T, LOOK_SIZE) float32 as `shading` reads it, ``instance`` and
+    ``material`` (T,).
     """
 
     def __init__(self, scenery: Mesh, instance: NDArray[np.uint32]) -> None:
         order, self._starts, self._ends, self._low, self._high = _tiles(scenery)
         ordered = scenery.take(order)
         self.triangles, self.look, self.instance = ordered.triangles, _look(ordered), instance[order]
+        self.material = ordered.material
         self._count = self._end = len(scenery)
         self._grow(_ROOM)
 
@@ -42,6 +44,7 @@ class TriangleTable:
         self.triangles = np.concatenate([self.triangles[:keep], np.zeros((room, 3, 3), np.float32)])
         self.look = np.concatenate([self.look[:keep], np.zeros((room, LOOK_SIZE), np.float32)])
         self.instance = np.concatenate([self.instance[:keep], np.zeros(room, np.uint32)])
+        self.material = np.concatenate([self.material[:keep], np.zeros(room, np.uint8)])
 
     def load(self, movers: Mesh, instance: NDArray[np.uint32]) -> None:
         """Replace the road users by those of a new frame."""
@@ -51,6 +54,7 @@ class TriangleTable:
         self.triangles[self._count : end] = movers.triangles
         self.look[self._count : end] = _look(movers)
         self.instance[self._count : end] = instance
+        self.material[self._count : end] = movers.material
         self._end = end
 
     def visible(

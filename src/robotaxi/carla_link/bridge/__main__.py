@@ -1,0 +1,25 @@
+"""`python -m robotaxi.carla_link.bridge HOST:PORT FOLDER`: write a server's OpenDRIVE and say where."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from robotaxi.carla_link.bridge.connection import CarlaError, fetch_opendrive, parse_address
+
+
+def main() -> int:
+    try:
+        host, port = parse_address(sys.argv[1])
+        print(fetch_opendrive(host, port, Path(sys.argv[2])), flush=True)
+    except CarlaError as error:
+        print(f"robotaxi: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # the client's threads need not be waited for

@@ -1,0 +1,470 @@
+"""One episode: a town with its lights and the actors that clients put into it, stepped frame by frame.
+
+The same town, seed and calls give the same states and the same sensor data, bit by bit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from robotaxi.carla_link.frames import carla_from_map, map_from_carla, planar
+from robotaxi.carla_link.server import wire
+from robotaxi.carla_link.server.actors import Actor
+from robotaxi.carla_link.server.blueprints import Blueprint, Body, Tag, build_library
+from robotaxi.carla_link.server.collisions import Touch, Walls, overlaps, resolve
+from robotaxi.carla_link.server.lights import TrafficLights
+from robotaxi.carla_link.server.sensors import Scene, Sensor, SensorError, Sight, make_sensor
+from robotaxi.carla_link.server.town import Town
+from robotaxi.carla_link.server.vehicles import BRAKE, CONTROL_SIZE, MAX_STEER_DEG, Fleet
+from robotaxi.sim.ego import AX, AY, VX, VY, YAW, YAW_RATE, X, Y
+from robotaxi.sim.view import AGENT_DTYPE
+from robotaxi.types import FloatArray, ObjectClass, RecordArray
+
+SPECTATOR = 1
+FIRST_LIGHT = 2
+_FIRST_STREAM = 2
+_LABEL = {
+    Tag.CAR: ObjectClass.CAR,
+    Tag.TRUCK: ObjectClass.TRUCK,
+    Tag.BUS: ObjectClass.TRUCK,
+    Tag.MOTORCYCLE: ObjectClass.BICYCLE,
+    Tag.BICYCLE: ObjectClass.BICYCLE,
+    Tag.PEDESTRIANS: ObjectClass.PEDESTRIAN,
+}
+_STREAMLESS = ("sensor.other.lane_invasion",)
+_SPAWN_HEIGHT = 3.0  # m: what is farther above or below is not in the way
+_CLEAR_NOON = [10.0, 0.0, 0.0, 10.0, -1.0, 45.0, 2.0, 0.75, 0.1, 0.0, 1.0, 0.03, 0.0331, 0.0]
+
+
+class ActorError(ValueError):
+    """A call about an actor that cannot be followed; the message goes to the client."""
+
+
+class Episode:
+    """``scene`` None: nothing can be seen, sensors that look are refused."""
+
+    def __init__(self, town: Town, seed: int, number: int, scene: Scene | None, walls: RecordArray) -> None:
+        self.town, self.seed, self.number, self.scene = town, seed, number, scene
+        self.library: dict[str, Blueprint] = build_library()
+        self.actors: dict[int, Actor] = {}
+        self.sensors: dict[int, Sensor] = {}
+        self.fleet = Fleet.empty()
+        self.walls = Walls(walls)
+        self.frame, self.time, self.delta = 0, 0.0, 0.0
+        self.weather = list(_CLEAR_NOON)
+        self.touches: list[Touch] = []
+        self._yaw_rate_before: dict[int, float] = {}
+        start = town.spawn_points[0] if town.spawn_points else None
+        pose = planar(start.x, start.y, start.z + 30.0, start.yaw, 0.9) if start else np.eye(4)
+        self.actors[SPECTATOR] = Actor(SPECTATOR, "spectator", [0, "spectator", []], {}, pose)
+        self.lights = TrafficLights(town, FIRST_LIGHT)
+        for light in self.lights.lights.values():
+            signal = town.lane_map.signals[light.signal]
+            x, y, z = signal.position.tolist()
+            pose = planar(x, y, z, signal.yaw)
+            name = "traffic.traffic_light"
+            self.actors[light.actor] = Actor(light.actor, name, [0, name, []], {}, pose)
+        self._next_actor = FIRST_LIGHT + len(self.lights.lights)
+        self._next_stream = _FIRST_STREAM
+
+    # ------------------------------------------------------------------ actors
+
+    def actor(self, number: Any) -> Actor:
+        found = self.actors.get(number) if isinstance(number, int) else None
+        if found is None:
+            raise ActorError(f"unable to find actor {number!r}")
+        return found
+
+    def vehicle(self, number: Any) -> tuple[Actor, int]:
+        """The actor and its row in the fleet."""
+        actor = self.actor(number)
+        if actor.kind != "vehicle":
+            raise ActorError(f"actor {number} is a '{actor.type_id}', not a vehicle")
+        return actor, self.fleet.row(actor.id)
+
+    def spawn(self, description: Any, transform: Any, parent: int = 0) -> Actor:
+        """Raises ActorError: unknown blueprint or parent, wrong attributes, no room."""
+        name, attributes = self._described(description)
+        blueprint = self.library[name]
+        pose = read_transform(transform)
+        number = self._next_actor
+        actor = Actor(number, name, [blueprint.uid, name, description[2]], attributes, pose, blueprint.body)
+        if parent:
+            actor.parent = self.actor(parent).id
+            actor.T_parent = pose
+            actor.T = self.actors[parent].T @ pose
+        self._place(actor)
+        if actor.kind == "sensor":
+            if name.split(".")[1] in ("camera", "lidar") or name == "sensor.other.radar":
+                if self.scene is None:
+                    raise ActorError(f"'{name}' needs something to see, and this server runs with --no-rendering")
+                try:
+                    self.sensors[number] = make_sensor(self.scene, actor, self.seed)
+                except SensorError as error:
+                    raise ActorError(str(error)) from error
+            actor.due = self.time
+            if name not in _STREAMLESS:
+                actor.stream, self._next_stream = self._next_stream, self._next_stream + 1
+        self.actors[number] = actor
+        self._next_actor += 1
+        return actor
+
+    def _described(self, description: Any) -> tuple[str, dict[str, str]]:
+        if not (isinstance(description, list) and len(description) == 3 and isinstance(description[2], list)):
+            raise ActorError("malformed actor description: expected [uid, id, [attributes]]")
+        name = description[1]
+        if name not in self.library:
+            raise ActorError(f"there is no blueprint '{name}'; see world.get_blueprint_library()")
+        attributes = {a.id: a.value for a in self.library[name].attributes}
+        for item in description[2]:
+            if not (isinstance(item, list) and len(item) == 3 and all(isinstance(item[k], str) for k in (0, 2))):
+                raise ActorError(f"blueprint '{name}': malformed attribute {item!r}: expected [id, type, value]")
+            attributes[item[0]] = item[2]
+        return name, attributes
+
+    def _place(self, actor: Actor) -> None:
+        """Put a body on the ground where there is room for it."""
+        body = actor.body
+        if body is None or actor.parent:
+            return
+        x, y, z, yaw = pose_of(actor.T)
+        others = self.agents()
+        others = others[np.abs(others["z"] - z) < _SPAWN_HEIGHT]
+        k = overlaps(x, y, yaw, body.size, others)
+        if k is not None:
+            number = int(others["id"][k])
+            raise ActorError(
+                f"Spawn failed because of collision at spawn position: '{actor.type_id}' would overlap "
+                f"'{self.actors[number].type_id}' (actor {number})"
+            )
+        ground = float(self.town.ground(np.array([[x, y]]))[0][0])
+        if actor.kind == "vehicle":
+            self.fleet.add(actor.id, body, x, y, yaw)
+            actor.T = planar(x, y, ground, yaw)
+        elif actor.kind == "walker":
+            actor.T = planar(x, y, ground + body.size[2] / 2.0, yaw)
+        else:
+            actor.T = planar(x, y, ground, yaw)
+
+    def destroy(self, number: Any) -> list[int]:
+        """Streams that end with the actor. Raises ActorError when there is none."""
+        actor = self.actor(number)
+        if number < FIRST_LIGHT + len(self.lights.lights):
+            raise ActorError(f"actor {number} is a '{actor.type_id}', part of the town, and stays")
+        for child in self.actors.values():
+            if child.parent == number:
+                child.parent, child.T_parent = 0, None
+        self.fleet.remove(actor.id)
+        self.walls.forget(actor.id)
+        self.sensors.pop(actor.id, None)
+        del self.actors[actor.id]
+        return [actor.stream] if actor.stream else []
+
+    # ------------------------------------------------------------------ what clients tell actors to do
+
+    def move(self, number: Any, transform: Any) -> None:
+        actor, pose = self.actor(number), read_transform(transform)
+        if actor.parent:
+            actor.T_parent = pose
+            actor.T = self.actors[actor.parent].T @ pose
+            return
+        actor.T = pose
+        if actor.kind == "vehicle":
+            row = self.fleet.row(actor.id)
+            x, y, _, yaw = pose_of(pose)
+            self.fleet.state[row, [X, Y, YAW]] = x, y, yaw
+            if self.fleet.physics[row]:
+                self._settle(np.array([row]))
+
+    def relocate(self, number: Any, location: Any) -> None:
+        actor = self.actor(number)
+        _, rotation = actor.carla_pose()
+        if actor.parent and actor.T_parent is not None:
+            rotation = carla_from_map(actor.T_parent)[1]
+        self.move(number, [location, rotation])
+
+    def control(self, number: Any, values: Any) -> None:
+        _, row = self.vehicle(number)
+        numbers = read_numbers(values, CONTROL_SIZE, "vehicle control")
+        numbers[:3] = np.clip(numbers[:3], (0.0, -1.0, 0.0), (1.0, 1.0, 1.0))
+        self.fleet.control[row] = numbers
+
+    def ackermann(self, number: Any, values: Any) -> None:
+        """[steer (rad), steer speed, speed (m/s), acceleration, jerk]: held by a proportional controller."""
+        _, row = self.vehicle(number)
+        steer, _, speed, _, _ = read_numbers(values, 5, "Ackermann control")
+        wanted = float(speed) - float(self.fleet.state[row, VX])
+        pedal = max(-1.0, min(1.0, 0.6 * wanted))
+        control = np.zeros(CONTROL_SIZE)
+        control[:3] = max(pedal, 0.0), float(steer) / math.radians(MAX_STEER_DEG), max(-pedal, 0.0)
+        control[4] = 1.0 if speed < 0.0 else 0.0
+        self.fleet.control[row] = control
+
+    def walk(self, number: Any, values: Any) -> None:
+        actor = self._walker(number)
+        if not (isinstance(values, list) and len(values) == 3):
+            raise ActorError("malformed walker control: expected [direction, speed, jump]")
+        direction = read_numbers(values[0], 3, "walker direction") * np.array([1.0, -1.0, 1.0])
+        length = float(np.linalg.norm(direction))
+        actor.direction = direction / length if length > 0.0 else direction
+        actor.speed, actor.jump = float(read_numbers([values[1]], 1, "walker speed")[0]), bool(values[2])
+
+    def walker_state(self, number: Any, transform: Any, speed: Any) -> None:
+        """What the client's walker navigation sends."""
+        actor = self._walker(number)
+        before, pose = actor.T[:3, 3].copy(), read_transform(transform)
+        actor.T = pose
+        actor.speed = float(read_numbers([speed], 1, "walker speed")[0])
+        actor.velocity = (pose[:3, 3] - before) / self.delta if self.delta > 0.0 else np.zeros(3)
+
+    def _walker(self, number: Any) -> Actor:
+        actor = self.actor(number)
+        if actor.kind != "walker":
+            raise ActorError(f"actor {number} is a '{actor.type_id}', not a walker")
+        return actor
+
+    def set_velocity(self, number: Any, vector: Any, *, constant: bool = False) -> None:
+        """``constant``: in the body's frame and kept up until told otherwise."""
+        actor = self.actor(number)
+        v = read_numbers(vector, 3, "velocity") * np.array([1.0, -1.0, 1.0])
+        if actor.kind == "vehicle":
+            row = self.fleet.row(actor.id)
+            if constant:
+                self.fleet.constant_speed[row] = v[:2]
+                self.fleet.state[row, [VX, VY]] = v[:2]
+                return
+            yaw = self.fleet.state[row, YAW]
+            c, s = math.cos(yaw), math.sin(yaw)
+            self.fleet.state[row, [VX, VY]] = c * v[0] + s * v[1], c * v[1] - s * v[0]
+        actor.velocity = v
+
+    def end_constant_velocity(self, number: Any) -> None:
+        _, row = self.vehicle(number)
+        self.fleet.constant_speed[row] = np.nan
+
+    def set_angular_velocity(self, number: Any, vector: Any) -> None:
+        actor = self.actor(number)
+        rate = np.radians(read_numbers(vector, 3, "angular velocity")) * np.array([-1.0, 1.0, -1.0])
+        if actor.kind == "vehicle":
+            self.fleet.state[self.fleet.row(actor.id), YAW_RATE] = rate[2]
+        actor.angular_velocity = rate
+
+    def push(self, number: Any, vector: Any, seconds: float | None = None) -> None:
+        """An impulse (N s), or a force (N) for ``seconds``."""
+        actor = self.actor(number)
+        impulse = read_numbers(vector, 3, "impulse") * np.array([1.0, -1.0, 1.0])
+        if actor.kind == "vehicle":
+            row = self.fleet.row(actor.id)
+            change = impulse * (1.0 if seconds is None else seconds) / self.fleet.constants[row, 0]
+            yaw = self.fleet.state[row, YAW]
+            c, s = math.cos(yaw), math.sin(yaw)
+            self.fleet.state[row, VX] += c * change[0] + s * change[1]
+            self.fleet.state[row, VY] += c * change[1] - s * change[0]
+
+    def simulate_physics(self, number: Any, on: Any) -> None:
+        actor = self.actor(number)
+        actor.physics = bool(on)
+        if actor.kind == "vehicle":
+            self.fleet.physics[self.fleet.row(actor.id)] = bool(on)
+
+    # ------------------------------------------------------------------ time
+
+    def step(self, dt: float) -> None:
+        """Advance by one frame of ``dt`` seconds."""
+        self.frame += 1
+        self.time += dt
+        self.delta = dt
+        self.lights.step(dt)
+        before = self.fleet.state[:, YAW_RATE].copy()
+        self.fleet.step(dt)
+        self._yaw_rate_before = dict(zip(self.fleet.ids.tolist(), before.tolist(), strict=True))
+        for actor in self.actors.values():
+            if actor.kind == "walker" and not actor.parent:
+                self._walk_on(actor, dt)
+        agents = self.agents()
+        masses = {int(k): self._mass(int(k)) for k in agents["id"]}
+        self.touches = resolve(self.fleet, agents, masses, self.walls)
+        for k in range(len(self.fleet), len(agents)):
+            self.actors[int(agents["id"][k])].T[:2, 3] = agents["x"][k], agents["y"][k]
+        self._settle(np.flatnonzero(self.fleet.physics))
+        for actor in self.actors.values():
+            if actor.parent and actor.T_parent is not None:
+                actor.T = self.actors[actor.parent].T @ actor.T_parent
+
+    def _mass(self, number: int) -> float:
+        body = self.actors[number].body
+        return body.mass if body else math.inf
+
+    def _walk_on(self, actor: Actor, dt: float) -> None:
+        if not actor.physics:
+            return
+        step = actor.direction * actor.speed
+        actor.velocity = np.array([step[0], step[1], 0.0])
+        if actor.speed > 0.0 and np.hypot(step[0], step[1]) > 0.0:
+            x, y = actor.T[:2, 3] + step[:2] * dt
+            height = actor.body.size[2] / 2.0 if actor.body else 0.9
+            ground = float(self.town.ground(np.array([[x, y]]))[0][0])
+            actor.T = planar(float(x), float(y), ground + height, math.atan2(step[1], step[0]))
+
+    def _settle(self, rows: Any) -> None:
+        """Cars stand on the ground, tilted as it is along them."""
+        if not len(rows):
+            return
+        state = self.fleet.state[rows]
+        half = 0.3 * self.fleet.size[rows, 0]
+        ahead = np.stack([np.cos(state[:, YAW]), np.sin(state[:, YAW])], axis=1) * half[:, None]
+        middle = state[:, [X, Y]]
+        heights, _ = self.town.ground(np.concatenate([middle, middle + ahead, middle - ahead]))
+        z, front, rear = heights.reshape(3, -1)
+        pitch = -np.arctan2(np.clip(front - rear, -half, half), 2.0 * half)
+        for k, row in enumerate(np.asarray(rows).tolist()):
+            actor = self.actors[int(self.fleet.ids[row])]
+            actor.T = planar(state[k, X], state[k, Y], float(z[k]), state[k, YAW], float(pitch[k]))
+
+    def fill_motion(self) -> None:
+        """Velocities and accelerations of the cars, from the fleet to their actors."""
+        for row, number in enumerate(self.fleet.ids.tolist()):
+            actor, s = self.actors[number], self.fleet.state[row]
+            R = actor.T[:3, :3]
+            if self.fleet.physics[row]:
+                actor.velocity = R @ np.array([s[VX], s[VY], 0.0])
+                lateral = s[AY]
+                actor.acceleration = R @ np.array([s[AX], lateral, 0.0])
+                actor.angular_velocity = np.array([0.0, 0.0, s[YAW_RATE]])
+
+    # ------------------------------------------------------------------ what is seen
+
+    def agents(self) -> RecordArray:
+        """All bodies (AGENT_DTYPE), the fleet's first in its order; z is the ground below them."""
+        bodies = [self.actors[k] for k in self.fleet.ids.tolist()]
+        bodies += [a for a in self.actors.values() if a.body is not None and a.kind != "vehicle"]
+        out = np.zeros(len(bodies), AGENT_DTYPE)
+        for k, actor in enumerate(bodies):
+            body: Body = actor.body  # type: ignore[assignment]
+            x, y, z, yaw = pose_of(actor.T)
+            if actor.kind == "walker":
+                z -= body.size[2] / 2.0
+            label = _LABEL.get(body.tag, ObjectClass.UNKNOWN)
+            color = actor.id % 12
+            v = actor.velocity
+            out[k] = (actor.id, int(label), color, x, y, z, yaw, *body.size, v[0], v[1], actor.angular_velocity[2])
+        count = len(self.fleet)
+        out["x"][:count], out["y"][:count], out["yaw"][:count] = self.fleet.state[:, [X, Y, YAW]].T
+        return out
+
+    def sight(self, actor: Actor, agents: RecordArray, dt: float) -> Sight:
+        tags = {a.id: int(a.body.tag) for a in self.actors.values() if a.body is not None}
+        stamp_ns = round(self.time * 1e9)
+        lights = self.lights.states()
+        own = self.root(actor)
+        return Sight(self.frame, stamp_ns, dt, actor.T, agents, tags, lights, self.weather, own)
+
+    def root(self, actor: Actor) -> int:
+        """The actor that carries a sensor, 0 for none."""
+        while actor.parent in self.actors:
+            actor = self.actors[actor.parent]
+            if actor.body is not None:
+                return actor.id
+        return 0
+
+    def motion_at(self, actor: Actor) -> tuple[FloatArray, FloatArray]:
+        """Acceleration (3,) without gravity and angular rate (3,) rad/s of a sensor, in map."""
+        carrier = self.actors.get(self.root(actor))
+        if carrier is None or carrier.kind != "vehicle":
+            return np.zeros(3), np.zeros(3)
+        row = self.fleet.row(carrier.id)
+        s, half = self.fleet.state[row], self.fleet.constants[row, 3]
+        R = carrier.T[:3, :3]
+        lever = R.T @ (actor.T[:3, 3] - carrier.T[:3, 3])  # from the centre of mass
+        rate = float(s[YAW_RATE])
+        turn = (rate - self._yaw_rate_before.get(carrier.id, rate)) / self.delta if self.delta > 0.0 else 0.0
+        # the state's AX is at the centre of mass, its AY at the rear axle
+        along = s[AX] - rate * rate * lever[0] - turn * lever[1]
+        aside = s[AY] + turn * (lever[0] + half) - rate * rate * lever[1]
+        return R @ np.array([along, aside, 0.0]), R @ np.array([0.0, 0.0, rate])
+
+    def world_state(self, *, map_change: bool) -> bytes:
+        """Payload of the world's stream for this frame."""
+        vehicles, others = [], []
+        for actor in self.actors.values():
+            if actor.kind == "vehicle":
+                vehicles.append(actor)
+            else:
+                others.append(actor)
+        parts = [self._vehicle_records(vehicles), *(self._record(actor) for actor in others)]
+        return wire.world_state(self.number, self.time, self.delta, parts, map_change=map_change)
+
+    def _vehicle_records(self, vehicles: list[Actor]) -> Any:
+        out = np.zeros(len(vehicles), wire.VEHICLE_DTYPE)
+        if not vehicles:
+            return out
+        rows = [self.fleet.row(a.id) for a in vehicles]
+        state, control = self.fleet.state[rows], self.fleet.control[rows]
+        for k, actor in enumerate(vehicles):
+            _common(out[k], actor)
+        for column, name in enumerate(("throttle", "steer", "brake", "hand_brake", "reverse", "manual_gear", "gear")):
+            out[name] = control[:, column]
+        driven = out["manual_gear"] == 0
+        out["gear"][driven] = np.where(control[driven, 4] > 0, -1, np.where(state[driven, VX] > 0.1, 1, 0))
+        out["speed_limit"] = self.town.ground(state[:, [X, Y]])[1]
+        signals = self.town.lights_ahead(state[:, X], state[:, Y], state[:, YAW], state[:, VX])
+        out["light_state"] = 2  # green where there is none, as in CARLA
+        for k in np.flatnonzero(signals >= 0).tolist():
+            light = self.lights.lights[self.lights.by_signal[int(signals[k])]]
+            out["light_state"][k], out["has_light"][k], out["light_id"][k] = light.state, True, light.actor
+        return out
+
+    def _record(self, actor: Actor) -> Any:
+        light = self.lights.lights.get(actor.id)
+        if light is not None:
+            out = np.zeros(1, wire.LIGHT_DTYPE)
+            for name in ("green", "yellow", "red"):
+                out[f"{name}_time"] = getattr(light, name)
+            out["sign_id"], out["elapsed_time"] = str(light.signal).encode(), light.elapsed
+            out["pole_index"], out["frozen"], out["light"] = light.pole, self.lights.frozen, light.state
+        elif actor.kind == "walker":
+            out = np.zeros(1, wire.WALKER_DTYPE)
+            out["direction"], out["speed"], out["jump"] = actor.direction * (1, -1, 1), actor.speed, actor.jump
+        else:
+            out = np.zeros(1, wire.ACTOR_DTYPE)
+        _common(out[0], actor)
+        return out
+
+
+def _common(record: Any, actor: Actor) -> None:
+    location, rotation = actor.carla_pose()
+    v, w, a = actor.velocity, actor.angular_velocity, actor.acceleration
+    record["id"], record["state"] = actor.id, wire.ACTIVE
+    record["transform"] = (*location, *rotation)
+    record["velocity"] = (v[0], -v[1], v[2])
+    record["angular_velocity"] = (-math.degrees(w[0]), math.degrees(w[1]), -math.degrees(w[2]))
+    record["acceleration"] = (a[0], -a[1], a[2])
+
+
+def pose_of(T: FloatArray) -> tuple[float, float, float, float]:
+    """x, y, z and yaw of a transform."""
+    return float(T[0, 3]), float(T[1, 3]), float(T[2, 3]), math.atan2(float(T[1, 0]), float(T[0, 0]))
+
+
+def read_numbers(values: Any, count: int, what: str) -> FloatArray:
+    """Finite numbers (count,) from a message. Raises ActorError."""
+    if not isinstance(values, list) or len(values) != count:
+        raise ActorError(f"malformed {what}: expected {count} numbers; this server speaks CARLA {wire.VERSION}")
+    if not all(isinstance(v, int | float) and math.isfinite(v) and abs(v) < 1e12 for v in values):
+        raise ActorError(f"malformed {what}: {values!r} are not {count} finite numbers")
+    return np.array([float(v) for v in values])
+
+
+def read_transform(value: Any) -> FloatArray:
+    """T (4x4) in map of a CARLA transform as it stands in a message. Raises ActorError."""
+    if not (isinstance(value, list) and len(value) == 2):
+        raise ActorError("malformed transform: expected [[x, y, z], [pitch, yaw, roll]]")
+    return map_from_carla(
+        read_numbers(value[0], 3, "location").tolist(), read_numbers(value[1], 3, "rotation").tolist()
+    )
+
+
+__all__ = ["BRAKE", "SPECTATOR", "ActorError", "Episode", "pose_of", "read_numbers", "read_transform"]
