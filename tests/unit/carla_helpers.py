@@ -58,7 +58,7 @@ class BareClient:
     """msgpack-rpc over a socket, without CARLA's client."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10.0)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60.0)
         self._unpacker = msgpack.Unpacker(raw=False)
         self._count = 0
 
@@ -91,7 +91,7 @@ class BareStream:
 
     def __init__(self, token: bytes) -> None:
         stream, port = struct.unpack_from("<IH", token)
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10.0)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60.0)
         self.socket.sendall(struct.pack("<I", stream))
 
     def read(self) -> bytes:

@@ -24,6 +24,7 @@ from robotaxi.carla_link.server.episode import ActorError, Episode, read_numbers
 from robotaxi.carla_link.server.network import Network, RpcPeer, StreamPeer
 from robotaxi.carla_link.server.sensors import MATERIAL_TAG, Scene, gnss_payload, imu_payload
 from robotaxi.carla_link.server.town import Town, load_town
+from robotaxi.carla_link.server.vehicles import warm_up
 from robotaxi.hdmap.lane_map import MapError
 from robotaxi.sim.scenery import build_scenery
 from robotaxi.sim.view import AGENT_DTYPE
@@ -88,6 +89,7 @@ class CarlaServer:
         calls = Calls(self)
         self.network = Network(port, calls.answer, self._on_subscribe, host)
         self.port = self.network.port
+        warm_up()
         try:
             self.episode = self._open(Path(maps[0]).stem, 1)
         except Exception:
