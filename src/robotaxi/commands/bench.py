@@ -14,6 +14,7 @@ _BENCHES: tuple[str, ...] = (  # modules, each registers its sub-command
     "robotaxi.commands.bench_odometry",
     "robotaxi.commands.bench_gate",
     "robotaxi.commands.bench_perception",
+    "robotaxi.commands.bench_control",
 )
 
 
