@@ -38,6 +38,8 @@ class Disturbance:
 
     curvature: float = 0.0  # 1/m, added to the path of the bicycle
     slip: float = 0.0  # rad, course of the rear axle minus yaw
+    understeer: float = 0.0  # rad s^2/m, on top of the configured gradient
+    rear_slip: float = 0.0  # rad s^2/m, on top of the configured gradient
     acceleration: float = 0.0  # m/s^2, grade and brake bias
 
 
@@ -85,9 +87,9 @@ class ActuationModel:
         gain = self._config.steering_measurement_gain
         self._tyre_angle = before.steering + gain * (measured_angle - before.steering)
         self._drive = before.acceleration - self.disturbance.acceleration
-        self.disturbance = Disturbance(
-            self._observe_curvature(state, dt), self._observe_slip(state, before, dt), self._observe_grade(state, dt)
-        )
+        bias, understeer = self._observe_curvature(state, dt)
+        slip, rear_slip = self._observe_slip(state, before, dt)
+        self.disturbance = Disturbance(bias, slip, understeer, rear_slip, self._observe_grade(state, dt))
 
     def at_steering_effect(self, state: EgoState) -> PredictedState:
         """State when a steering command stamped now takes effect."""
@@ -97,22 +99,46 @@ class ActuationModel:
         """State when an acceleration command stamped now takes effect."""
         return self._predict(state, self.drive_dead_time)
 
-    def _observe_curvature(self, state: EgoState, dt: float) -> float:
-        config, value = self._config, self.disturbance.curvature
-        if state.speed < config.min_observer_speed:
-            return value
-        model = bicycle_curvature(self._tyre_angle, state.speed, self._vehicle.wheelbase, config.understeer_gradient)
-        share = min(dt / config.curvature_bias_time, 1.0)
-        value += share * (state.yaw_rate / state.speed - model - value)
-        return min(max(value, -config.max_curvature_bias), config.max_curvature_bias)
+    @property
+    def understeer_gradient(self) -> float:
+        """Configured and learned, rad s^2/m."""
+        return self._config.understeer_gradient + self.disturbance.understeer
 
-    def _observe_slip(self, state: EgoState, before: PredictedState, dt: float) -> float:
-        config, value = self._config, self.disturbance.slip
+    @property
+    def rear_slip_gradient(self) -> float:
+        """Configured and learned, rad s^2/m."""
+        return self._config.rear_slip_gradient + self.disturbance.rear_slip
+
+    def _observe_curvature(self, state: EgoState, dt: float) -> tuple[float, float]:
+        """Offset and understeer gradient: normalised gradient steps, so that curves teach the gradient
+        (weight, tyres) and straights the offset (steering not centred)."""
+        config, bias, gradient = self._config, self.disturbance.curvature, self.disturbance.understeer
         if state.speed < config.min_observer_speed:
-            return value
+            return bias, gradient
+        wheelbase = self._vehicle.wheelbase
+        model = bicycle_curvature(self._tyre_angle, state.speed, wheelbase, self.understeer_gradient)
+        lateral = state.speed**2 * model
+        share = min(dt / config.curvature_bias_time, 1.0) / (1.0 + lateral * lateral)
+        error = state.yaw_rate / state.speed - model - bias
+        bias += share * error
+        gradient -= share * lateral * error * wheelbase
+        limit, most = config.max_curvature_bias, config.max_gradient_change
+        return min(max(bias, -limit), limit), min(max(gradient, -most), most)
+
+    def _observe_slip(self, state: EgoState, before: PredictedState, dt: float) -> tuple[float, float]:
+        """Offset and gradient of the rear axle's side slip, learned in the same way."""
+        config, slip, gradient = self._config, self.disturbance.slip, self.disturbance.rear_slip
+        if state.speed < config.min_observer_speed:
+            return slip, gradient
         moved = (state.y - before.y) * math.cos(state.yaw) - (state.x - before.x) * math.sin(state.yaw)
-        value += min(dt / config.slip_bias_time, 1.0) * moved / (state.speed * dt)
-        return min(max(value, -config.max_slip_bias), config.max_slip_bias)
+        model = bicycle_curvature(self._tyre_angle, state.speed, self._vehicle.wheelbase, self.understeer_gradient)
+        lateral = state.speed**2 * model
+        share = min(dt / config.slip_bias_time, 1.0) / (1.0 + lateral * lateral)
+        error = moved / (state.speed * dt)
+        slip += share * error
+        gradient -= share * lateral * error
+        limit, most = config.max_slip_bias, config.max_gradient_change
+        return min(max(slip, -limit), limit), min(max(gradient, -most), most)
 
     def _observe_grade(self, state: EgoState, dt: float) -> float:
         config, value = self._config, self.disturbance.acceleration
@@ -148,8 +174,8 @@ class ActuationModel:
                     self.disturbance.curvature,
                     self.disturbance.slip,
                     self.disturbance.acceleration,
-                    self._config.understeer_gradient,
-                    self._config.rear_slip_gradient,
+                    self.understeer_gradient,
+                    self.rear_slip_gradient,
                 ]
             ),
         )

@@ -27,6 +27,9 @@ class ControlConfig:
     slip_bias_time: float = param(1.0, lo=0.1, hi=20.0, unit="s", doc="time constant of the side-slip observer")
     max_curvature_bias: float = param(0.02, lo=0.0, hi=0.1, unit="1/m", doc="limit of the observed curvature offset")
     max_slip_bias: float = param(0.03, lo=0.0, hi=0.1, unit="rad", doc="limit of the observed side-slip angle")
+    max_gradient_change: float = param(
+        0.006, lo=0.0, hi=0.05, unit="rad s^2/m", doc="limit of what is learned on top of both gradients"
+    )
     min_observer_speed: float = param(2.0, lo=0.2, hi=10.0, unit="m/s", doc="slower: lateral observers keep")
     steering_measurement_gain: float = param(0.3, lo=0.0, hi=1.0, doc="weight of the reported tyre angle per step")
 

@@ -153,6 +153,8 @@ class Controller:
             last,
             disturbance.curvature,
             disturbance.slip,
+            self._actuation.understeer_gradient,
+            self._actuation.rear_slip_gradient,
         )
 
     def _horizon(self, reference: Reference, speed: float, s: float) -> tuple[FloatArray, FloatArray]:

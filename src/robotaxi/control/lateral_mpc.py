@@ -54,11 +54,14 @@ class LateralMpc:
         last_command: float,
         curvature_bias: float,
         slip_bias: float,
+        understeer: float,
+        rear_slip: float,
     ) -> float | None:
         """Tyre angle to command now, or None when the solver does not converge.
 
         ``speeds``, ``curvatures``: (mpc_steps,) along the horizon; errors and ``steering`` are those
-        at the time the command takes effect; ``last_command`` is the one sent before.
+        at the time the command takes effect; ``last_command`` is the one sent before; ``understeer`` and
+        ``rear_slip``: rad per m/s^2 of lateral acceleration.
         """
         config = self._config
         hessian, gradient = _condense(
@@ -71,8 +74,8 @@ class LateralMpc:
                     config.mpc_step_time,
                     self._vehicle.wheelbase,
                     max(self._vehicle.steering_lag, 1e-3),
-                    config.understeer_gradient,
-                    config.rear_slip_gradient,
+                    understeer,
+                    rear_slip,
                     curvature_bias,
                     slip_bias,
                     config.lateral_weight,

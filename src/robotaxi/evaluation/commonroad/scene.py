@@ -1,0 +1,166 @@
+"""A CommonRoad scenario in our nouns: lane map, path to the goal, target, and everybody's boxes over time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robotaxi.hdmap.lane_map import Lane, LaneMap, Route, RouteError
+from robotaxi.planning.config import PlannerConfig
+from robotaxi.planning.motion.proposals import PathArrays, raster
+from robotaxi.planning.reference import SPACING, Reference, build_reference
+from robotaxi.types import Pose2
+
+FloatArray = NDArray[np.float64]
+
+MIN_LIMIT, MAX_LIMIT = 6.0, 25.0  # m/s, of the lanes: sets how long lane changes are
+CELL = 0.25  # m, of the drivable raster
+AROUND = 14.0  # m beside the path that the raster covers
+AHEAD = 60.0  # m of path beyond what the time allows
+OFFSETS = np.arange(-7.0, 7.01, 0.25)  # m beside the path where the goal is looked for
+
+
+def lane_map_of(network: Any, speed: float) -> LaneMap:
+    """Lanelets as lanes; neighbours of the same direction may be changed to."""
+    limit = float(np.clip(speed, MIN_LIMIT, MAX_LIMIT))
+    ids = {item.lanelet_id for item in network.lanelets}
+    lanes = {}
+    for item in network.lanelets:
+        left, right = _even(item.left_vertices, item.right_vertices)
+        centre = 0.5 * (left + right)
+        s = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(centre[:, :2], axis=0).T))])
+        if s[-1] < 0.1:
+            continue
+        lanes[item.lanelet_id] = Lane(
+            item.lanelet_id, centre, left, right, s, limit,
+            successors=tuple(sorted(set(item.successor) & ids)),
+            predecessors=tuple(sorted(set(item.predecessor) & ids)),
+            left_neighbour=item.adj_left if item.adj_left in ids and item.adj_left_same_direction else None,
+            right_neighbour=item.adj_right if item.adj_right in ids and item.adj_right_same_direction else None,
+        )  # fmt: skip
+    return LaneMap("commonroad", (0.0, 0.0, 0.0), {key: _only(lane, set(lanes)) for key, lane in lanes.items()})
+
+
+def _only(lane: Lane, known: set[int]) -> Lane:
+    return replace(
+        lane,
+        successors=tuple(i for i in lane.successors if i in known),
+        predecessors=tuple(i for i in lane.predecessors if i in known),
+        left_neighbour=lane.left_neighbour if lane.left_neighbour in known else None,
+        right_neighbour=lane.right_neighbour if lane.right_neighbour in known else None,
+    )
+
+
+def _even(left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Both bounds with the same number of points, at most 1 m apart, of height 0; vertex k lies opposite vertex k."""
+    longest = max(float(np.hypot(*np.diff(v[:, :2], axis=0).T).sum()) for v in (left, right))
+    n = max(2, math.ceil(longest) + 1, len(left))
+    arc = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(np.asarray(left, float)[:, :2], axis=0).T))])
+    number = np.interp(np.linspace(0.0, 1.0, n), arc / max(float(arc[-1]), 1e-9), np.arange(len(arc)))
+    out = []
+    for vertices in (left, right):
+        points = np.asarray(vertices, float)[:, :2]
+        columns = [np.interp(number, np.arange(len(points)), points[:, i]) for i in range(2)]
+        out.append(np.column_stack([*columns, np.zeros(n)]))
+    return out[0], out[1]
+
+
+def find_path(lane_map: LaneMap, start: Pose2, goal: tuple[float, float] | None, reach: float) -> Reference:
+    """Path from ``start`` (centre of the car) to ``goal``, or ``reach`` metres ahead where there is none.
+
+    Raises RouteError where no lane is near the start.
+    """
+    route: Route | None = None
+    if goal is not None:
+        try:
+            route = lane_map.route(start, goal)
+        except RouteError:
+            route = None
+    if route is None:
+        route = _straight_on(lane_map, start, goal, reach)
+    first = route.lane_ids[0]
+    point = lane_map.lane_point(first, route.start_s)
+    from_pose = Pose2(float(point[0]), float(point[1]), lane_map.lane_yaw(first, route.start_s))
+    config = PlannerConfig(lane_change_time=3.0, lane_change_length_min=18.0, max_speed=40.0)
+    return build_reference(lane_map, route, from_pose, config)
+
+
+def _straight_on(lane_map: LaneMap, start: Pose2, goal: tuple[float, float] | None, reach: float) -> Route:
+    """Along successors, at each fork the one nearer to the goal or the straightest."""
+    matches = lane_map.nearest_lanes(start.x, start.y, start.yaw, 12.0)
+    if not matches:
+        raise RouteError(f"no lane near ({start.x:.1f}, {start.y:.1f})")
+    match = matches[0]
+    ids, covered = [match.lane_id], lane_map.lanes[match.lane_id].length - match.s
+    while covered < reach and len(ids) < 60:
+        following = [i for i in lane_map.lanes[ids[-1]].successors if i not in ids]
+        if not following:
+            break
+        heading = lane_map.lane_yaw(ids[-1], lane_map.lanes[ids[-1]].length)
+
+        def worth(i: int, heading: float = heading) -> tuple[float, int]:
+            lane = lane_map.lanes[i]
+            if goal is not None:
+                return float(np.hypot(*(lane.centerline[-1, :2] - np.asarray(goal)))), i
+            turn = lane_map.lane_yaw(i, lane.length) - heading
+            return abs(math.remainder(turn, math.tau)), i
+
+        ids.append(min(following, key=worth))
+        covered += lane_map.lanes[ids[-1]].length
+    last = lane_map.lanes[ids[-1]]
+    s_end = max(last.length - 0.1, match.s + 0.5 if len(ids) == 1 else 0.1)
+    return Route(
+        tuple(ids), (False,) * (len(ids) - 1), match.s, min(s_end, last.length), 0.0,
+        lane_map.lane_yaw(last.id, last.length), max(covered, 1.0),
+    )  # fmt: skip
+
+
+def arrays_of(reference: Reference) -> PathArrays:
+    """The path, continued straight on at its end."""
+    n = round(AHEAD / SPACING)
+    ahead = np.arange(1, n + 1) * SPACING
+    yaw = float(reference.yaw[-1])
+    return PathArrays(
+        SPACING,
+        np.concatenate([reference.x, reference.x[-1] + np.cos(yaw) * ahead]),
+        np.concatenate([reference.y, reference.y[-1] + np.sin(yaw) * ahead]),
+        np.concatenate([reference.yaw, np.full(n, yaw)]),
+        np.concatenate([reference.curvature, np.zeros(n)]),
+    )
+
+
+def ground_of(lane_map: LaneMap, path: PathArrays) -> FloatArray:
+    """Drivable raster around the path."""
+    low_x, low_y = float(path.x.min()) - AROUND, float(path.y.min()) - AROUND
+    columns = math.ceil((float(path.x.max()) + AROUND - low_x) / CELL)
+    rows = math.ceil((float(path.y.max()) + AROUND - low_y) / CELL)
+    cell = CELL
+    while columns * rows > 1_500_000:
+        cell, columns, rows = cell * 1.5, math.ceil(columns / 1.5), math.ceil(rows / 1.5)
+    gx, gy = np.meshgrid(low_x + (np.arange(columns) + 0.5) * cell, low_y + (np.arange(rows) + 0.5) * cell)
+    inside = lane_map.drivable(np.column_stack([gx.ravel(), gy.ravel()])).reshape(rows, columns)
+    return np.asarray(raster(inside, low_x, low_y, cell), np.float64)
+
+
+def goal_extent(path: PathArrays, region: Any) -> tuple[float, float, float, float] | None:
+    """Arc lengths and offsets of a shapely region seen from the path; None where the path passes it by."""
+    import shapely
+
+    s = np.arange(path.x.size) * path.spacing
+    x = path.x[:, None] - np.sin(path.yaw)[:, None] * OFFSETS[None, :]
+    y = path.y[:, None] + np.cos(path.yaw)[:, None] * OFFSETS[None, :]
+    inside = shapely.contains_xy(region, x.ravel(), y.ravel()).reshape(x.shape)
+    if not inside.any():
+        return None
+    counts = inside.sum(axis=0)
+    column = int(min(np.flatnonzero(counts >= 0.8 * counts.max()), key=lambda k: abs(OFFSETS[k])))
+    where = np.flatnonzero(inside[:, column])
+    part = max(np.split(where, np.flatnonzero(np.diff(where) > 1) + 1), key=len)
+    row = int(part[len(part) // 2])
+    across = np.flatnonzero(inside[row])
+    run = next(p for p in np.split(across, np.flatnonzero(np.diff(across) > 1) + 1) if column in p)
+    return float(s[part[0]]), float(s[part[-1]]), float(OFFSETS[run[0]]), float(OFFSETS[run[-1]])
