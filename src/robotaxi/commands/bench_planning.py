@@ -91,7 +91,7 @@ def _verdict(figures: dict[str, Any]) -> list[str]:
             problems.append(f"{prediction}: success below {_SUCCESS[prediction]:.0f} %")
         if own["collision_percent"] > _COLLISIONS.get(prediction, 100.0):
             problems.append(f"{prediction}: collisions above {_COLLISIONS[prediction]:.0f} %")
-        if own["cycle_ms_mean"] > _CYCLE_MS:
+        if own["plan_ms_mean"] > _CYCLE_MS:
             problems.append(f"{prediction}: mean cycle above {_CYCLE_MS:.0f} ms")
     return problems
 
