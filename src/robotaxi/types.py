@@ -299,13 +299,17 @@ class MissionStatus:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A place to stop at. ``goal_id`` "" and ``hold`` true: stand still where you are (boarding)."""
+    """A place to stop at. ``goal_id`` "" and ``hold`` true: stand still where you are (boarding).
+
+    ``avoid``: circles (x, y, radius; m, map) that the route shall not enter.
+    """
 
     goal_id: str
     x: float
     y: float
     yaw: float = 0.0
     hold: bool = False
+    avoid: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +388,8 @@ class TripState(IntEnum):
     CANCELLED = 10
     ABORTED = 11
     NO_SHOW = 12
+    AT_STOP = 13  # a stop on the way, rider may get out and in again
+    ALIGHTED = 14
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from robotaxi.dispatch.bridge import Bridge, BridgeInput
+from robotaxi.dispatch.outbox import StoredMessage
+from robotaxi.dispatch.signing import Signer, Verifier
 from robotaxi.types import EgoState, Goal, MissionState, MissionStatus, SystemMode, TripEvent, TripState, VehicleReport
 
 ORIGIN = (48.137, 11.575, 520.0)
 PICKUP = {"lat": 48.1380, "lon": 11.5760, "heading_deg": 90.0, "name": "Pick-up"}
 DROPOFF = {"lat": 48.1400, "lon": 11.5800, "name": "Drop-off"}
 STEP_NS = 100_000_000
+_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+SIGNER = Signer(_KEY, "desk")
+TRUST = Verifier({"desk": _KEY.public_key()})
+
+
+def message(identity: str, name: str = "ack", payload: bytes = b"x", priority: int = 0) -> StoredMessage:
+    return StoredMessage(identity, name, payload, priority)
 
 
 @dataclass

@@ -8,17 +8,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from dispatch_helpers import DROPOFF, ORIGIN, PICKUP, Car
+from dispatch_helpers import DROPOFF, ORIGIN, PICKUP, SIGNER, TRUST, Car
 
 from robotaxi.dispatch.bridge import Bridge, BridgeConfig, BridgeInput
 from robotaxi.dispatch.inbox import CAPACITY
 from robotaxi.dispatch.link import LinkStatus, Outgoing, Session
 from robotaxi.dispatch.outbox import Outbox
-from robotaxi.dispatch.protocol import DATUM, Body, Command, Order, Place, Position, Receipt, Sender
+from robotaxi.dispatch.messages import COMMANDS, DATUM, Body, Clock, Command, Order, Place, Position, Receipt
+from robotaxi.dispatch.protocol import Sender, decode
 from robotaxi.types import EgoState, SystemMode, TripState, VehicleReport
 
 NOW_NS = 1_000_000_000_000
+
+
+def as_json(message: Outgoing) -> dict[str, Any]:
+    if message.payload[:1] == b"{":
+        return dict(json.loads(message.payload))
+    decoded = decode(message.payload, message.topic.rsplit("/", 1)[1])
+    return {
+        **msgspec.to_builtins(msgspec.structs.replace(decoded.envelope, body=msgspec.Raw(b"{}"))),
+        "body": msgspec.to_builtins(decoded.body),
+    }
 
 
 class MemoryLink:
@@ -35,7 +47,7 @@ class MemoryLink:
 
     def publish(self, message: Outgoing) -> bool:
         if self.connected:
-            self.sent.append(json.loads(message.payload))
+            self.sent.append(as_json(message))
         return self.connected
 
     def status(self) -> LinkStatus:
@@ -57,14 +69,14 @@ class Cloud:
     def __init__(self, link: MemoryLink) -> None:
         self.link = link
         self.count = 0
-        self.sender = Sender("car1", "desk", self._id, lambda: NOW_NS)
+        self.sender = Sender("car1", "desk", self._id, lambda: NOW_NS, operator="demo", signing=SIGNER)
 
     def _id(self) -> str:
         self.count += 1
         return f"down-{self.count}"
 
     def send(self, name: str, body: Body, exp_ns: int = 0) -> None:
-        self.raw(name, self.sender.wrap(body, exp_ns=exp_ns)[1])
+        self.raw(name, self.sender.wrap(body, exp_ns=exp_ns or NOW_NS + 120_000_000_000)[1])
 
     def raw(self, name: str, payload: bytes, vehicle: str = "car1") -> None:
         assert self.link.session is not None
@@ -94,8 +106,10 @@ class Setup:
             self.link,
             self.outbox,
             reachable or (lambda *_: None),
+            TRUST,
             now_ns=lambda: NOW_NS,
             monotonic_s=lambda: self.seconds,
+            clock=lambda: Clock(synced=True, err_ms=1.0),
         )
         self.car = Car()
 
@@ -191,21 +205,33 @@ def test_a_second_order_is_busy_and_a_repeated_one_is_a_duplicate() -> None:
 
 def test_cancel_is_decided_by_the_car() -> None:
     setup = Setup()
-    setup.cloud.cancel()
     setup.cloud.order()
-    while setup.car.trip_state is not TripState.EN_ROUTE:
+    for _ in range(60):
         setup.run(1)
+        if setup.car.trip_state is TripState.EN_ROUTE:
+            break
     setup.cloud.cancel()
     setup.cloud.cancel(command="open_doors")
+    setup.cloud.cancel(command="fly")
     setup.cloud.cancel(exp_ns=NOW_NS - 1)
     setup.run(1)
-    assert setup.link.acks("accepted", "refused", "expired") == [
-        ("refused", "order is unknown"),
+    assert [a for a in setup.link.acks("refused", "expired")] == [
         ("expired", "expired on the way"),
         ("refused", "rider on board: the car drives on to the drop-off"),
-        ("refused", "command 'open_doors' is unknown; 'cancel' is known"),
+        ("refused", "doors stay shut while the car is under way; ask it to pull over first"),
+        ("refused", "command 'fly' is unknown; known are " + ", ".join(COMMANDS)),
     ]
     assert setup.car.trip_state is TripState.EN_ROUTE
+
+
+def test_a_cancellation_that_overtakes_its_order_ends_it_before_it_has_begun() -> None:
+    setup = Setup()
+    setup.cloud.cancel("late")
+    setup.run(1)
+    setup.cloud.order("late")
+    setup.run(3)
+    assert setup.last == ("CANCELLED", "by rider, before it came")
+    assert setup.car.goals == [] and setup.link.acks("duplicate") == [("duplicate", "order is CANCELLED already")]
 
 
 def test_bad_messages_are_answered_and_do_nothing() -> None:

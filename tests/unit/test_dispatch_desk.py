@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cryptography import x509
-from dispatch_helpers import DROPOFF, ORIGIN, PICKUP
+from dispatch_helpers import DROPOFF, ORIGIN, PICKUP, SIGNER
 from test_dispatch_bridge import MemoryLink
 
 from robotaxi.dispatch import client, commands
@@ -24,7 +24,8 @@ from robotaxi.dispatch.desk import Desk, DeskConfig
 from robotaxi.dispatch.desk_http import DeskServer
 from robotaxi.dispatch.pki import PkiError, make_test_pki
 from robotaxi.dispatch.places import load_places, places_of_map
-from robotaxi.dispatch.protocol import Body, Connection, OrderEvent, Sender, State, body_name
+from robotaxi.dispatch.messages import Body, Connection, OrderEvent, State
+from robotaxi.dispatch.protocol import Sender, body_name
 from robotaxi.dispatch.tls import Holder, TlsError, client_context
 from robotaxi.dispatch.transport import MqttConfig, MqttLink
 from robotaxi.geometry.geodesy import LocalFrame
@@ -39,7 +40,7 @@ class Fleet:
         places = folder / "places.json"
         places.write_text(json.dumps({"Station": {"lat": 48.138, "lon": 11.576}}))
         config = DeskConfig(offer_again=0.2)
-        self.desk = Desk(config, self.link, OrderBook(folder / "book.sqlite"), load_places(places))
+        self.desk = Desk(config, self.link, OrderBook(folder / "book.sqlite"), SIGNER, load_places(places))
         self.server = DeskServer(self.desk, "127.0.0.1", 0)
         self.url = self.server.url
         self.ids = iter(range(10_000))
@@ -48,7 +49,8 @@ class Fleet:
         _, payload = Sender(vehicle, "boot", lambda: f"up-{next(self.ids)}", lambda: 1).wrap(
             body, message_id=message_id
         )
-        self.desk._handle(f"rt/v1/demo/{vehicle}/up/{body_name(body)}", payload)
+        self.desk._book([(f"rt/v1/demo/{vehicle}/up/{body_name(body)}", payload)])
+        self.desk._look(True)
 
     def event(self, number: int, state: str, order_id: str = "a", vehicle: str = "car1") -> None:
         event = OrderEvent(stamp_ns=number, order_id=order_id, event_no=number, state=state)

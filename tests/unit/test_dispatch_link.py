@@ -17,6 +17,7 @@ from robotaxi.dispatch.link import Outgoing, Session
 from robotaxi.dispatch.outbox import Outbox
 from robotaxi.dispatch.pki import TestPki, make_test_pki
 from robotaxi.dispatch.process import Child, StartError, start_broker, start_desk
+from robotaxi.dispatch.signing import FolderVerifier
 from robotaxi.dispatch.transport import MqttConfig, MqttLink
 from robotaxi.types import TripState
 
@@ -29,6 +30,7 @@ FULL_RIDE = [
     "BOARDING",
     "EN_ROUTE",
     "ARRIVED",
+    "ALIGHTED",
     "COMPLETED",
 ]
 
@@ -53,7 +55,8 @@ class Town:
 
     def bridge(self, vehicle: str, outbox: str = "") -> Bridge:
         box = Outbox(self.folder / f"{outbox or vehicle}.sqlite")
-        bridge = Bridge(BridgeConfig(vehicle=vehicle), ORIGIN, self.link(vehicle), box, lambda *_: None)
+        trust = FolderVerifier(self.pki.signers, self.pki.ca, self.pki.crl, "demo")
+        bridge = Bridge(BridgeConfig(vehicle=vehicle), ORIGIN, self.link(vehicle), box, lambda *_: None, trust)
         self.bridges.append(bridge)
         return bridge
 
@@ -107,7 +110,7 @@ def test_a_ride_from_order_to_completion(town: Town) -> None:
     run_until(bridge, car, lambda: car.trip_state is TripState.COMPLETED)
     order = client.wait_for_state(town.url, "ride-7", ("COMPLETED",), PATIENCE_S)
     assert [event["state"] for event in order["events"]] == FULL_RIDE
-    assert [event["event_no"] for event in order["events"]] == list(range(1, 9))
+    assert [event["event_no"] for event in order["events"]] == list(range(1, 10))
     assert [goal.goal_id for goal in car.goals] == [
         "ride-7/pickup",
         "ride-7/pickup",

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robotaxi.dispatch import protocol, trip
-from robotaxi.dispatch.protocol import BODIES, DATUM, Order, Place, Position, ProtocolError, Receipt, Sender, decode
+from robotaxi.dispatch.messages import BODIES, DATUM, Order, Place, Position, Receipt
+from robotaxi.dispatch.protocol import ProtocolError, Sender, decode
 
 DOC = Path(__file__).parents[2] / "docs" / "dispatch-protocol.md"
 

@@ -12,43 +12,50 @@ import math
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from robotaxi.dispatch import protocol
 from robotaxi.dispatch import trip as trips
-from robotaxi.dispatch.inbox import Answer, Inbox
+from robotaxi.dispatch.assist import Assist, Permission, Question, lane_blocked, request_of, safe_to_grant
+from robotaxi.dispatch.clock import cached
+from robotaxi.dispatch.decisions import Decision, Reachable, Situation, Zone
+from robotaxi.dispatch.inbox import Answer, Inbox, Trust
 from robotaxi.dispatch.link import Link, Outgoing, Session
-from robotaxi.dispatch.outbox import Outbox, TripRecord
-from robotaxi.dispatch.protocol import (
+from robotaxi.dispatch.mailer import Mailer, MailerConfig, goodbye
+from robotaxi.dispatch.messages import (
+    GCJ02,
+    WGS84,
     Ack,
-    Body,
+    AssistAnswer,
+    Clock,
     Command,
     Connection,
-    Envelope,
+    Event,
+    Factsheet,
     Order,
     OrderEvent,
-    Place,
     Receipt,
-    Sender,
-    clip,
 )
-from robotaxi.dispatch.report import BridgeInput, position_of, state_of
+from robotaxi.dispatch.outbox import Answered, Outbox, StoredMessage, TripRecord
+from robotaxi.dispatch.protocol import JSON, MSGPACK, Envelope, Sender, clip
+from robotaxi.dispatch.report import BridgeInput, Earth, position_of, state_of
 from robotaxi.dispatch.trip import Ride, Trip, TripConfig, TripInput
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.params import param
-from robotaxi.types import MINIMAL_RISK, EgoState, Goal, TripEvent, TripState
+from robotaxi.types import MINIMAL_RISK, Goal, SystemMode, TripEvent, TripState
 
 SECOND_NS = 1_000_000_000
+REMEMBERED_NS = 3600 * SECOND_NS  # beyond its expiry a message from the cloud is still known
 CLOSE_POLL_S = 0.02
+ZONES = "zones"
 
-Reachable = Callable[[Goal, Goal, EgoState], "str | None"]
-"""(pick-up, drop-off, where the car is) -> why they cannot be driven to, or None."""
+__all__ = ["Bridge", "BridgeConfig", "BridgeInput", "BridgeOutput", "Reachable"]
 
 
 @dataclass(frozen=True)
-class BridgeConfig(TripConfig):
+class BridgeConfig(TripConfig, MailerConfig):
     """Who the car is, how it reports, and the timers of a trip."""
 
     operator: str = param("demo", doc="operator in the topics and the certificate")
@@ -57,24 +64,44 @@ class BridgeConfig(TripConfig):
     service_radius: float = param(
         30_000.0, lo=100.0, hi=1e6, unit="m", doc="orders farther from the map's origin are outside the area"
     )
-    resend_after: float = param(5.0, lo=0.5, hi=600.0, unit="s", doc="without a receipt a message is sent again")
-    send_window: int = param(32, lo=1, hi=1000, doc="messages without a receipt at one time")
+    datum: str = param("WGS84", doc="datum of positions to the platform: WGS84 or GCJ02; both are understood")
+    compact: bool = param(False, doc="send MessagePack instead of JSON")
+    assist_after: float = param(
+        0.0, lo=0.0, hi=3600.0, unit="s", doc="standing for an obstacle so long the car asks a person; 0: never"
+    )
+    assist_timeout: float = param(60.0, lo=1.0, hi=3600.0, unit="s", doc="then the default answer is taken")
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeOutput:
-    """``goal`` None: no wish. ``events``: what happened in this step, in order."""
+    """``goal`` None: no wish. ``events``: what happened in this step, in order.
+
+    ``doors``: "open" or "close" where that was asked for and is safe. ``permission``: what a person allowed.
+    """
 
     goal: Goal | None
     events: tuple[TripEvent, ...]
     trip_state: TripState
     order_id: str
+    doors: str = ""
+    permission: Permission | None = None
+
+
+@dataclass
+class _Step:
+    """What one step gathers."""
+
+    events: list[TripEvent] = field(default_factory=list)
+    goal: Goal | None = None
+    doors: str = ""
+    permission: Permission | None = None
 
 
 class Bridge:
     """``origin``: latitude (deg), longitude (deg), altitude (m) of map (0, 0, 0).
 
-    Starts the link. An order that was under way in ``outbox`` is taken up again.
+    ``trust``: whose signature is obeyed. ``clock``: how good UTC is. Starts the link. An order that was
+    under way in ``outbox`` is taken up again.
     """
 
     def __init__(
@@ -84,29 +111,56 @@ class Bridge:
         link: Link,
         outbox: Outbox,
         reachable: Reachable,
+        trust: Trust,
         now_ns: Callable[[], int] = time.time_ns,
         monotonic_s: Callable[[], float] = time.monotonic,
+        clock: Callable[[], Clock] | None = None,
+        factsheet: Factsheet | None = None,
     ) -> None:
         self._config = config
-        self._frame = LocalFrame(*origin)
+        self._earth = Earth(LocalFrame(*origin), GCJ02 if config.datum == GCJ02 else WGS84)
         self._link = link
         self._outbox = outbox
         self._reachable = reachable
+        self._now_ns = now_ns
         self._monotonic_s = monotonic_s
-        self._sender = Sender(config.vehicle, secrets.token_hex(8), lambda: secrets.token_hex(16), now_ns)
-        self._inbox = Inbox(config.operator, config.vehicle, now_ns, self._answer_now)
+        self._clock = clock or cached()
+        boot = secrets.token_hex(8)
+        self._sender = self._make_sender(boot, MSGPACK if config.compact else JSON)
+        self._mail = Mailer(
+            config,
+            link,
+            outbox,
+            self._sender,
+            self._make_sender(f"{boot}-h", MSGPACK),
+            lambda name: self._topic("up", name),
+            now_ns,
+            monotonic_s,
+        )
+        self._inbox = Inbox(config.operator, config.vehicle, now_ns, self._answer_now, trust, self._clock)
         self._trip, self._event_no = self._resume()
-        self._acks: list[tuple[str, str, bytes]] = []  # (id, topic name, payload) that this step answers
-        self._sent: dict[str, float] = {}  # message id -> monotonic time of its last sending
-        self._session = 0
+        self._zones = self._resume_zones()
+        self._assist = Assist(safe_to_grant)
+        self._asked = 0
+        self._blocked_since_ns = -1
+        self._answers: list[tuple[StoredMessage, Answered, tuple[str, int]]] = []  # that this step gives
+        self._withdrawn: list[tuple[str, str]] = []  # orders cancelled before they came: (order id, reason)
         self._state_due_ns: int | None = None
         self._shown: tuple[object, ...] = ()
+        self._safety_stop = False
+        sheet = factsheet or Factsheet(software="robotaxi")
+        sheet = msgspec.structs.replace(
+            sheet,
+            datum=self._earth.datum,
+            service_center=self._earth.position(0.0, 0.0),
+            service_radius=config.service_radius,
+        )
         link.start(
             Session(
                 subscribe=(self._topic("down", "+"),),
                 on_message=self._inbox.receive,
-                birth=lambda: [self._connection("online")],
-                will=self._connection("lost", "the connection broke off"),
+                birth=lambda: [self._retained(Connection(state="online")), self._retained(sheet)],
+                will=self._retained(Connection(state="lost", reason="the connection broke off")),
             )
         )
 
@@ -120,37 +174,68 @@ class Bridge:
         """What is wrong with the outbox, or ""."""
         return self._outbox.problem
 
+    @property
+    def backlog(self) -> int:
+        """Messages that wait for a receipt."""
+        return len(self._outbox)
+
     def wait_for_order(self, timeout_s: float) -> bool:
         """Wait until an order has arrived, so that the first step is certain to see it."""
         return self._trip.active or self._inbox.wait_for_order(timeout_s)
+
+    def wait_for_message(self, timeout_s: float) -> bool:
+        """Wait until something from the cloud waits for the next step."""
+        return self._inbox.wait(timeout_s)
+
+    def report(self, event: Event) -> None:
+        """Tell the dispatcher, whenever that will be."""
+        self._mail.event(event)
+
+    def ask(self, question: Question, inputs: BridgeInput) -> bool:
+        """Ask a person; false while another question is open. The answer comes as a step's permission."""
+        if not self._assist.ask(question, inputs.stamp_ns):
+            return False
+        deadline = self._now_ns() + round(question.timeout * SECOND_NS)
+        body = request_of(question, inputs.stamp_ns, deadline, position_of(inputs.state, self._earth))
+        self._outbox.record([self._mail.stored("assist_request", body)])
+        return True
 
     # ------------------------------------------------------------------ step
 
     def step(self, inputs: BridgeInput) -> BridgeOutput:
         """One step; below 0.5 ms but for the steps that store an event. Never raises for bad inputs."""
-        self._link_session()
-        events: list[TripEvent] = []
-        goal: Goal | None = None
+        if self._mail.new_session():
+            self._state_due_ns = None
+        step = _Step()
         stepped = False
         for message, late in self._inbox.take():
-            body = message.body
+            body, envelope = message.body, message.envelope
             if isinstance(body, Receipt):
-                self._received(body)
+                self._mail.received(body)
+                continue
+            if self._known(envelope, body):
                 continue
             now = self._trip_input(inputs)
             if isinstance(body, Order):
-                now = self._offer(now, inputs, message.envelope, body, late)
+                now = self._offer(now, inputs, envelope, body, late)
             elif isinstance(body, Command):
-                now = self._command(now, message.envelope, body)
-            more, goal = self._advance(now, inputs)
-            events += more
+                now = self._command(now, inputs, envelope, body, step)
+            elif isinstance(body, AssistAnswer):
+                refusal, permission = self._assist.answer(body.question_id, body.option_id, inputs)
+                step.permission = permission or step.permission
+                self._answer(envelope, "refused" if refusal else "accepted", refusal)
+            self._advance(now, inputs, step)
             stepped = True
         if not stepped:
-            more, goal = self._advance(self._trip_input(inputs), inputs)
-            events += more
-        self._report_state(inputs, changed=bool(events))
-        self._pump()
-        return BridgeOutput(goal, tuple(events), self._trip.state, self._trip.order_id)
+            self._advance(self._trip_input(inputs), inputs, step)
+        self._watch_blocked(inputs, step)
+        self._watch_safety(inputs)
+        self._report_state(inputs, changed=bool(step.events))
+        self._mail.pump()
+        goal = self._around_zones(step.goal)
+        return BridgeOutput(
+            goal, tuple(step.events), self._trip.state, self._trip.order_id, step.doors, step.permission
+        )
 
     def _trip_input(self, inputs: BridgeInput) -> TripInput:
         return TripInput(
@@ -160,88 +245,171 @@ class Bridge:
             report=inputs.report,
             mode=inputs.mode,
             mode_reason=inputs.mode_reason,
+            code_shown=inputs.code_shown,
         )
 
-    def _advance(self, now: TripInput, inputs: BridgeInput) -> tuple[tuple[TripEvent, ...], Goal | None]:
+    def _advance(self, now: TripInput, inputs: BridgeInput, step: _Step) -> None:
         now = self._check_route(now, inputs)
-        self._trip, events, goal = trips.step(self._trip, now, self._config)
-        if events or self._acks:
+        before = self._trip
+        self._trip, events, step.goal = trips.step(self._trip, now, self._config)
+        events += tuple(
+            TripEvent(now.stamp_ns, order_id, TripState.CANCELLED, reason) for order_id, reason in self._withdrawn
+        )
+        step.events += events
+        if events or self._answers or before.paused != self._trip.paused:
             self._store(events, inputs)
-        return events, goal
 
     def _check_route(self, now: TripInput, inputs: BridgeInput) -> TripInput:
         """Ask for the route at the moment when the offer would be accepted."""
         ride = now.offer if now.offer is not None and not self._trip.active else None
         if ride is None and self._trip.state is TripState.OFFERED:
             ride = self._trip.ride
-        if ride is None or now.refusal or now.not_ready or inputs.state is None:
+        if ride is None or now.refusal or now.not_ready:
             return now
-        try:
-            reason = self._reachable(ride.pickup, ride.dropoff, inputs.state)
-        except ValueError as error:  # a map or route error is a reason, not an end of the bridge
-            reason = str(error)
-        return replace(now, refusal=f"unreachable: {reason}") if reason else now
+        reason = self._situation(inputs).unreachable(ride)
+        return replace(now, refusal=reason) if reason else now
+
+    def _situation(self, inputs: BridgeInput) -> Situation:
+        zones = tuple(self._zones.values())
+        return Situation(self._trip, inputs, self._earth, zones, self._config.service_radius, self._reachable)
 
     # ------------------------------------------------------------------ from the cloud
+
+    def _known(self, envelope: Envelope, body: object) -> bool:
+        """Answers a message that had its effect already, or that a newer one has overtaken."""
+        order_id = body.order_id if isinstance(body, Order | Command) else ""
+        before = self._outbox.answered(envelope.id)
+        if before is not None:
+            record = self._outbox.trip(before.order_id) if before.order_id else None
+            reason = f"{before.status} already" + (f": {before.reason}" if before.reason else "")
+            state = record.state if record else before.state
+            self._mail.publish(
+                "ack",
+                Ack(message_id=envelope.id, status="duplicate", reason=reason, order_id=order_id, state=state),
+                corr=envelope.id,
+            )
+            return True
+        if envelope.seq <= self._outbox.last_seq(envelope.boot_id):
+            reason = "a message that was made later has had its effect; send it again with a new seq"
+            ack = Ack(message_id=envelope.id, status="reordered", reason=reason, order_id=order_id)
+            self._mail.publish("ack", ack, corr=envelope.id)
+            return True
+        return False
 
     def _offer(self, now: TripInput, inputs: BridgeInput, envelope: Envelope, order: Order, late: bool) -> TripInput:
         known = self._outbox.trip(order.order_id)
         if known is not None:
-            status_reason = f"order is {known.state} already"
-            self._queue_ack(envelope.id, "duplicate", status_reason, order.order_id, known.state)
+            self._answer(envelope, "duplicate", f"order is {known.state} already", order.order_id, known.state)
             return now
+        self._answer(envelope, "accepted", "the decision comes as order_event", order.order_id, "OFFERED")
+        situation = self._situation(inputs)
         ride = Ride(
             order.order_id,
-            self._goal(f"{order.order_id}/pickup", order.pickup),
-            self._goal(f"{order.order_id}/dropoff", order.dropoff),
+            situation.goal(f"{order.order_id}/pickup", order.pickup),
+            situation.goal(f"{order.order_id}/dropoff", order.dropoff),
+            tuple(situation.goal(f"{order.order_id}/stop{i}", stop) for i, stop in enumerate(order.stops, 1)),
+            ready_within=max((envelope.exp_ns - self._now_ns()) / SECOND_NS, 0.0),
+            rider_code=order.rider_code,
         )
         if self._trip.active:
             return replace(now, offer=ride)  # busy says it all
-        refusal = "deadline passed" if late else self._outside(ride)
+        stops = tuple((f"stop {i}", stop) for i, stop in enumerate(ride.stops, 1))
+        places = (("pick-up", ride.pickup), *stops, ("drop-off", ride.dropoff))
+        refusal = "deadline passed" if late else situation.outside(places)
         if not refusal and not self._outbox.durable:
             refusal = f"not ready: {self._outbox.problem}"
         return replace(now, offer=ride, refusal=refusal)
 
-    def _outside(self, ride: Ride) -> str:
-        for name, goal in (("pick-up", ride.pickup), ("drop-off", ride.dropoff)):
-            distance = math.hypot(goal.x, goal.y)
-            if not distance <= self._config.service_radius:
-                return f"outside area: {name} is {distance / 1000.0:.1f} km from the centre of the area"
-        return ""
-
-    def _command(self, now: TripInput, envelope: Envelope, command: Command) -> TripInput:
-        known = self._outbox.trip(command.order_id)
+    def _command(
+        self, now: TripInput, inputs: BridgeInput, envelope: Envelope, command: Command, step: _Step
+    ) -> TripInput:
+        known = self._outbox.trip(command.order_id) if command.order_id else None
         state = known.state if known else ""
-        refusal = ""
-        if command.command != "cancel":
-            refusal = f"command {command.command[:40]!r} is unknown; 'cancel' is known"
-        elif known is None:
-            refusal = "order is unknown"
-        elif command.order_id != self._trip.order_id:
-            refusal = f"order is {known.state} already"
-        else:
-            refusal = trips.may_cancel(self._trip)
-        if refusal:
-            self._queue_ack(envelope.id, "refused", refusal, command.order_id, state)
+        if command.command == "cancel" and command.order_id and known is None:
+            # overtook its order, or the offer never came: the order is over before it has begun
+            reason = clip(f"by {command.by}" + (f": {command.reason}" if command.reason else "") + ", before it came")
+            self._withdrawn.append((command.order_id, reason))
+            self._answer(envelope, "accepted", "", command.order_id, TripState.CANCELLED.name)
             return now
-        self._queue_ack(envelope.id, "accepted", "", command.order_id, state)
-        reason = f"by {command.by}" + (f": {command.reason}" if command.reason else "")
-        return replace(now, cancel_order_id=command.order_id, cancel_reason=clip(reason))
+        decision = self._situation(inputs).decide(command, now, state, self._now_ns())
+        if decision.refusal:
+            self._answer(envelope, "refused", decision.refusal, command.order_id, state)
+            return now
+        self._answer(envelope, "accepted", "", command.order_id, state)
+        self._apply(decision, step)
+        return decision.now or now
 
-    def _received(self, receipt: Receipt) -> None:
-        if not receipt.ids:
-            self._sent.clear()
-        self._outbox.delete(receipt.ids)
-        for identity in receipt.ids:
-            self._sent.pop(identity, None)
+    def _apply(self, decision: Decision, step: _Step) -> None:
+        step.doors = decision.doors or step.doors
+        zone = decision.zone
+        if zone is not None:
+            self._zones.pop(zone.area_id, None)
+            if zone.radius > 0.0:
+                self._zones[zone.area_id] = zone
+            self._store_zones()
+
+    def _around_zones(self, goal: Goal | None) -> Goal | None:
+        now = self._now_ns() if self._zones else 0
+        over = [zone.area_id for zone in self._zones.values() if zone.until_ns <= now]
+        for area_id in over:
+            del self._zones[area_id]
+        if over:
+            self._store_zones()
+        if goal is None or not self._zones:
+            return goal
+        return replace(goal, avoid=tuple((zone.x, zone.y, zone.radius) for zone in self._zones.values()))
+
+    # ------------------------------------------------------------------ assistance
+
+    def _watch_blocked(self, inputs: BridgeInput, step: _Step) -> None:
+        """Ask when something has stood in the way for long; take the default when it is time."""
+        blocked = bool(inputs.blocked_by) and self._trip.state in trips.DRIVING and not self._trip.paused
+        if not blocked:
+            self._blocked_since_ns = -1
+        elif self._blocked_since_ns < 0:
+            self._blocked_since_ns = inputs.stamp_ns
+        question = self._assist.question
+        settled = self._assist.step(inputs.stamp_ns, blocked) or step.permission
+        if settled is not None and question is not None:
+            step.permission = settled
+            body = request_of(question, inputs.stamp_ns, 0, position_of(inputs.state, self._earth), settled)
+            self._outbox.record([self._mail.stored("assist_request", body)])
+            self._blocked_since_ns = inputs.stamp_ns  # ask again only after as long again
+        after = self._config.assist_after
+        if blocked and after > 0.0 and self._assist.question is None:
+            if inputs.stamp_ns - self._blocked_since_ns >= round(after * SECOND_NS):
+                self._asked += 1
+                timeout = self._config.assist_timeout
+                words = inputs.blocked_by
+                self.ask(
+                    lane_blocked(self._trip.order_id, self._asked, words, timeout, inputs.picture_jpeg), inputs
+                )
+                self._blocked_since_ns = inputs.stamp_ns
+
+    def _watch_safety(self, inputs: BridgeInput) -> None:
+        """A minimal risk manoeuvre is an event, once."""
+        stopping = inputs.mode in (SystemMode.COMFORTABLE_STOP, SystemMode.EMERGENCY_STOP)
+        if stopping and not self._safety_stop:
+            self.report(
+                Event(
+                    stamp_ns=inputs.stamp_ns,
+                    kind="minimal_risk",
+                    severity="alarm",
+                    text=clip(f"{inputs.mode.name}: {inputs.mode_reason or 'no reason given'}"),
+                    order_id=self._trip.order_id,
+                    position=position_of(inputs.state, self._earth),
+                )
+            )
+        self._safety_stop = stopping
 
     # ------------------------------------------------------------------ to the cloud
 
     def _store(self, events: tuple[TripEvent, ...], inputs: BridgeInput) -> None:
         """Put answers, events and the trip's record on disk together, before the goal leaves this step."""
-        messages, self._acks = self._acks, []
+        answers, self._answers, self._withdrawn = self._answers, [], []
+        messages = [message for message, _, _ in answers]
         records: dict[str, TripRecord] = {}
-        position = position_of(inputs.state, self._frame)
+        position = position_of(inputs.state, self._earth)
         for event in events:
             mine = event.order_id == self._trip.order_id
             before = records.get(event.order_id)
@@ -257,94 +425,92 @@ class Bridge:
                 state=event.state.name,
                 reason=clip(event.reason),
                 position=position,
+                revision=self._trip.ride.revision if mine and self._trip.ride else 0,
             )
-            identity, payload = self._sender.wrap(body)
-            messages.append((identity, "order_event", payload))
-            ride = msgspec.json.encode(self._trip.ride) if mine else b""
-            active = mine and self._trip.active
-            records[event.order_id] = TripRecord(event.order_id, event.state.name, active, number, ride)
-        self._outbox.record(messages, list(records.values()))
+            messages.append(self._mail.stored("order_event", body))
+            records[event.order_id] = TripRecord(event.order_id, event.state.name, False, number, b"")
+        if self._trip.order_id and (self._trip.active or self._trip.order_id in records):
+            records[self._trip.order_id] = TripRecord(
+                self._trip.order_id,
+                self._trip.state.name,
+                self._trip.active,
+                self._event_no,
+                msgspec.json.encode(replace(self._trip, since_ns=-1, stop_since_ns=-1)),
+            )
+        self._outbox.record(
+            messages, list(records.values()), [answer for _, answer, _ in answers], [seq for _, _, seq in answers]
+        )
 
-    def _queue_ack(self, message_id: str, status: str, reason: str, order_id: str, state: str = "") -> None:
-        ack = Ack(message_id=message_id, status=status, reason=reason, order_id=order_id, state=state)  # type: ignore
-        identity, payload = self._sender.wrap(ack, corr=message_id)
-        self._acks.append((identity, "ack", payload))
+    def _answer(self, envelope: Envelope, status: str, reason: str, order_id: str = "", state: str = "") -> None:
+        """An answer that is stored together with the effect of the message."""
+        ack = Ack(message_id=envelope.id, status=status, reason=clip(reason), order_id=order_id, state=state)  # type: ignore[arg-type]
+        stored = self._mail.stored("ack", ack, corr=envelope.id)
+        answered = Answered(envelope.id, envelope.exp_ns + REMEMBERED_NS, status, clip(reason), order_id, state)
+        self._answers.append((stored, answered, (envelope.boot_id, envelope.seq)))
 
     def _answer_now(self, answer: Answer) -> None:
         """From the link's thread: an answer that need not survive."""
-        self._publish("ack", answer.ack, qos=1, corr=answer.corr)
+        self._mail.publish("ack", answer.ack, qos=1, corr=answer.corr)
 
     def _report_state(self, inputs: BridgeInput, changed: bool) -> None:
         report = inputs.report
-        shown = (inputs.mode, report and (report.door_open, report.seat_occupied, report.belt_fastened))
+        cabin = report and (report.door_open, report.seat_occupied, report.belt_fastened)
+        shown = (inputs.mode, cabin, self._trip.paused, tuple(self._zones))
         due = self._state_due_ns is None or inputs.stamp_ns >= self._state_due_ns
         if not due and not changed and shown == self._shown:
             return
         self._shown = shown
         self._state_due_ns = inputs.stamp_ns + round(self._config.state_period * SECOND_NS)
-        if self._link.status().connected:
-            backlog, problem = len(self._outbox), self._outbox.problem
-            self._publish("state", state_of(inputs, self._trip, self._frame, backlog, problem), qos=0)
-
-    def _link_session(self) -> None:
-        """A new connection: what has no receipt yet is sent again."""
-        session = self._link.status().session
-        if session != self._session:
-            self._session = session
-            self._sent.clear()
-            self._state_due_ns = None
-
-    def _pump(self) -> None:
-        if not len(self._outbox) or not self._link.status().connected:
-            return
-        now = self._monotonic_s()
-        for message in self._outbox.pending(self._config.send_window):
-            sent = self._sent.get(message.id)
-            if sent is not None and now - sent < self._config.resend_after:
-                continue
-            if not self._link.publish(Outgoing(self._topic("up", message.name), message.payload)):
-                return
-            self._sent[message.id] = now
+        self._mail.state(
+            state_of(
+                inputs,
+                self._trip,
+                self._earth,
+                backlog=len(self._outbox),
+                problem=self._outbox.problem,
+                avoided=tuple(self._zones),
+            )
+        )
 
     def close(self, timeout_s: float = 2.0) -> int:
         """Send what waits for up to ``timeout_s``, say goodbye, close. Returns how many still wait."""
         end = self._monotonic_s() + timeout_s
-        while len(self._outbox) and self._link.status().connected and self._monotonic_s() < end:
+        while len(self._outbox) and self._mail.connected and self._monotonic_s() < end:
             for message, _ in self._inbox.take():
                 if isinstance(message.body, Receipt):
-                    self._received(message.body)
-            self._link_session()
-            self._pump()
+                    self._mail.received(message.body)
+            self._mail.new_session()
+            self._mail.pump()
             self._inbox.wait(CLOSE_POLL_S)
         left = len(self._outbox)
-        self._link.close(self._connection("offline", "the vehicle signed off"))
+        self._link.close(self._retained(Connection(state="offline", reason="the vehicle signed off")))
         self._outbox.close()
         return left
 
     # ------------------------------------------------------------------ small things
 
+    def _make_sender(self, boot: str, encoding: str) -> Sender:
+        vehicle, clock = self._config.vehicle, self._clock
+        return Sender(vehicle, boot, lambda: secrets.token_hex(16), self._now_ns, clock=clock, encoding=encoding)
+
     def _topic(self, direction: protocol.Direction, name: str) -> str:
         return protocol.topic(self._config.operator, self._config.vehicle, direction, name)
 
-    def _publish(self, name: str, body: Body, qos: int, corr: str = "") -> None:
-        _, payload = self._sender.wrap(body, corr=corr)
-        self._link.publish(Outgoing(self._topic("up", name), payload, qos))
-
-    def _connection(self, state: str, reason: str = "") -> Outgoing:
-        _, payload = self._sender.wrap(Connection(state=state, reason=reason))  # type: ignore[arg-type]
-        return Outgoing(self._topic("up", "connection"), payload, retain=True)
-
-    def _goal(self, goal_id: str, place: Place) -> Goal:
-        x, y, _ = self._frame.to_map(place.position.lat, place.position.lon, self._frame.origin[2])
-        yaw = math.radians(90.0 - place.heading_deg) if place.heading_deg is not None else 0.0
-        return Goal(goal_id, x, y, math.remainder(yaw, math.tau))
+    def _retained(self, body: Connection | Factsheet) -> Outgoing:
+        return goodbye(lambda name: self._topic("up", name), self._sender, body)
 
     def _resume(self) -> tuple[Trip, int]:
         record = self._outbox.active_trip()
         if record is None:
             return Trip(), 0
-        ride = msgspec.json.decode(record.record, type=Ride)
-        return Trip(TripState[record.state], ride, since_ns=-1), record.events
+        return msgspec.json.decode(record.record, type=Trip), record.events
+
+    def _resume_zones(self) -> dict[str, Zone]:
+        stored = self._outbox.value(ZONES)
+        return {zone.area_id: zone for zone in msgspec.json.decode(stored, type=list[Zone])} if stored else {}
+
+    def _store_zones(self) -> None:
+        self._outbox.record(values=[(ZONES, msgspec.json.encode(list(self._zones.values())))])
 
 
 def _not_ready(inputs: BridgeInput) -> str:

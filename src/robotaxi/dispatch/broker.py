@@ -1,46 +1,39 @@
-"""The embedded MQTT broker: amqtt behind mutual TLS, bound to certificates, rights denied by default.
+"""The embedded MQTT broker behind mutual TLS, bound to certificates, rights denied by default.
 
-A real MQTT 3.1.1 broker that pip alone installs, for development, tests and one car on one desk; a
-fleet runs mosquitto, EMQX or the like with the same certificates and topics.
+For development, tests, demonstrations and a small fleet; a large one runs mosquitto, EMQX or the like with
+the same certificates and topics (docs/dispatch-operations.md).
 
-What amqtt leaves open is closed here, before its own session handling sees a client:
-
-* a client certificate of our authority is required (amqtt only asks for one);
-* the MQTT client id must be the certificate's name, checked before amqtt would throw the previous
-  holder of that id off, so nobody can disturb a vehicle by taking its id;
-* a last will may only go where its owner may publish;
-* a client that connects is sent retained messages of its own subscriptions only, not of everybody's.
+* A client certificate of our authority is required.
+* The MQTT client id must be the certificate's name, checked before a previous holder of that id would be
+  thrown off, so nobody can disturb a vehicle by taking its id.
+* A last will may only go where its owner may publish.
+* New authority, broker certificate or revocation list: the files are looked at every second and take effect
+  without a restart; clients whose certificate was revoked or has expired are let go.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
+import gc
 import logging
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-from amqtt.adapters import BufferReader, ReaderAdapter, WriterAdapter
-from amqtt.broker import Broker
-from amqtt.contexts import Action, ListenerConfig
-from amqtt.errors import AMQTTError, MQTTError
-from amqtt.mqtt.connack import NOT_AUTHORIZED, ConnackPacket
-from amqtt.mqtt.connect import ConnectPacket
-from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
-from amqtt.session import Session
-
+from robotaxi.dispatch.mqtt.packets import Publish
+from robotaxi.dispatch.mqtt.server import BrokerLimits, MqttServer
 from robotaxi.dispatch.pki import ROLE_DISPATCHER, ROLE_VEHICLE, TestPki
-from robotaxi.dispatch.tls import Holder, holder, server_context
+from robotaxi.dispatch.tls import Holder, TlsError, holder, reload_context, server_context
+from robotaxi.dispatch.revocation import RevocationList
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 5.0
-SHUTDOWN_TIMEOUT_S = 3.0
+RELOAD_PERIOD_S = 1.0
 CLIENT_SEPARATOR = ":"  # a dispatcher may open several connections: "dispatcher:desk", "dispatcher:monitor"
 
 
@@ -56,7 +49,7 @@ def may_use_client_id(who: Holder, client_id: str) -> bool:
 
 
 def may_use_topic(who: Holder, topic: str, action: str) -> bool:
-    """Topic rights. ``action``: "publish", "subscribe" or "receive". Everything else is denied.
+    """Topic rights. ``action``: "publish" or "subscribe". Everything else is denied.
 
     A vehicle publishes under its own ``up`` and hears its own ``down``. A dispatcher publishes to
     its operator's vehicles' ``down`` and hears their ``up``.
@@ -75,106 +68,67 @@ def may_use_topic(who: Holder, topic: str, action: str) -> bool:
     return False
 
 
-class CertificateAuth(BaseAuthPlugin):
-    """Second check that a session holds a certificate; the first is in `FleetBroker`."""
+class CertificateAccess:
+    """Rights from the certificate that a client showed. ``revoked``: looked at for each connected client."""
 
-    async def authenticate(self, *, session: Session) -> bool | None:
-        who = holder(session.ssl_object)
-        return who is not None and may_use_client_id(who, session.client_id or "")
+    def __init__(self, revoked: RevocationList) -> None:
+        self.revoked = revoked
 
+    def admit(self, tls: ssl.SSLObject | None, client_id: str, will: Publish | None) -> tuple[Holder | None, str]:
+        who = holder(tls)
+        if who is None:
+            return None, "no certificate that names operator, role and name"
+        if why := self.still_valid(who):
+            return who, why
+        if not may_use_client_id(who, client_id):
+            return who, f"client id {client_id[:80]!r} does not belong to the certificate of {who.name!r}"
+        if will is not None and not may_use_topic(who, will.topic, "publish"):
+            return who, f"{who.name!r} may not leave a last will on {will.topic[:200]!r}"
+        return who, ""
 
-class CertificateTopics(BaseTopicPlugin):
-    """Topic rights by certificate."""
+    def may_publish(self, principal: Holder, topic: str) -> bool:
+        return may_use_topic(principal, topic, "publish")
 
-    async def topic_filtering(
-        self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None
-    ) -> bool | None:
-        who = holder(session.ssl_object) if session is not None else None
-        return bool(who and topic and action) and may_use_topic(who, topic, action.value)  # type: ignore
+    def may_subscribe(self, principal: Holder, topic_filter: str) -> bool:
+        return may_use_topic(principal, topic_filter, "subscribe")
 
-
-class _Replay(ReaderAdapter):
-    """Gives back the CONNECT packet that was looked at, then goes on with the stream."""
-
-    def __init__(self, head: bytes, stream: ReaderAdapter) -> None:
-        self._head = BufferReader(head)
-        self._left = len(head)
-        self._stream = stream
-
-    async def read(self, n: int = -1) -> bytes:
-        if self._left <= 0:
-            return await self._stream.read(n)
-        data = await self._head.read(n)
-        self._left -= len(data)
-        return data
-
-    def feed_eof(self) -> None:
-        self._stream.feed_eof()
+    def still_valid(self, principal: Holder) -> str:
+        if self.revoked.has(principal.serial):
+            return f"the certificate of {principal.name!r} is revoked"
+        if time.time() > principal.valid_until_s:
+            return f"the certificate of {principal.name!r} has expired"
+        return ""
 
 
-class FleetBroker(Broker):
-    """amqtt's broker with the checks above. ``pki``: files of the broker's identity."""
+class LiveFiles:
+    """Takes up changed certificate, authority and revocation files."""
 
-    def __init__(self, pki: TestPki, host: str, port: int) -> None:
-        self._context = server_context(pki.broker.ca, pki.broker.cert, pki.broker.key)
-        module = __name__
-        super().__init__(
-            {
-                "listeners": {"default": ListenerConfig(bind=f"{host}:{port}", ssl=True)},
-                "plugins": {f"{module}.CertificateAuth": {}, f"{module}.CertificateTopics": {}},
-            }
-        )
+    def __init__(self, pki: TestPki, context: ssl.SSLContext, revoked: RevocationList) -> None:
+        self._pki, self._context, self._revoked = pki, context, revoked
+        self._seen = self._stamps()
 
-    def _create_ssl_context(self, listener: ListenerConfig) -> ssl.SSLContext:  # type: ignore[override]
-        return self._context
+    def _stamps(self) -> tuple[int, ...]:
+        stamps = []
+        for path in (self._pki.broker.ca, self._pki.broker.cert, self._pki.broker.key):
+            try:
+                stamps.append(Path(path).stat().st_mtime_ns)
+            except OSError:
+                stamps.append(0)
+        return tuple(stamps)
 
-    @property
-    def port(self) -> int:
-        """The port that is really bound."""
-        return int(self._servers["default"].instance.sockets[0].getsockname()[1])  # type: ignore[union-attr]
-
-    async def _initialize_client_session(
-        self, reader: ReaderAdapter, writer: WriterAdapter, remote_address: str, remote_port: int
-    ) -> Any:
-        connect = await asyncio.wait_for(ConnectPacket.from_stream(reader), CONNECT_TIMEOUT_S)
-        refusal = _refusal(connect, holder(writer.get_ssl_info()))
-        if refusal:
-            log.warning("refused a client from %s: %s", remote_address, refusal)
-            await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
-            await writer.close()
-            raise MQTTError(refusal)
-        replay = _Replay(bytes(connect.to_bytes()), reader)
-        handler, session = await super()._initialize_client_session(replay, writer, remote_address, remote_port)
-        return handler, session
-
-    async def _publish_retained_messages_for_subscription(
-        self, subscription: tuple[str, int], session: Session
-    ) -> None:
-        if any(owner.client_id == session.client_id for owner, _ in self._subscriptions.get(subscription[0], ())):
-            await super()._publish_retained_messages_for_subscription(subscription, session)
-
-    async def _client_connected(self, listener_name: str, reader: ReaderAdapter, writer: WriterAdapter) -> None:
-        # A peer may vanish or send rubbish at any byte; that ends its connection and nothing else.
+    def refresh(self) -> None:
+        self._revoked.refresh()
+        stamps = self._stamps()
+        if stamps == self._seen:
+            return
+        identity = self._pki.broker
         try:
-            await super()._client_connected(listener_name, reader, writer)
-        except (AMQTTError, MQTTError, OSError, asyncio.TimeoutError, ValueError, EOFError) as error:
-            log.info("connection ended: %s", error)
-            with contextlib.suppress(OSError):
-                await writer.close()
-
-
-def _refusal(connect: ConnectPacket, who: Holder | None) -> str:
-    """Why this CONNECT is not let in, or "" when it is."""
-    if who is None:
-        return "no certificate that names operator, role and name"
-    if connect.payload is None or connect.variable_header is None:
-        return "malformed CONNECT"
-    client_id = connect.client_id or ""
-    if not may_use_client_id(who, client_id):
-        return f"client id {client_id!r} does not belong to the certificate of {who.name!r}"
-    if connect.will_flag and not may_use_topic(who, connect.will_topic or "", "publish"):
-        return f"{who.name!r} may not leave a last will on {connect.will_topic!r}"
-    return ""
+            reload_context(self._context, identity.ca, identity.cert, identity.key)
+        except TlsError as error:  # half written, or wrong: the one in use stays until the next look
+            log.warning("changed certificate files are not taken up: %s", error)
+            return
+        self._seen = stamps
+        log.warning("new certificate files taken up: %s", identity.cert)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +144,7 @@ def serve(pki: TestPki, host: str, port: int, on_ready: OnReady) -> None:
     """Run a broker until SIGINT, SIGTERM or the event that ``on_ready`` is given is set.
 
     ``port`` 0: any free one. Further signals while it shuts down are ignored. Raises BrokerError when
-    it cannot start.
+    it cannot start, TlsError for its files.
     """
     asyncio.run(_serve(pki, host, port, on_ready))
 
@@ -200,22 +154,27 @@ async def _serve(pki: TestPki, host: str, port: int, on_ready: OnReady) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    _check_free(host, port)
-    for name in ("transitions", "amqtt"):  # they log each packet's life
-        logging.getLogger(name).setLevel(logging.ERROR)
-    broker = FleetBroker(pki, host, port)
+    check_free(host, port)
+    context = server_context(pki.broker.ca, pki.broker.cert, pki.broker.key)
+    revoked = RevocationList(pki.crl, pki.ca)
+    files = LiveFiles(pki, context, revoked)
+    server = MqttServer(CertificateAccess(revoked), BrokerLimits())
     try:
-        await broker.start()
-    except (AMQTTError, MQTTError, OSError) as error:
+        bound = await server.start(host, port, context)
+    except OSError as error:
         raise BrokerError(f"broker cannot listen on {host}:{port}: {error}") from error
-    on_ready(BrokerReady(host, broker.port), stop, loop)
-    await stop.wait()
-    # Server.wait_closed() of Python 3.12 waits for every connection, also half-open ones.
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(broker.shutdown(), SHUTDOWN_TIMEOUT_S)
+    gc.freeze()  # what lives as long as the broker is not looked at again; pauses would show as latency
+    on_ready(BrokerReady(host, bound), stop, loop)
+    while not stop.is_set():
+        files.refresh()
+        try:
+            await asyncio.wait_for(stop.wait(), RELOAD_PERIOD_S)
+        except asyncio.TimeoutError:
+            continue
+    await server.stop()
 
 
-def _check_free(host: str, port: int) -> None:
+def check_free(host: str, port: int) -> None:
     """Raise BrokerError with a plain sentence when the address cannot be bound."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:

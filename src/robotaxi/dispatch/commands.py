@@ -133,6 +133,7 @@ def run_desk(args: argparse.Namespace) -> int:
     from robotaxi.dispatch.desk_http import DeskServer
     from robotaxi.dispatch.pki import PkiError, make_test_pki
     from robotaxi.dispatch.places import load_places
+    from robotaxi.dispatch.signing import Signer, SigningError
     from robotaxi.dispatch.transport import MqttConfig, MqttLink
     from robotaxi.params import ParameterError, build
 
@@ -144,8 +145,8 @@ def run_desk(args: argparse.Namespace) -> int:
         pki = make_test_pki(Path(args.pki).expanduser(), args.operator, args.vehicle)
         places = load_places(Path(args.places)) if args.places else {}
         link = MqttLink(mqtt, pki.dispatcher, "dispatcher:desk")
-        desk = Desk(config, link, OrderBook(args.book), places)
-    except (ParameterError, PkiError, BookError, ValueError) as error:
+        desk = Desk(config, link, OrderBook(args.book), Signer.load(pki.signer, pki.signers), places)
+    except (ParameterError, PkiError, BookError, SigningError, ValueError) as error:
         return _fail(str(error))
     try:
         server = DeskServer(desk, "127.0.0.1", args.port)

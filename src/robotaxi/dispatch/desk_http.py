@@ -14,8 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from robotaxi.dispatch.desk import CancelRequest, Desk, DeskError, OrderRequest
+from robotaxi.dispatch.desk import Desk
 from robotaxi.dispatch.desk_page import PAGE
+from robotaxi.dispatch.desk_requests import AnswerRequest, CancelRequest, CommandRequest, DeskError, OrderRequest
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +80,26 @@ class _Handler(BaseHTTPRequestHandler):
             case "GET", ["orders"]:
                 return 200, {"orders": desk.book.orders()}
             case "GET", ["vehicles"]:
-                return 200, {"vehicles": desk.book.vehicles()}
+                return 200, {"vehicles": desk.vehicles()}
+            case "GET", ["metrics"]:
+                return 200, desk.metrics()
+            case "POST", ["metrics", "reset"]:
+                desk.reset_metrics()
+                return 200, {}
+            case "GET", ["events"]:
+                return 200, {"events": desk.fleet.reports()}
+            case "POST", ["events", message_id, "acknowledge"]:
+                return 200, {"acknowledged": desk.fleet.acknowledge(message_id)}
+            case "GET", ["questions"]:
+                return 200, {"questions": desk.fleet.questions()}
+            case "GET", ["commands"]:
+                return 200, {"commands": desk.fleet.commands()}
+            case "POST", ["vehicles", vehicle, "commands"]:
+                return 202, desk.command(vehicle, _parse(body, CommandRequest))
+            case "POST", ["vehicles", vehicle, "answers"]:
+                return 202, desk.answer(vehicle, _parse(body, AnswerRequest))
             case "GET", ["places"]:
-                return 200, {"places": {name: msgspec.to_builtins(place) for name, place in desk.places.items()}}
+                return 200, {"places": {name: msgspec.to_builtins(place) for name, place in desk.places.named.items()}}
             case "GET", ["orders", order_id]:
                 if "wait_s" not in query:
                     return 200, desk.order(order_id)

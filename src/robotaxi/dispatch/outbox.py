@@ -1,10 +1,11 @@
-"""What must not be lost: messages until their receipt, and the record of each trip. SQLite in WAL.
+"""What must not be lost: messages until their receipt, the record of each trip, and which messages had an effect.
 
-Used from one thread. ``synchronous=NORMAL``: a killed process loses nothing; a power failure may lose
-the last moments, never the order or the integrity of the rest.
+SQLite in WAL, used from one thread. With ``synchronous=FULL`` a commit is on the disk before it returns: neither a
+killed process nor a power failure takes it back.
 
 A file that is not a sound database is set aside beside itself and a new one begun; a full disk keeps
-messages in memory. Both are told by `problem`, neither raises.
+messages in memory. Both are told by `problem`, neither raises. Messages given up because of the quota or their
+time-to-live leave a gap record that says how many and from when to when.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from robotaxi.params import param
@@ -22,14 +22,21 @@ from robotaxi.params import param
 log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S = 1.0
-SCHEMA_VERSION = 1
+EXPIRE_PERIOD_NS = 10_000_000_000
+ISSUERS_KEPT = 1000
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS message (
     no INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,
-    payload BLOB NOT NULL
+    payload BLOB NOT NULL,
+    priority INTEGER NOT NULL,
+    stamp_ns INTEGER NOT NULL,
+    expires_ns INTEGER NOT NULL
 );
+CREATE INDEX IF NOT EXISTS message_order ON message (priority, no);
+CREATE INDEX IF NOT EXISTS message_expiry ON message (expires_ns) WHERE expires_ns > 0;
 CREATE TABLE IF NOT EXISTS trip (
     order_id TEXT PRIMARY KEY,
     state TEXT NOT NULL,
@@ -40,25 +47,44 @@ CREATE TABLE IF NOT EXISTS trip (
 );
 CREATE INDEX IF NOT EXISTS trip_no ON trip (no);
 CREATE INDEX IF NOT EXISTS trip_active ON trip (active) WHERE active = 1;
+CREATE TABLE IF NOT EXISTS answered (
+    id TEXT PRIMARY KEY, until_ns INTEGER NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
+    order_id TEXT NOT NULL, state TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS answered_until ON answered (until_ns);
+CREATE TABLE IF NOT EXISTS issuer (boot_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, no INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS value (key TEXT PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS gap (
+    name TEXT PRIMARY KEY, count INTEGER NOT NULL, first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL,
+    reason TEXT NOT NULL
+);
 """
+
+URGENT, NORMAL, BACKFILL = 0, 1, 2
+"""Priorities: trips and answers; events; history of states."""
 
 
 @dataclass(frozen=True)
 class OutboxConfig:
     """How much is kept."""
 
-    quota: int = param(10_000_000, lo=1_000, hi=10_000_000_000, unit="bytes", doc="payload bytes that may wait")
+    quota: int = param(200_000_000, lo=1_000, hi=100_000_000_000, unit="bytes", doc="payload bytes that may wait")
     trips_kept: int = param(10_000, lo=10, hi=10_000_000, doc="finished trips that are remembered")
+    power_safe: bool = param(True, doc="wait for the disk at each commit: what was stored survives a power failure")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """``no`` grows with each message; ``name`` is the last part of its topic."""
+    """``name`` is the last part of its topic. ``no`` grows with each message, 0 before it is stored.
+    ``expires_ns``: UTC after which it is given up, 0 for never."""
 
-    no: int
     id: str
     name: str
     payload: bytes
+    priority: int = URGENT
+    stamp_ns: int = 0
+    expires_ns: int = 0
+    no: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,124 +98,272 @@ class TripRecord:
     record: bytes
 
 
-class Outbox:
-    """Open or begin the file at ``path``; ":memory:" keeps nothing."""
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A message from the cloud that had its effect, and the answer; remembered until ``until_ns`` (UTC)."""
 
-    def __init__(self, path: str | Path, config: OutboxConfig | None = None) -> None:
+    id: str
+    until_ns: int
+    status: str
+    reason: str = ""
+    order_id: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Messages that were given up."""
+
+    name: str
+    count: int
+    first_ns: int
+    last_ns: int
+    reason: str
+
+
+@dataclass
+class Change:
+    """What is stored together or not at all. ``issuers``: boot id and sequence number acted upon."""
+
+    messages: list[StoredMessage] = field(default_factory=list)
+    trips: list[TripRecord] = field(default_factory=list)
+    answered: list[Answered] = field(default_factory=list)
+    issuers: list[tuple[str, int]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    gaps_told: list[str] = field(default_factory=list)
+    values: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return any(
+            (self.messages, self.trips, self.answered, self.issuers, self.deleted, self.gaps_told, self.values)
+        )
+
+
+class Outbox:
+    """Open or begin the file at ``path``; ":memory:" keeps nothing. ``now_ns``: UTC, for times-to-live."""
+
+    def __init__(
+        self, path: str | Path, config: OutboxConfig | None = None, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
         self._path = str(path)
         self._config = config or OutboxConfig()
+        self._now_ns = now_ns
         self.problem = ""
         self._fallback = False
-        self._held: list[tuple[list[StoredMessage], list[TripRecord], list[str]]] = []
+        self._held: list[Change] = []
         self._db = self._open()
-        self._bytes = int(self._one("SELECT coalesce(sum(length(payload)), 0) FROM message"))
-        self._next = int(self._one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'message'")) + 1
-        self._waiting: dict[str, StoredMessage] = {
-            row[1]: StoredMessage(*row)
-            for row in self._db.execute("SELECT no, id, name, payload FROM message ORDER BY no")
-        }
+        self._bytes, self._count = self._db.execute(
+            "SELECT coalesce(sum(length(payload)), 0), count(*) FROM message"
+        ).fetchone()
+        self._expire_due_ns = 0
 
     # ------------------------------------------------------------------ messages
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return int(self._count)
 
     @property
     def durable(self) -> bool:
         """Whether all that was recorded is where it was asked to be, and not just in memory."""
         return not self._held and not self._fallback
 
-    def pending(self, count: int | None = None) -> list[StoredMessage]:
-        """Those that wait for a receipt (the first ``count`` of them), oldest first."""
-        return list(islice(self._waiting.values(), count))
+    def pending(self, count: int = 1_000_000_000) -> list[StoredMessage]:
+        """The first ``count`` that wait for a receipt: the urgent first, the oldest of them first."""
+        deleted = {identity for held in self._held for identity in held.deleted}
+        rows = self._read(
+            "SELECT id, name, payload, priority, stamp_ns, expires_ns, no FROM message ORDER BY priority, no LIMIT ?",
+            count + len(deleted),
+        )
+        waiting = [StoredMessage(*row) for row in rows]
+        if self._held:
+            waiting += [message for held in self._held for message in held.messages]
+            waiting = sorted((m for m in waiting if m.id not in deleted), key=lambda m: (m.priority, m.no or 1 << 62))
+        return waiting[:count]
 
-    def record(self, messages: Sequence[tuple[str, str, bytes]], trips: Sequence[TripRecord] = ()) -> bool:
-        """Store messages (id, name, payload) and trip records together, before anything is sent.
+    def record(
+        self,
+        messages: Sequence[StoredMessage] = (),
+        trips: Sequence[TripRecord] = (),
+        answered: Sequence[Answered] = (),
+        issuers: Sequence[tuple[str, int]] = (),
+        gaps_told: Sequence[str] = (),
+        values: Sequence[tuple[str, bytes]] = (),
+    ) -> bool:
+        """Store all of this together, before anything is sent or done.
 
-        False when they are not on disk (full, unwritable): they are then kept in memory and tried
-        again with each later call. Over the quota the oldest messages go, which `problem` tells.
+        False when it is not on disk (full, unwritable): it is then kept in memory and tried again with each
+        later call. Over the quota the least urgent, oldest messages go and leave a gap record.
         """
-        stored = []
-        for identity, name, payload in messages:
-            if identity in self._waiting:
-                continue
-            message = StoredMessage(self._next, identity, name, payload)
-            self._next += 1
-            self._bytes += len(payload)
-            self._waiting[identity] = message
-            stored.append(message)
-        return self._commit(stored, list(trips), self._over_quota())
+        return self._commit(
+            Change(
+                list(messages),
+                list(trips),
+                list(answered),
+                list(issuers),
+                gaps_told=list(gaps_told),
+                values=list(values),
+            )
+        )
 
     def delete(self, ids: Sequence[str]) -> None:
         """Forget messages whose receipt has come. Unknown ids are ignored."""
-        known = [identity for identity in dict.fromkeys(ids) if identity in self._waiting]
-        for identity in known:
-            self._bytes -= len(self._waiting.pop(identity).payload)
-        if known:
-            self._commit([], [], known)
+        if ids and self._count:
+            self._commit(Change(deleted=list(dict.fromkeys(ids))))
 
-    def _over_quota(self) -> list[str]:
-        dropped = []
-        while self._bytes > self._config.quota and self._waiting:
-            oldest = next(iter(self._waiting.values()))
-            self._bytes -= len(self._waiting.pop(oldest.id).payload)
-            dropped.append(oldest.id)
-        if dropped:
-            self._tell(f"outbox is full: {len(dropped)} oldest messages were dropped")
-        return dropped
+    def gaps(self) -> list[Gap]:
+        """What was given up and not told yet."""
+        return [Gap(*row) for row in self._read("SELECT name, count, first_ns, last_ns, reason FROM gap ORDER BY name")]
+
+    # ------------------------------------------------------------------ what had its effect
+
+    def answered(self, message_id: str) -> Answered | None:
+        """The answer to a message from the cloud that had its effect already."""
+        for held in reversed(self._held):
+            for answer in held.answered:
+                if answer.id == message_id:
+                    return answer
+        rows = self._read(
+            "SELECT id, until_ns, status, reason, order_id, state FROM answered WHERE id = ?", message_id
+        )
+        return Answered(*rows[0]) if rows else None
+
+    def last_seq(self, boot_id: str) -> int:
+        """The newest sequence number of this issuer that had an effect; 0 for none."""
+        held = [seq for change in self._held for boot, seq in change.issuers if boot == boot_id]
+        rows = self._read("SELECT seq FROM issuer WHERE boot_id = ?", boot_id)
+        return max([*held, *(row[0] for row in rows)], default=0)
+
+    def value(self, key: str) -> bytes | None:
+        """Something else that must survive."""
+        for held in reversed(self._held):
+            for name, value in reversed(held.values):
+                if name == key:
+                    return value
+        rows = self._read("SELECT value FROM value WHERE key = ?", key)
+        return bytes(rows[0][0]) if rows else None
 
     # ------------------------------------------------------------------ trips
 
     def trip(self, order_id: str) -> TripRecord | None:
         """The record of an order, or None if it was never seen (or is long forgotten)."""
-        for _, trips, _ in reversed(self._held):
-            for record in reversed(trips):
+        for held in reversed(self._held):
+            for record in reversed(held.trips):
                 if record.order_id == order_id:
                     return record
         return self._trip("order_id = ?", order_id)
+
+    def trips(self) -> list[TripRecord]:
+        """Every order that is remembered, the oldest first."""
+        rows = self._read("SELECT order_id, state, active, events, record FROM trip ORDER BY no")
+        return [TripRecord(row[0], row[1], bool(row[2]), row[3], row[4]) for row in rows]
 
     def active_trip(self) -> TripRecord | None:
         """The order that was under way when the last process ended."""
         return self._trip("active = 1 ORDER BY no DESC LIMIT 1")
 
     def _trip(self, where: str, *values: str) -> TripRecord | None:
-        try:
-            row = self._db.execute(
-                f"SELECT order_id, state, active, events, record FROM trip WHERE {where}", values
-            ).fetchone()
-        except sqlite3.Error as error:
-            self._tell(f"outbox {self._path} cannot be read: {error}")
-            return None
-        return TripRecord(row[0], row[1], bool(row[2]), row[3], row[4]) if row else None
+        rows = self._read(f"SELECT order_id, state, active, events, record FROM trip WHERE {where}", *values)
+        return TripRecord(rows[0][0], rows[0][1], bool(rows[0][2]), rows[0][3], rows[0][4]) if rows else None
 
     # ------------------------------------------------------------------ file
 
     def close(self) -> None:
-        self._commit([], [], [])
+        self._commit(Change())
         self._db.close()
 
-    def _commit(self, messages: list[StoredMessage], trips: list[TripRecord], deleted: list[str]) -> bool:
-        self._held.append((messages, trips, deleted))
-        if not any(any(part) for part in self._held):
-            self._held.clear()
+    def _read(self, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            self._tell(f"outbox {self._path} cannot be read: {error}")
+            return []
+
+    def _commit(self, change: Change) -> bool:
+        if not change and not self._held:
             return True
+        self._held.append(change)
+        size, count = self._bytes, self._count
         try:
             with self._db:
-                for held_messages, held_trips, held_deleted in self._held:
-                    self._db.executemany(
-                        "INSERT OR IGNORE INTO message (no, id, name, payload) VALUES (?, ?, ?, ?)",
-                        [(m.no, m.id, m.name, m.payload) for m in held_messages],
-                    )
-                    for trip in held_trips:
-                        self._save(trip)
-                    self._db.executemany("DELETE FROM message WHERE id = ?", [(i,) for i in held_deleted])
+                for held in self._held:
+                    self._apply(held)
+                self._make_room()
         except sqlite3.Error as error:
+            self._bytes = size
+            self._count = count + len(change.messages)
             self._tell(f"outbox {self._path} cannot be written, kept in memory: {error}")
             return False
-        if self.problem and len(self._held) > 1:
+        if len(self._held) > 1:
             self.problem = ""  # what had been held back is on disk now
+            self._bytes, self._count = self._db.execute(
+                "SELECT coalesce(sum(length(payload)), 0), count(*) FROM message"
+            ).fetchone()
         self._held.clear()
         return True
+
+    def _apply(self, change: Change) -> None:
+        for m in change.messages:
+            cursor = self._db.execute(
+                "INSERT OR IGNORE INTO message (id, name, payload, priority, stamp_ns, expires_ns) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (m.id, m.name, m.payload, m.priority, m.stamp_ns, m.expires_ns),
+            )
+            if cursor.rowcount == 1:
+                self._bytes += len(m.payload)
+                self._count += 1
+        for trip in change.trips:
+            self._save(trip)
+        self._db.executemany(
+            "INSERT OR REPLACE INTO answered (id, until_ns, status, reason, order_id, state) VALUES (?, ?, ?, ?, ?, ?)",
+            [(a.id, a.until_ns, a.status, a.reason, a.order_id, a.state) for a in change.answered],
+        )
+        for boot_id, seq in change.issuers:
+            self._db.execute(
+                "INSERT INTO issuer (boot_id, seq, no) VALUES (?, ?, (SELECT coalesce(max(no), 0) + 1 FROM issuer)) "
+                "ON CONFLICT (boot_id) DO UPDATE SET seq = max(seq, excluded.seq)",
+                (boot_id, seq),
+            )
+            self._db.execute(
+                "DELETE FROM issuer WHERE no <= (SELECT max(no) FROM issuer) - ?",
+                (ISSUERS_KEPT,),
+            )
+        for identity in change.deleted:
+            row = self._db.execute("SELECT length(payload) FROM message WHERE id = ?", (identity,)).fetchone()
+            if row is not None:
+                self._db.execute("DELETE FROM message WHERE id = ?", (identity,))
+                self._bytes -= row[0]
+                self._count -= 1
+        self._db.executemany("DELETE FROM gap WHERE name = ?", [(name,) for name in change.gaps_told])
+        self._db.executemany("INSERT OR REPLACE INTO value (key, value) VALUES (?, ?)", change.values)
+
+    def _make_room(self) -> None:
+        """Inside a transaction: give up what is too old or too much."""
+        now = self._now_ns()
+        if now >= self._expire_due_ns:
+            self._expire_due_ns = now + EXPIRE_PERIOD_NS
+            self._db.execute("DELETE FROM answered WHERE until_ns < ?", (now,))
+            self._give_up("expires_ns > 0 AND expires_ns < ? ORDER BY no LIMIT 10000", (now,), "time-to-live")
+        while self._bytes > self._config.quota and self._count:
+            dropped = self._give_up("1 = 1 ORDER BY priority DESC, no LIMIT 1", (), "quota")
+            if not dropped:
+                break
+            self._tell("outbox is full: the least urgent, oldest messages are dropped")
+
+    def _give_up(self, where: str, values: tuple[object, ...], reason: str) -> int:
+        rows = self._db.execute(
+            f"SELECT no, name, stamp_ns, length(payload) FROM message WHERE {where}", values
+        ).fetchall()
+        for no, name, stamp_ns, size in rows:
+            self._db.execute("DELETE FROM message WHERE no = ?", (no,))
+            self._bytes -= size
+            self._count -= 1
+            self._db.execute(
+                "INSERT INTO gap (name, count, first_ns, last_ns, reason) VALUES (?, 1, ?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET count = count + 1, first_ns = min(first_ns, excluded.first_ns), "
+                "last_ns = max(last_ns, excluded.last_ns), reason = excluded.reason",
+                (name, stamp_ns, stamp_ns, reason),
+            )
+        return len(rows)
 
     def _save(self, trip: TripRecord) -> None:
         no = self._db.execute("SELECT coalesce(max(no), 0) + 1 FROM trip").fetchone()[0]
@@ -228,7 +402,7 @@ class Outbox:
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)
         try:
             db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
+            db.execute(f"PRAGMA synchronous={'FULL' if self._config.power_safe else 'NORMAL'}")
             found = db.execute("PRAGMA quick_check").fetchone()[0]
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
@@ -251,9 +425,6 @@ class Outbox:
             if source.exists():
                 source.replace(aside + suffix)
         return aside
-
-    def _one(self, query: str) -> int:
-        return int(self._db.execute(query).fetchone()[0])
 
     def _tell(self, problem: str) -> None:
         if problem != self.problem:

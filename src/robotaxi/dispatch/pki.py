@@ -4,10 +4,10 @@ For development, tests and demonstrations. A fleet has its own authority; the ro
 the same fields there:
 
 * subject O  = operator
-* subject OU = role: ``broker``, ``dispatcher`` or ``vehicle``
+* subject OU = role: ``broker``, ``dispatcher``, ``vehicle`` or ``signer`` (of commands)
 * subject CN = name; for a vehicle its id, which is also its MQTT client id
 
-Keys are EC P-256. Nothing here is imported by the driving path.
+Keys are EC P-256, the signer's Ed25519. Nothing here is imported by the driving path.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID_DAYS = 365
@@ -37,6 +37,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ROLE_BROKER = "broker"
 ROLE_DISPATCHER = "dispatcher"
 ROLE_VEHICLE = "vehicle"
+ROLE_SIGNER = "signer"
 
 
 class PkiError(ValueError):
@@ -65,6 +66,21 @@ class TestPki:
     @property
     def ca(self) -> Path:
         return self.folder / "ca.crt"
+
+    @property
+    def crl(self) -> Path:
+        """The list of revoked certificates; there once the first one is."""
+        return self.folder / "ca.crl"
+
+    @property
+    def signer(self) -> Path:
+        """The dispatcher's private key for commands (Ed25519)."""
+        return self.folder / "signer.key"
+
+    @property
+    def signers(self) -> Path:
+        """Certificates of the keys whose commands the vehicles obey."""
+        return self.folder / "signers"
 
     @property
     def broker(self) -> Identity:
@@ -105,9 +121,88 @@ def make_test_pki(folder: str | Path, operator: str, vehicles: Sequence[str]) ->
             _issue(pki.dispatcher, operator, ROLE_DISPATCHER, authority)
             for name in names:
                 _issue(pki.vehicle(name), operator, ROLE_VEHICLE, authority)
+            _issue_signer(pki, authority)
     except OSError as error:
         raise PkiError(f"{error.filename or folder}: {error.strerror or error}") from error
     return pki
+
+
+def revoke(pki: TestPki, certs: Sequence[Path]) -> None:
+    """Add certificates to the revocation list; who looks at the list refuses them from then on.
+
+    Raises PkiError when a certificate or the authority cannot be read.
+    """
+    with _locked(pki.folder / ".lock"):
+        authority = _authority(pki)
+        serials = {cert.serial_number: cert for cert in _revoked(pki)}
+        for path in certs:
+            try:
+                serial = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
+            except (OSError, ValueError) as error:
+                raise PkiError(f"{path}: not a certificate: {error}") from error
+            date = datetime.datetime.now(datetime.timezone.utc)
+            serials[serial] = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(date).build()
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(authority.cert.subject)
+            .last_update(now)
+            .next_update(now + datetime.timedelta(days=VALID_DAYS))
+        )
+        for revoked in serials.values():
+            builder = builder.add_revoked_certificate(revoked)
+        crl = builder.sign(authority.key, hashes.SHA256())
+        _replace(pki.crl, crl.public_bytes(serialization.Encoding.PEM), 0o644)
+
+
+def renew(pki: TestPki, name: str) -> Identity:
+    """A new key and certificate for a vehicle, "broker", "dispatcher" or "signer"; the old one stays valid until
+    it is revoked or ends. Raises PkiError for a bad name."""
+    with _locked(pki.folder / ".lock"):
+        authority = _authority(pki)
+        if name == "signer":
+            pki.signer.unlink(missing_ok=True)
+            _issue_signer(pki, authority)
+            return Identity(name, pki.ca, pki.signers, pki.signer)
+        role = {"broker": ROLE_BROKER, "dispatcher": ROLE_DISPATCHER}.get(name, ROLE_VEHICLE)
+        identity = pki.vehicle(name) if role == ROLE_VEHICLE else getattr(pki, name)
+        identity.cert.unlink(missing_ok=True)
+        _issue(identity, pki.operator, role, authority)
+        return identity
+
+
+def _revoked(pki: TestPki) -> list[x509.RevokedCertificate]:
+    try:
+        return list(x509.load_pem_x509_crl(pki.crl.read_bytes()))
+    except (OSError, ValueError):
+        return []
+
+
+def _issue_signer(pki: TestPki, authority: _Authority) -> None:
+    """The dispatcher's key for commands, and its certificate among those that vehicles obey."""
+    pki.signers.mkdir(exist_ok=True)
+    try:
+        known = serialization.load_pem_private_key(pki.signer.read_bytes(), None)
+    except (OSError, ValueError, TypeError):
+        known = None
+    for path in sorted(pki.signers.glob("*.crt")) if known is not None else ():
+        try:
+            cert = x509.load_pem_x509_certificate(path.read_bytes())
+            cert.verify_directly_issued_by(authority.cert)
+        except (OSError, ValueError, InvalidSignature):
+            continue
+        if known is not None and cert.public_key() == known.public_key() and _valid(cert):
+            return
+    key = ed25519.Ed25519PrivateKey.generate()
+    cert = (
+        _builder(_subject(pki.operator, ROLE_SIGNER, "dispatcher"), authority.cert.subject, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(authority=False), critical=True)
+        .sign(authority.key, hashes.SHA256())
+    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    _replace(pki.signers / f"{cert.serial_number:x}.crt", cert.public_bytes(serialization.Encoding.PEM), 0o644)
+    _replace(pki.signer, pem, 0o600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +263,9 @@ def _subject(operator: str, role: str, name: str) -> x509.Name:
     )
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.timezone.utc)
     return (
         x509.CertificateBuilder()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from robotaxi.dispatch.protocol import DATUM, Place, Position
+from robotaxi.dispatch.messages import DATUM, Place, Position
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.params import ParameterError, load_yaml

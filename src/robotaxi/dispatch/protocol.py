@@ -1,33 +1,30 @@
-"""The dispatch protocol: topics, envelope and message bodies. docs/dispatch-protocol.md explains it.
+"""The dispatch protocol: topics, envelope, encodings. docs/dispatch-protocol.md explains it.
 
-The structs below are the source of truth. Messages are JSON objects over MQTT, UTF-8, one envelope
-each. Field names carry units where they are not SI. A decoder ignores fields that it does not know,
-so a newer minor version can be read; a newer major version is refused with an answer.
-
-No message carries steering, throttle, brake or gear: the cloud requests, the car decides.
+Messages are one envelope each, JSON (UTF-8) or, with the content type ``application/msgpack``, MessagePack of
+the same object. A decoder ignores fields that it does not know, so a newer minor version can be read; a newer
+major version is refused with an answer.
 """
 
 from __future__ import annotations
 
+import base64
 import itertools
 import math
 import re
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
-MAJOR, MINOR = 1, 0
-VERSION = f"{MAJOR}.{MINOR}"
-MAX_MESSAGE_BYTES = 64 * 1024
-MAX_TEXT = 500  # characters of a reason or a sentence
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
-DATUM: Final = "WGS84"
+from robotaxi.dispatch.messages import BODIES, ID_PATTERN, MAX_TEXT, VERSION, Body, Clock
 
-UP = ("connection", "state", "order_event", "ack")
-DOWN = ("order", "command", "receipt")
+MAJOR = int(VERSION.split(".")[0])
+MAX_MESSAGE_BYTES = 64 * 1024
+JSON, MSGPACK = "application/json", "application/msgpack"
 
 Direction = Literal["up", "down"]
+_ID = re.compile(ID_PATTERN)
+_JSON_START = b"{[ \t\r\n"
 
 
 class ProtocolError(ValueError):
@@ -62,148 +59,23 @@ def parse_topic(text: str) -> TopicParts:
     return TopicParts(parts[2], parts[3], parts[4], parts[5])
 
 
-# ---------------------------------------------------------------------------- bodies
-
-
-class Body(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all bodies."""
-
-
-class Position(Body, frozen=True, kw_only=True):
-    """A place on earth. Only WGS 84 is spoken; another datum is refused, never guessed."""
-
-    datum: Literal["WGS84"]
-    lat: float  # degrees, north positive
-    lon: float  # degrees, east positive
-    alt: float | None = None  # metres above the ellipsoid
-
-    def __post_init__(self) -> None:
-        # msgspec has no constraint that keeps NaN out of a range check's complement
-        if not (abs(self.lat) <= 90.0 and abs(self.lon) <= 180.0):
-            raise ValueError(f"position {self.lat}, {self.lon} is not on earth")
-
-
-class Place(Body, frozen=True, kw_only=True):
-    position: Position
-    heading_deg: float | None = None  # clockwise from north, where the car should point
-    name: str = ""
-
-
-class Connection(Body, frozen=True, kw_only=True):
-    """up, retained: online; offline (said goodbye); lost (last will, published by the broker)."""
-
-    state: Literal["online", "offline", "lost"]
-    reason: str = ""
-    versions: tuple[str, ...] = (VERSION,)
-
-
-class TripReport(Body, frozen=True, kw_only=True):
-    order_id: str
-    state: str  # name of types.TripState
-    reason: str = ""
-    distance_to_go: float = 0.0  # m to the current goal
-    pickup: Position | None = None
-    dropoff: Position | None = None
-
-
-class State(Body, frozen=True, kw_only=True):
-    """up, 1 Hz and on change. Not stored: the newest is what counts."""
-
-    stamp_ns: int  # vehicle's data time, may be simulated
-    mode: str  # name of types.SystemMode
-    mode_reason: str = ""
-    sentence: str = ""  # why the car drives no faster than it does
-    position: Position | None = None
-    position_sigma: float = 0.0  # m, one standard deviation, the larger axis
-    heading_deg: float = 0.0  # clockwise from north
-    speed: float = 0.0
-    acceleration: float = 0.0
-    door_open: bool = False
-    seat_occupied: bool = False
-    belt_fastened: bool = False
-    trip: TripReport | None = None
-    backlog: int = 0  # messages that wait for a receipt
-    problem: str = ""  # of the bridge itself, e.g. a full disk
-
-
-class OrderEvent(Body, frozen=True, kw_only=True):
-    """up, kept until its receipt. ``event_no`` counts from 1 within the order, without gaps."""
-
-    stamp_ns: int
-    order_id: str
-    event_no: int
-    state: str  # name of types.TripState
-    reason: str = ""
-    position: Position | None = None
-
-
-class Ack(Body, frozen=True, kw_only=True):
-    """up, kept until its receipt unless ``received``: what became of a message from the cloud.
-
-    received: valid and queued, nothing decided yet. accepted, refused: the car's decision. duplicate:
-    known already, no second effect. expired, malformed, unsupported: no effect.
-    """
-
-    message_id: str
-    status: Literal["received", "accepted", "refused", "duplicate", "expired", "malformed", "unsupported"]
-    reason: str = ""
-    order_id: str = ""
-    state: str = ""  # of the order, where there is one
-    versions: tuple[str, ...] = (VERSION,)
-
-
-class Order(Body, frozen=True, kw_only=True):
-    """down: an offer of one ride. The envelope's ``exp_ns`` is the deadline for accepting it."""
-
-    order_id: str
-    pickup: Place
-    dropoff: Place
-
-    def __post_init__(self) -> None:
-        check_id(self.order_id, "order_id")
-
-
-class Command(Body, frozen=True, kw_only=True):
-    """down: a request concerning an order."""
-
-    command: str  # "cancel"; others are refused with an answer
-    order_id: str
-    by: Literal["platform", "rider"] = "platform"
-    reason: str = ""
-
-    def __post_init__(self) -> None:
-        check_id(self.order_id, "order_id")
-
-
-class Receipt(Body, frozen=True, kw_only=True):
-    """down: the dispatcher has stored these messages; the car may forget them.
-
-    Without ids: the dispatcher is there (again); the car sends anew what has no receipt.
-    """
-
-    ids: tuple[str, ...]
-
-
-BODIES: dict[str, type[Body]] = {
-    "connection": Connection,
-    "state": State,
-    "order_event": OrderEvent,
-    "ack": Ack,
-    "order": Order,
-    "command": Command,
-    "receipt": Receipt,
-}
-
-
 # ---------------------------------------------------------------------------- envelope
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """Ed25519 over `signed_bytes`. ``kid``: which key; ``value``: base64."""
+
+    kid: str
+    value: str
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What every message has around its body.
 
     ``id`` unique for ever; a repeated message keeps it. ``boot_id`` changes with each start of the
     sender, ``seq`` counts up within it. ``t_src_ns``, ``exp_ns``: UTC since 1970, ns; 0 = no expiry.
-    ``corr``: id of the message that this one answers.
+    ``clock``: how good the sender's UTC is. ``corr``: id of the message that this one answers.
+    ``trace``: W3C trace context, passed on. ``sig``: on every message to a vehicle.
     """
 
     v: str
@@ -214,8 +86,11 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     t_src_ns: int
     body: msgspec.Raw
+    clock: Clock = Clock()
     exp_ns: int = 0
     corr: str = ""
+    trace: str = ""
+    sig: Signature | None = None
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -232,37 +107,82 @@ class _Head(msgspec.Struct, frozen=True):
     id: str = ""
 
 
-_encoder = msgspec.json.Encoder()
-_head_decoder = msgspec.json.Decoder(_Head)
-_envelope_decoder = msgspec.json.Decoder(Envelope)
-_body_decoders: dict[str, msgspec.json.Decoder[Any]] = {
-    name: msgspec.json.Decoder(body) for name, body in BODIES.items()
-}
-_ID = re.compile(ID_PATTERN)
+class Signing(Protocol):
+    """Makes signatures; `robotaxi.dispatch.signing.Signer` is one."""
+
+    kid: str
+
+    def sign(self, data: bytes) -> bytes: ...
 
 
-def check_id(text: str, what: str) -> str:
-    """``text`` if it may be an id; ValueError says what an id looks like."""
-    if not _ID.match(text):
-        raise ValueError(f"{what} {text[:80]!r}: use 1 to 64 letters, digits, '.', '_', ':' or '-'")
-    return text
+class _Codec:
+    """One encoding: encoder and decoders."""
+
+    def __init__(self, module: Any) -> None:
+        self.encoder = module.Encoder()
+        self.head = module.Decoder(_Head)
+        self.envelope = module.Decoder(Envelope)
+        self.bodies = {name: module.Decoder(body) for name, body in BODIES.items()}
+
+
+_CODECS = {JSON: _Codec(msgspec.json), MSGPACK: _Codec(msgspec.msgpack)}
+_NAMES = {body: name for name, body in BODIES.items()}
 
 
 def body_name(body: Body) -> str:
-    for name, kind in BODIES.items():
-        if type(body) is kind:
-            return name
-    raise ProtocolError(f"{type(body).__name__} is not a message body")
+    name = _NAMES.get(type(body))
+    if name is None:
+        raise ProtocolError(f"{type(body).__name__} is not a message body")
+    return name
+
+
+def signed_bytes(operator: str, envelope: Envelope) -> bytes:
+    """What a signature covers: every field that has an effect, and the body as it was sent.
+
+    Lines of text, then the body's bytes: no canonical form of JSON is needed. No field but the body can
+    hold a line break, which is checked.
+    """
+    fields = (
+        operator,
+        envelope.v,
+        envelope.type,
+        envelope.id,
+        envelope.veh,
+        envelope.boot_id,
+        str(envelope.seq),
+        str(envelope.t_src_ns),
+        str(envelope.exp_ns),
+        envelope.corr,
+    )
+    if any("\n" in field for field in fields):
+        raise ProtocolError("a line break in the envelope", "unsigned")
+    return "\n".join(("robotaxi-dispatch", *fields, "")).encode() + bytes(envelope.body)
 
 
 class Sender:
-    """Numbers and wraps what one party sends, from any thread."""
+    """Numbers and wraps what one party sends, from any thread. ``signing`` with ``operator`` signs it."""
 
-    def __init__(self, vehicle: str, boot_id: str, new_id: Callable[[], str], now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        vehicle: str,
+        boot_id: str,
+        new_id: Callable[[], str],
+        now_ns: Callable[[], int],
+        *,
+        clock: Callable[[], Clock] = Clock,
+        encoding: str = JSON,
+        operator: str = "",
+        signing: Signing | None = None,
+    ) -> None:
         self.vehicle = vehicle
         self.boot_id = boot_id
+        self.encoding = encoding
         self._new_id = new_id
         self._now_ns = now_ns
+        self._clock = clock
+        self._operator = operator
+        self._signing = signing
+        self._encoder = _CODECS[encoding].encoder
         self._seq = itertools.count(1)  # one call to next() is atomic
 
     def wrap(
@@ -278,11 +198,15 @@ class Sender:
             boot_id=self.boot_id,
             seq=next(self._seq),
             t_src_ns=self._now_ns(),
+            clock=self._clock(),
             exp_ns=exp_ns,
             corr=corr,
-            body=msgspec.Raw(_encoder.encode(body)),
+            body=msgspec.Raw(self._encoder.encode(body)),
         )
-        return identity, _encoder.encode(envelope)
+        if self._signing is not None:
+            value = base64.b64encode(self._signing.sign(signed_bytes(self._operator, envelope))).decode()
+            envelope = msgspec.structs.replace(envelope, sig=Signature(kid=self._signing.kid, value=value))
+        return identity, self._encoder.encode(envelope)
 
 
 def decode(payload: bytes, expected_type: str, vehicle: str = "") -> Message:
@@ -293,31 +217,44 @@ def decode(payload: bytes, expected_type: str, vehicle: str = "") -> Message:
     """
     if len(payload) > MAX_MESSAGE_BYTES:
         raise ProtocolError(f"message of {len(payload)} bytes; at most {MAX_MESSAGE_BYTES} are read")
-    head = _decoded(_head_decoder, payload, "envelope", "")
+    # MQTT 3.1.1 has no content type: the first byte of a MessagePack map is none that JSON can begin with
+    codec = _CODECS[JSON if payload[:1] in _JSON_START_SET or not payload else MSGPACK]
+    head = _decoded(codec.head, payload, "envelope", "")
     major = head.v.split(".")[0]
     message_id = head.id if _ID.match(head.id) else ""
-    if not major.isdecimal():
+    if not (major.isascii() and major.isdecimal()):
         raise ProtocolError(f"version {head.v[:20]!r} is not major.minor", message_id=message_id)
     if int(major[:6]) != MAJOR:
         raise ProtocolError(f"version {head.v[:20]} is not spoken here, {VERSION} is", "unsupported", message_id)
-    envelope: Envelope = _decoded(_envelope_decoder, payload, "envelope", message_id)
+    envelope: Envelope = _decoded(codec.envelope, payload, "envelope", message_id)
     if not message_id:
         raise ProtocolError(f"envelope: id {envelope.id[:80]!r} is not an id")
     if envelope.type != expected_type:
         raise ProtocolError(f"type {envelope.type[:40]!r} on a topic for {expected_type!r}", message_id=message_id)
     if vehicle and envelope.veh != vehicle:
         raise ProtocolError(f"veh {envelope.veh[:80]!r} on a topic of {vehicle!r}", message_id=message_id)
-    decoder = _body_decoders.get(envelope.type)
+    decoder = codec.bodies.get(envelope.type)
     if decoder is None:
         raise ProtocolError(f"type {envelope.type[:40]!r} is unknown", "unsupported", message_id)
     body = _decoded(decoder, bytes(envelope.body), envelope.type, message_id)
     return Message(envelope, body)
 
 
-def _decoded(decoder: msgspec.json.Decoder[Any], data: bytes, what: str, message_id: str) -> Any:
+_JSON_START_SET = frozenset(_JSON_START[i : i + 1] for i in range(len(_JSON_START)))
+
+
+def body_as_json(payload: bytes, message: Message) -> str:
+    """The body as JSON text with every field that was sent, also those that this version does not know."""
+    raw = bytes(message.envelope.body)
+    if payload[:1] in _JSON_START_SET:
+        return raw.decode()
+    return msgspec.json.encode(msgspec.msgpack.decode(raw)).decode()
+
+
+def _decoded(decoder: Any, data: bytes, what: str, message_id: str) -> Any:
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise ProtocolError(f"{what}: {str(error)[:MAX_TEXT]}", message_id=message_id) from error
 
 

@@ -6,17 +6,26 @@ import math
 from dataclasses import dataclass
 
 from robotaxi.dispatch import trip as trips
-from robotaxi.dispatch.protocol import DATUM, Position, State, TripReport, clip, finite
+from robotaxi.dispatch.datum import position_as
+from robotaxi.dispatch.messages import WGS84, Datum, Position, State, TripReport
+from robotaxi.dispatch.protocol import clip, finite
 from robotaxi.dispatch.trip import Trip
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.types import EgoState, Goal, MissionStatus, SystemMode, VehicleReport
 
 MAP_LIMIT = 1e6  # m from the origin; farther away, or NaN, is no position of a car
+TRAJECTORY_POINTS = 12
+TYPICAL_SPEED = 6.0  # m/s in town with its stops: what an estimate of the time to go rests on
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeInput:
-    """What the car knows at ``stamp_ns``; None where nothing has come yet."""
+    """What the car knows at ``stamp_ns``; None where nothing has come yet.
+
+    ``trajectory``: x, y (m, map) of the next seconds. ``energy``: 0 to 1, ``range``: m; negative: unknown.
+    ``code_shown``: what the rider showed to the car, None where it cannot ask. ``blocked_by``: the sentence that
+    says what the car stands for, "" when nothing is in its way; ``picture_jpeg``: what it sees.
+    """
 
     stamp_ns: int
     state: EgoState | None = None
@@ -25,56 +34,104 @@ class BridgeInput:
     mode: SystemMode = SystemMode.STOP
     mode_reason: str = ""
     sentence: str = ""
+    trajectory: tuple[tuple[float, float], ...] = ()
+    energy: float = -1.0
+    range: float = -1.0
+    faults: tuple[str, ...] = ()
+    code_shown: str | None = None
+    blocked_by: str = ""
+    picture_jpeg: bytes = b""
 
 
-def state_of(inputs: BridgeInput, trip: Trip, frame: LocalFrame, backlog: int, problem: str) -> State:
+@dataclass(frozen=True)
+class Earth:
+    """Where map lies on earth, and the datum that the platform speaks."""
+
+    frame: LocalFrame
+    datum: Datum = WGS84
+
+    def position(self, x: float, y: float, z: float = 0.0, with_altitude: bool = False) -> Position:
+        lat, lon, alt = self.frame.to_geodetic(x, y, z)
+        wgs84 = Position(datum=WGS84, lat=lat, lon=lon, alt=round(alt, 3) if with_altitude else None)
+        position = position_as(wgs84, self.datum)
+        return Position(
+            datum=self.datum, lat=round(position.lat, 9), lon=round(position.lon, 9), alt=position.alt
+        )
+
+    def to_map(self, position: Position) -> tuple[float, float]:
+        """x, y (m) in map, whatever datum the position names."""
+        wgs84 = position_as(position, WGS84)
+        x, y, _ = self.frame.to_map(wgs84.lat, wgs84.lon, self.frame.origin[2])
+        return x, y
+
+
+def state_of(
+    inputs: BridgeInput, trip: Trip, earth: Earth, *, backlog: int = 0, problem: str = "", avoided: tuple[str, ...] = ()
+) -> State:
     """The state message."""
     ego, cabin = inputs.state, inputs.report
     return State(
         stamp_ns=inputs.stamp_ns,
         mode=inputs.mode.name,
         mode_reason=clip(inputs.mode_reason),
+        minimal_risk=inputs.mode in (SystemMode.COMFORTABLE_STOP, SystemMode.EMERGENCY_STOP),
         sentence=clip(inputs.sentence),
-        position=position_of(ego, frame),
+        position=position_of(ego, earth),
         position_sigma=_sigma(ego),
         heading_deg=(90.0 - math.degrees(finite(ego.yaw))) % 360.0 if ego else 0.0,
         speed=finite(ego.speed) if ego else 0.0,
         acceleration=finite(ego.acceleration) if ego else 0.0,
+        energy=finite(inputs.energy),
+        range=finite(inputs.range),
         door_open=bool(cabin and cabin.door_open),
         seat_occupied=bool(cabin and cabin.seat_occupied),
         belt_fastened=bool(cabin and cabin.belt_fastened),
-        trip=_trip_report(trip, inputs.mission, frame),
+        trip=_trip_report(trip, inputs.mission, earth),
+        trajectory=_trajectory(inputs, earth),
+        faults=tuple(clip(fault) for fault in inputs.faults[:20]),
+        avoided=avoided,
         backlog=backlog,
         problem=clip(problem),
     )
 
 
-def position_of(ego: EgoState | None, frame: LocalFrame) -> Position | None:
+def position_of(ego: EgoState | None, earth: Earth) -> Position | None:
     """Where the car is on earth, to the millimetre; None where that is unknown."""
     if ego is None or not all(abs(value) <= MAP_LIMIT for value in (ego.x, ego.y, ego.z)):
         return None
-    lat, lon, alt = frame.to_geodetic(ego.x, ego.y, ego.z)
-    return Position(datum=DATUM, lat=round(lat, 9), lon=round(lon, 9), alt=round(alt, 3))
+    return earth.position(ego.x, ego.y, ego.z, with_altitude=True)
 
 
-def _trip_report(trip: Trip, mission: MissionStatus | None, frame: LocalFrame) -> TripReport | None:
+def _trajectory(inputs: BridgeInput, earth: Earth) -> tuple[tuple[float, float], ...]:
+    points = [p for p in inputs.trajectory if abs(p[0]) <= MAP_LIMIT and abs(p[1]) <= MAP_LIMIT]
+    if len(points) > TRAJECTORY_POINTS:
+        last = len(points) - 1
+        points = [points[round(i * last / (TRAJECTORY_POINTS - 1))] for i in range(TRAJECTORY_POINTS)]
+    places = [earth.position(x, y) for x, y in points]
+    return tuple((round(place.lat, 7), round(place.lon, 7)) for place in places)
+
+
+def _trip_report(trip: Trip, mission: MissionStatus | None, earth: Earth) -> TripReport | None:
     if trip.ride is None:
         return None
     goal = trips.goal_of(trip)
     current = mission is not None and goal is not None and mission.goal_id == goal.goal_id
+    to_go = finite(mission.distance_to_go) if mission is not None and current else 0.0
     return TripReport(
         order_id=trip.ride.order_id,
         state=trip.state.name,
         reason=clip(trip.reason),
-        distance_to_go=finite(mission.distance_to_go) if mission is not None and current else 0.0,
-        pickup=_place(trip.ride.pickup, frame),
-        dropoff=_place(trip.ride.dropoff, frame),
+        revision=trip.ride.revision,
+        distance_to_go=to_go,
+        eta_s=round(to_go / TYPICAL_SPEED, 1) if current else -1.0,
+        pickup=_place(trip.ride.pickup, earth),
+        stops=tuple(_place(stop, earth) for stop in trip.ride.stops),
+        dropoff=_place(trip.ride.dropoff, earth),
     )
 
 
-def _place(goal: Goal, frame: LocalFrame) -> Position:
-    lat, lon, _ = frame.to_geodetic(goal.x, goal.y)
-    return Position(datum=DATUM, lat=round(lat, 9), lon=round(lon, 9))
+def _place(goal: Goal, earth: Earth) -> Position:
+    return earth.position(goal.x, goal.y)
 
 
 def _sigma(ego: EgoState | None) -> float:

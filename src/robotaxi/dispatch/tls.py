@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ class TlsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Subject of a verified certificate: operator (O), role (OU) and name (CN)."""
+    """Subject of a verified certificate: operator (O), role (OU) and name (CN), its serial number and end."""
 
     operator: str
     role: str
     name: str
+    serial: int = 0
+    valid_until_s: float = math.inf  # since 1970
 
 
 def server_context(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
@@ -43,9 +46,23 @@ def holder(tls: ssl.SSLObject | ssl.SSLSocket | None) -> Holder | None:
         for key, value in rdn:
             fields.setdefault(key, value)
     try:
-        return Holder(fields["organizationName"], fields["organizationalUnitName"], fields["commonName"])
-    except KeyError:
+        return Holder(
+            fields["organizationName"],
+            fields["organizationalUnitName"],
+            fields["commonName"],
+            int(str(cert["serialNumber"]), 16),
+            float(ssl.cert_time_to_seconds(str(cert["notAfter"]))),
+        )
+    except (KeyError, ValueError):
         return None
+
+
+def reload_context(context: ssl.SSLContext, ca: Path, cert: Path, key: Path) -> None:
+    """Take up changed files for the connections to come. An authority that was trusted stays so: when it is
+    replaced, both are trusted until the process ends. Raises TlsError and changes nothing for bad files."""
+    probe = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _load(probe, ca, cert, key)
+    _load(context, ca, cert, key)
 
 
 def _load(context: ssl.SSLContext, ca: Path, cert: Path, key: Path) -> ssl.SSLContext:

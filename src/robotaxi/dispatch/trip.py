@@ -23,6 +23,8 @@ class TripConfig:
     ready_timeout: float = param(60.0, lo=0.0, hi=600.0, unit="s", doc="an offer waits so long for a car not ready")
     rider_wait: float = param(300.0, lo=1.0, hi=3600.0, unit="s", doc="waiting at the pick-up before a no-show")
     boarding_timeout: float = param(300.0, lo=1.0, hi=3600.0, unit="s", doc="from door open to belt fastened")
+    stop_time: float = param(20.0, lo=0.0, hi=3600.0, unit="s", doc="shortest stay at an extra stop")
+    stop_timeout: float = param(300.0, lo=1.0, hi=3600.0, unit="s", doc="longest stay at an extra stop")
     alighting_timeout: float = param(900.0, lo=1.0, hi=7200.0, unit="s", doc="from arrival to an empty, closed car")
     stop_persists: float = param(60.0, lo=1.0, hi=600.0, unit="s", doc="a safety stop so long under way ends the trip")
     drive_timeout: float = param(14400.0, lo=60.0, hi=86400.0, unit="s", doc="longest drive to one goal")
@@ -30,18 +32,25 @@ class TripConfig:
 
 @dataclass(frozen=True, slots=True)
 class Ride:
-    """What was ordered, in map."""
+    """What was ordered, in map. ``stops``: still to come. ``revision`` counts changes since the order.
+
+    ``ready_within``: seconds that the offer may wait for the car. ``rider_code``: what the rider shows.
+    """
 
     order_id: str
     pickup: Goal
     dropoff: Goal
+    stops: tuple[Goal, ...] = ()
+    revision: int = 0
+    ready_within: float = 1e9
+    rider_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Trip:
     """``since_ns``: entry into the state. ``stop_since_ns``: first sight of a safety stop, -1 for none.
 
-    ``since_ns`` -1 (after a restart): counts from the next step.
+    ``since_ns`` -1 (after a restart): counts from the next step. ``paused``: asked to stand still.
     """
 
     state: TripState = TripState.IDLE
@@ -49,6 +58,7 @@ class Trip:
     since_ns: int = 0
     stop_since_ns: int = -1
     reason: str = ""
+    paused: bool = False
 
     @property
     def order_id(self) -> str:
@@ -65,7 +75,8 @@ class TripInput:
 
     ``offer`` with ``refusal`` "" is acceptable, else the refusal is the reason. ``not_ready``: why the
     car cannot drive now, "" when it can; asked only while an offer waits. ``cancel``: who cancelled
-    which order and why.
+    which order and why. ``change``: the ride with other places, and why; ``pause``: stand still or go on, None for
+    no word. ``code_shown``: what the rider showed, None where the car cannot ask.
     """
 
     stamp_ns: int
@@ -78,6 +89,10 @@ class TripInput:
     report: VehicleReport | None = None
     mode: SystemMode = SystemMode.AUTONOMOUS
     mode_reason: str = ""
+    change: Ride | None = None
+    change_reason: str = ""
+    pause: bool | None = None
+    code_shown: str | None = None
 
 
 TERMINAL = frozenset(
@@ -97,6 +112,22 @@ CANCELLABLE = (
     TripState.WAITING_FOR_RIDER,
     TripState.BOARDING,
 )
+CHANGEABLE = (*CANCELLABLE, TripState.EN_ROUTE, TripState.AT_STOP)
+DRIVING = (TripState.EN_ROUTE_TO_PICKUP, TripState.EN_ROUTE)
+PROGRESS = (
+    TripState.IDLE,
+    TripState.OFFERED,
+    TripState.ACCEPTED,
+    TripState.EN_ROUTE_TO_PICKUP,
+    TripState.WAITING_FOR_RIDER,
+    TripState.BOARDING,
+    TripState.EN_ROUTE,
+    TripState.AT_STOP,
+    TripState.ARRIVED,
+    TripState.ALIGHTED,
+    TripState.COMPLETED,
+)
+"""The order of a ride that goes as planned; only between EN_ROUTE and AT_STOP does it go to and fro."""
 
 
 class Trigger(Enum):
@@ -116,6 +147,10 @@ class Trigger(Enum):
     ABOARD = "seat occupied, belt fastened, door closed"
     NOT_ABOARD = "seat empty when the boarding timer ends"
     NO_BELT = "seat occupied, but belt or door open when the boarding timer ends"
+    AT_STOP = "mission arrived at a stop on the way"
+    GO_ON = "the shortest stay is over; seat occupied, belt fastened, door closed"
+    LEFT_AT_STOP = "seat empty, door closed when the longest stay ends"
+    NOT_GOING_ON = "belt or door open when the longest stay ends"
     ALIGHTED = "seat empty, door closed"
     NOT_ALIGHTED = "seat occupied or door open when the alighting timer ends"
 
@@ -144,11 +179,16 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_S.BOARDING, _T.ABOARD, _S.EN_ROUTE),
     Transition(_S.BOARDING, _T.NOT_ABOARD, _S.NO_SHOW),
     Transition(_S.BOARDING, _T.NO_BELT, _S.ABORTED),
+    Transition(_S.EN_ROUTE, _T.AT_STOP, _S.AT_STOP),
     Transition(_S.EN_ROUTE, _T.AT_GOAL, _S.ARRIVED),
     Transition(_S.EN_ROUTE, _T.UNREACHABLE, _S.ABORTED),
     Transition(_S.EN_ROUTE, _T.STOP_PERSISTS, _S.ABORTED),
     Transition(_S.EN_ROUTE, _T.DRIVE_TIMEOUT, _S.ABORTED),
-    Transition(_S.ARRIVED, _T.ALIGHTED, _S.COMPLETED),
+    Transition(_S.AT_STOP, _T.GO_ON, _S.EN_ROUTE),
+    Transition(_S.AT_STOP, _T.LEFT_AT_STOP, _S.COMPLETED),
+    Transition(_S.AT_STOP, _T.NOT_GOING_ON, _S.ABORTED),
+    Transition(_S.ARRIVED, _T.ALIGHTED, _S.ALIGHTED),
+    Transition(_S.ALIGHTED, _T.GO, _S.COMPLETED),
     Transition(_S.ARRIVED, _T.NOT_ALIGHTED, _S.ABORTED),
 )
 """In the order in which they are tried within a state: the first that fires is taken."""
@@ -177,7 +217,8 @@ def _refused(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
 
 
 def _never_ready(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
-    return f"not ready: {now.not_ready}" if _elapsed(trip, now, config.ready_timeout) else None
+    within = min(config.ready_timeout, trip.ride.ready_within if trip.ride else 1e9)
+    return f"not ready: {now.not_ready}" if _elapsed(trip, now, within) else None
 
 
 def _ready(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
@@ -194,6 +235,11 @@ def _mission(trip: Trip, now: TripInput, state: MissionState) -> MissionStatus |
     if now.mission is None or goal is None or now.mission.goal_id != goal.goal_id:
         return None
     return now.mission if now.mission.state == state else None
+
+
+def _at_stop(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    stops = trip.ride.stops if trip.ride else ()
+    return "" if stops and _mission(trip, now, MissionState.ARRIVED) else None
 
 
 def _at_goal(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
@@ -225,10 +271,15 @@ def _no_rider(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
     return f"no rider within {config.rider_wait:g} s" if _elapsed(trip, now, config.rider_wait) else None
 
 
-def _aboard(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+def _seated(now: TripInput) -> bool:
     cabin = now.report
-    seated = cabin is not None and cabin.seat_occupied and cabin.belt_fastened and not cabin.door_open
-    return "" if seated else None
+    return cabin is not None and cabin.seat_occupied and cabin.belt_fastened and not cabin.door_open
+
+
+def _aboard(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    wanted = trip.ride.rider_code if trip.ride else ""
+    known = not wanted or now.code_shown in (None, wanted)
+    return "" if known and _seated(now) else None
 
 
 def _not_aboard(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
@@ -241,6 +292,21 @@ def _no_belt(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
     if not _elapsed(trip, now, config.boarding_timeout):
         return None
     return f"belt not fastened or door not closed within {config.boarding_timeout:g} s"
+
+
+def _go_on(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    return "" if _elapsed(trip, now, config.stop_time) and _seated(now) else None
+
+
+def _left_at_stop(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    cabin = now.report
+    gone = cabin is not None and not cabin.seat_occupied and not cabin.door_open
+    return "the rider left at the stop" if gone and _elapsed(trip, now, config.stop_timeout) else None
+
+
+def _not_going_on(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    late = _elapsed(trip, now, config.stop_timeout)
+    return f"belt not fastened or door open after {config.stop_timeout:g} s at the stop" if late else None
 
 
 def _alighted(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
@@ -268,6 +334,10 @@ _CONDITIONS: dict[Trigger, Condition] = {
     _T.ABOARD: _aboard,
     _T.NOT_ABOARD: _not_aboard,
     _T.NO_BELT: _no_belt,
+    _T.AT_STOP: _at_stop,
+    _T.GO_ON: _go_on,
+    _T.LEFT_AT_STOP: _left_at_stop,
+    _T.NOT_GOING_ON: _not_going_on,
     _T.ALIGHTED: _alighted,
     _T.NOT_ALIGHTED: _not_alighted,
 }
@@ -293,10 +363,21 @@ def step(trip: Trip, now: TripInput, config: TripConfig) -> tuple[Trip, tuple[Tr
             events.append(TripEvent(now.stamp_ns, offer.order_id, TripState.REJECTED, reason))
         else:
             trip = Trip(TripState.OFFERED, offer, now.stamp_ns)
+    change = now.change
+    if change is not None and change.order_id == trip.order_id and trip.state in CHANGEABLE:
+        trip = replace(trip, ride=change)
+        events.append(TripEvent(now.stamp_ns, trip.order_id, trip.state, now.change_reason))
+    if now.pause is not None and trip.active:
+        trip = replace(trip, paused=now.pause)
     trip = _watch_mode(trip, now)
     while (taken := _first(trip, now, config)) is not None:
         state, reason = taken
-        trip = replace(trip, state=state, since_ns=now.stamp_ns, stop_since_ns=-1, reason=reason)
+        ride = trip.ride
+        if trip.state is TripState.AT_STOP and ride is not None:
+            ride = replace(ride, stops=ride.stops[1:])
+        trip = replace(trip, state=state, ride=ride, since_ns=now.stamp_ns, stop_since_ns=-1, reason=reason)
+        if not trip.active:
+            trip = replace(trip, paused=False)
         events.append(TripEvent(now.stamp_ns, trip.order_id, state, reason))
     trip = _watch_mode(trip, now)
     return trip, tuple(events), goal_of(trip)
@@ -312,14 +393,18 @@ def _first(trip: Trip, now: TripInput, config: TripConfig) -> tuple[TripState, s
 
 def _watch_mode(trip: Trip, now: TripInput) -> Trip:
     """Note since when the car has been held by the safety system while it should drive."""
-    driving = trip.state in (TripState.EN_ROUTE_TO_PICKUP, TripState.EN_ROUTE)
-    if not driving or now.mode == SystemMode.AUTONOMOUS:
+    if trip.state not in DRIVING or now.mode == SystemMode.AUTONOMOUS:
         return replace(trip, stop_since_ns=-1) if trip.stop_since_ns >= 0 else trip
     return replace(trip, stop_since_ns=now.stamp_ns) if trip.stop_since_ns < 0 else trip
 
 
 def goal_of(trip: Trip) -> Goal | None:
     """Where the car shall go, or hold, in this state; None: no wish."""
+    goal = _place_of(trip)
+    return replace(goal, hold=True) if goal is not None and trip.paused else goal
+
+
+def _place_of(trip: Trip) -> Goal | None:
     if trip.ride is None:
         return None
     match trip.state:
@@ -328,8 +413,10 @@ def goal_of(trip: Trip) -> Goal | None:
         case TripState.WAITING_FOR_RIDER | TripState.BOARDING:
             return replace(trip.ride.pickup, hold=True)
         case TripState.EN_ROUTE:
-            return trip.ride.dropoff
-        case TripState.ARRIVED:
+            return trip.ride.stops[0] if trip.ride.stops else trip.ride.dropoff
+        case TripState.AT_STOP if trip.ride.stops:
+            return replace(trip.ride.stops[0], hold=True)
+        case TripState.ARRIVED | TripState.ALIGHTED:
             return replace(trip.ride.dropoff, hold=True)
         case TripState.CANCELLED | TripState.ABORTED | TripState.NO_SHOW:
             return Goal("", 0.0, 0.0, hold=True)
@@ -341,7 +428,7 @@ def may_cancel(trip: Trip) -> str:
     """Why the trip cannot be cancelled now, or ""."""
     if trip.state in CANCELLABLE:
         return ""
-    if trip.state is TripState.EN_ROUTE:
+    if trip.state in (TripState.EN_ROUTE, TripState.AT_STOP):
         return "rider on board: the car drives on to the drop-off"
     return f"order is {trip.state.name} already"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 from robotaxi.dispatch.bridge import Bridge, BridgeConfig, BridgeInput
 from robotaxi.dispatch.commands import DEFAULT_PKI
 from robotaxi.dispatch.outbox import Outbox, OutboxConfig
 from robotaxi.dispatch.pki import make_test_pki
+from robotaxi.dispatch.signing import FolderVerifier
 from robotaxi.dispatch.transport import MqttConfig, MqttLink
 from robotaxi.hdmap.lane_map import RouteError
 from robotaxi.interfaces import MS
@@ -40,7 +40,8 @@ class DispatchBridgeNode(StackNode):
         pki = Path(self.parameter("pki", "") or DEFAULT_PKI).expanduser()
         outbox = Path(self.parameter("outbox", "") or state / f"{config.vehicle}.outbox")
         outbox.parent.mkdir(parents=True, exist_ok=True)
-        identity = make_test_pki(pki, config.operator, [config.vehicle]).vehicle(config.vehicle)
+        files = make_test_pki(pki, config.operator, [config.vehicle])
+        identity = files.vehicle(config.vehicle)
         link = MqttLink(
             build(MqttConfig, {"host": host, "port": int(port)}, "node 'dispatch_bridge'"), identity, config.vehicle
         )
@@ -51,13 +52,12 @@ class DispatchBridgeNode(StackNode):
             link,
             Outbox(outbox, self.config(OutboxConfig, "outbox_limits")),
             self._reachable,
+            FolderVerifier(files.signers, files.ca, files.crl, config.operator),
         )
 
-    def _reachable(self, pickup: Goal, dropoff: Goal, state: EgoState) -> str | None:
-        places = [state.pose, *(Pose2(goal.x, goal.y, goal.yaw) for goal in (pickup, dropoff))]
+    def _reachable(self, start: Goal, goal: Goal, state: EgoState) -> str | None:
         try:
-            for start, goal in itertools.pairwise(places):
-                self._lane_map.route(start, goal)
+            self._lane_map.route(Pose2(start.x, start.y, start.yaw), Pose2(goal.x, goal.y, goal.yaw))
         except RouteError as error:
             return str(error)
         return None
