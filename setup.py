@@ -21,7 +21,6 @@ RIDE = [
     "shapely==2.1.2",  # outlines of the simulated scenery
     "rosbags==0.11.9",  # bags without an installed ROS
     "paho-mqtt==2.2.0",  # MQTT client
-    "amqtt==0.12.1",  # MQTT broker for development
     "cryptography==50.0.2",  # certificates of the test authority
     "msgspec==0.22.0",  # typed JSON of the dispatch protocol
     "pyyaml==6.0.3",  # parameter files

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from dispatch_helpers import message
 
 from robotaxi.dispatch.outbox import Outbox, OutboxConfig, TripRecord

@@ -70,7 +70,7 @@ def position(**changes: Any) -> dict[str, Any]:
         (message(veh="car2"), "malformed", "veh 'car2'"),
         (message(seq="1"), "malformed", "$.seq"),
         (body(order_id="x" * 65), "malformed", "order_id"),
-        (body(pickup=position(datum="GCJ02")), "malformed", "GCJ02"),
+        (body(pickup=position(datum="BD09")), "malformed", "BD09"),
         (body(pickup=position(lat=90.1)), "malformed", "not on earth"),
         (body(pickup=position(lat="north")), "malformed", "float"),
         (message().replace(b"48.1,", b"NaN,"), "malformed", "envelope"),

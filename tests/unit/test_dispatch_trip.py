@@ -127,6 +127,7 @@ def test_a_whole_ride() -> None:
         (3, "BOARDING"),
         (5, "EN_ROUTE"),
         (7, "ARRIVED"),
+        (9, "ALIGHTED"),
         (9, "COMPLETED"),
     ]
     assert goals[1] == ("a/pickup", False) and goals[3] == ("a/pickup", True) and goals[6] == ("a/dropoff", False)

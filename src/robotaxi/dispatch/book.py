@@ -89,7 +89,8 @@ class OrderBook:
         with self.change():
             self.db.execute(
                 "UPDATE orders SET vehicle = ?, message_id = ?, expires_ns = ?, event_no = 0, delivered_ns = 0, "
-                "withdrawn = 0, cancel_id = '', attempt = attempt + 1 WHERE order_id = ? AND vehicle = '' AND final = 0",
+                "withdrawn = 0, cancel_id = '', attempt = attempt + 1 "
+                "WHERE order_id = ? AND vehicle = '' AND final = 0",
                 vehicle,
                 message_id,
                 expires_ns,
@@ -193,9 +194,7 @@ class OrderBook:
         """Note a message that gets a receipt; False when it was known."""
         with self.db.transaction():
             return (
-                self.db.execute(
-                    "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO NOTHING", message_id, vehicle, now_ns
-                )
+                self.db.execute("INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO NOTHING", message_id, vehicle, now_ns)
                 == 1
             )
 

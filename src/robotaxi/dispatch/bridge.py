@@ -376,15 +376,13 @@ class Bridge:
             self._outbox.record([self._mail.stored("assist_request", body)])
             self._blocked_since_ns = inputs.stamp_ns  # ask again only after as long again
         after = self._config.assist_after
-        if blocked and after > 0.0 and self._assist.question is None:
-            if inputs.stamp_ns - self._blocked_since_ns >= round(after * SECOND_NS):
-                self._asked += 1
-                timeout = self._config.assist_timeout
-                words = inputs.blocked_by
-                self.ask(
-                    lane_blocked(self._trip.order_id, self._asked, words, timeout, inputs.picture_jpeg), inputs
-                )
-                self._blocked_since_ns = inputs.stamp_ns
+        stood = inputs.stamp_ns - self._blocked_since_ns >= round(after * SECOND_NS)
+        if blocked and stood and after > 0.0 and self._assist.question is None:
+            self._asked += 1
+            timeout = self._config.assist_timeout
+            words = inputs.blocked_by
+            self.ask(lane_blocked(self._trip.order_id, self._asked, words, timeout, inputs.picture_jpeg), inputs)
+            self._blocked_since_ns = inputs.stamp_ns
 
     def _watch_safety(self, inputs: BridgeInput) -> None:
         """A minimal risk manoeuvre is an event, once."""

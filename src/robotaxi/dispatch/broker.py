@@ -28,8 +28,8 @@ from pathlib import Path
 from robotaxi.dispatch.mqtt.packets import Publish
 from robotaxi.dispatch.mqtt.server import BrokerLimits, MqttServer
 from robotaxi.dispatch.pki import ROLE_DISPATCHER, ROLE_VEHICLE, TestPki
-from robotaxi.dispatch.tls import Holder, TlsError, holder, reload_context, server_context
 from robotaxi.dispatch.revocation import RevocationList
+from robotaxi.dispatch.tls import Holder, TlsError, holder, reload_context, server_context
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robotaxi.dispatch import client, process
+from robotaxi.dispatch.proof_commands import add_torture
 
 if TYPE_CHECKING:
     from robotaxi.dispatch.desk import Desk
@@ -87,6 +88,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     orders.add_argument("order_id", nargs="?")
     _add_desk(orders)
     orders.set_defaults(run=run_orders)
+
+    add_torture(commands)
 
     pki = commands.add_parser("pki", help="make a test authority: broker, dispatcher and vehicle certificates")
     _add_pki(pki)

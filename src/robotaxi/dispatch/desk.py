@@ -23,7 +23,14 @@ import msgspec
 
 from robotaxi.dispatch import protocol
 from robotaxi.dispatch.book import CREATED, EXPIRED, FINAL, OrderBook
-from robotaxi.dispatch.desk_requests import AnswerRequest, CancelRequest, CommandRequest, DeskError, OrderRequest, Places
+from robotaxi.dispatch.desk_requests import (
+    AnswerRequest,
+    CancelRequest,
+    CommandRequest,
+    DeskError,
+    OrderRequest,
+    Places,
+)
 from robotaxi.dispatch.fleet_log import SCHEMA, FleetLog
 from robotaxi.dispatch.link import Link, Outgoing, Session
 from robotaxi.dispatch.matching import Candidate, best_car

@@ -24,7 +24,8 @@ SCHEMA = (
         body TEXT NOT NULL, acknowledged BIGINT NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS questions (
         question_id TEXT NOT NULL, vehicle TEXT NOT NULL, body TEXT NOT NULL, deadline_ns BIGINT NOT NULL,
-        received_ns BIGINT NOT NULL, settled TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (vehicle, question_id))""",
+        received_ns BIGINT NOT NULL, settled TEXT NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (vehicle, question_id))""",
     """CREATE TABLE IF NOT EXISTS commands (
         message_id TEXT PRIMARY KEY, vehicle TEXT NOT NULL, order_id TEXT NOT NULL, kind TEXT NOT NULL,
         body TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, created_ns BIGINT NOT NULL,

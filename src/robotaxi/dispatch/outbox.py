@@ -134,9 +134,7 @@ class Change:
     values: list[tuple[str, bytes]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return any(
-            (self.messages, self.trips, self.answered, self.issuers, self.deleted, self.gaps_told, self.values)
-        )
+        return any((self.messages, self.trips, self.answered, self.issuers, self.deleted, self.gaps_told, self.values))
 
 
 class Outbox:
@@ -222,9 +220,7 @@ class Outbox:
             for answer in held.answered:
                 if answer.id == message_id:
                     return answer
-        rows = self._read(
-            "SELECT id, until_ns, status, reason, order_id, state FROM answered WHERE id = ?", message_id
-        )
+        rows = self._read("SELECT id, until_ns, status, reason, order_id, state FROM answered WHERE id = ?", message_id)
         return Answered(*rows[0]) if rows else None
 
     def last_seq(self, boot_id: str) -> int:

@@ -79,13 +79,14 @@ def start_desk(
     return start(arguments, log)
 
 
-def start(arguments: Sequence[str], log: Path) -> Child:
-    """Run ``robotaxi dispatch ...`` and wait for its ready line. Its other output goes to ``log``.
+def start(arguments: Sequence[str], log: Path, module: str = "robotaxi.dispatch") -> Child:
+    """Run ``robotaxi dispatch ...`` (or another ``module``) and wait for its ready line.
 
-    It gets a process group of its own: Ctrl-C at the terminal reaches the parent, which stops it.
+    Its other output goes to ``log``. It gets a process group of its own: Ctrl-C at the terminal
+    reaches the parent, which stops it.
     Raises StartError.
     """
-    command = [sys.executable, "-m", "robotaxi.dispatch", *arguments, "--announce"]
+    command = [sys.executable, "-m", module, *arguments, "--announce"]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as errors:
         process = subprocess.Popen(

@@ -54,9 +54,7 @@ class Earth:
         lat, lon, alt = self.frame.to_geodetic(x, y, z)
         wgs84 = Position(datum=WGS84, lat=lat, lon=lon, alt=round(alt, 3) if with_altitude else None)
         position = position_as(wgs84, self.datum)
-        return Position(
-            datum=self.datum, lat=round(position.lat, 9), lon=round(position.lon, 9), alt=position.alt
-        )
+        return Position(datum=self.datum, lat=round(position.lat, 9), lon=round(position.lon, 9), alt=position.alt)
 
     def to_map(self, position: Position) -> tuple[float, float]:
         """x, y (m) in map, whatever datum the position names."""

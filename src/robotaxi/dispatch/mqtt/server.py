@@ -264,9 +264,7 @@ class Client(asyncio.Protocol):
         assert self._transport is not None
         access = self._server.access
         self.version = connect.version
-        principal, refusal = access.admit(
-            self._transport.get_extra_info("ssl_object"), connect.client_id, connect.will
-        )
+        principal, refusal = access.admit(self._transport.get_extra_info("ssl_object"), connect.client_id, connect.will)
         if refusal:
             self._server.counts["refused"] += 1
             log.warning("refused a client from %s: %s", self._transport.get_extra_info("peername"), refusal)

@@ -1,0 +1,67 @@
+"""``robotaxi dispatch torture``: the guarantees, put to the test."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def add_torture(commands: Any) -> None:
+    torture = commands.add_parser(
+        "torture",
+        help="many orders while everything breaks; then compare the books",
+        description=(
+            "Real bridges, broker and desk as processes, through a TCP proxy that cuts, silences and delays, on links "
+            "that duplicate and reorder; bridges, broker and desk are killed at random. At the end no order may be "
+            "lost, none driven twice, no state have gone backwards, and both sides' books must be equal."
+        ),
+    )
+    torture.add_argument("--orders", type=_count, default=500, help="how many rides (default %(default)s)")
+    torture.add_argument("--cars", type=_count, default=10, help="how many bridges (default %(default)s)")
+    torture.add_argument("--seed", type=int, default=0, help="of orders and faults (default %(default)s)")
+    torture.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    torture.add_argument("--folder", type=Path, help="keep books, outboxes and logs there (default: nowhere)")
+    torture.add_argument("--patience", type=float, default=3600.0, help="longest run, s (default %(default)s)")
+    torture.set_defaults(run=run_torture)
+
+
+def run_torture(args: argparse.Namespace) -> int:
+    from robotaxi.dispatch.torture.run import Torture, TortureOptions
+
+    if args.folder is not None and args.folder.exists() and any(args.folder.iterdir()):
+        print(f"robotaxi: --folder {args.folder} is not empty", file=sys.stderr)
+        return 2
+    begun = time.monotonic()
+
+    def show(done: int, orders: int, faults: int) -> None:
+        if sys.stderr.isatty():
+            line = f"{done}/{orders} orders over, {faults} faults, {time.monotonic() - begun:.0f} s"
+            print(f"\r{line}   ", end="", file=sys.stderr, flush=True)
+
+    options = TortureOptions(args.orders, args.cars, args.seed, args.folder, args.patience)
+    figures = Torture(options, show).run()
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    for sentence in figures["findings"]:
+        print(sentence)
+    faults = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in figures["faults"].items())
+    print(
+        f"torture: {'holds' if figures['holds'] else 'FAILS'}: {figures['orders']} orders, {figures['cars']} cars, "
+        f"seed {figures['seed']}, {figures['seconds']:.0f} s; lost {figures['lost']}, driven twice "
+        f"{figures['driven_twice']}, backwards {figures['state_backwards']}, books differ {figures['books_differ']}; "
+        f"{faults}{'; ' + figures['failure'] if figures['failure'] else ''}"
+    )
+    return 0 if figures["holds"] else 1
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1 to 1000000")
+    return int(text)
