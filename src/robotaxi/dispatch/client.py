@@ -36,30 +36,30 @@ def place_order(
         body["vehicle"] = vehicle
     if order_id:
         body["order_id"] = order_id
-    return str(_call(desk_url, "POST", "/orders", body)["order_id"])
+    return str(call(desk_url, "POST", "/orders", body)["order_id"])
 
 
 def get_order(desk_url: str, order_id: str) -> dict[str, Any]:
     """The order as the books have it: state, reason, events, delivered, final."""
-    return _call(desk_url, "GET", f"/orders/{order_id}")
+    return call(desk_url, "GET", f"/orders/{order_id}")
 
 
 def list_orders(desk_url: str) -> list[dict[str, Any]]:
-    return list(_call(desk_url, "GET", "/orders")["orders"])
+    return list(call(desk_url, "GET", "/orders")["orders"])
 
 
 def list_vehicles(desk_url: str) -> list[dict[str, Any]]:
-    return list(_call(desk_url, "GET", "/vehicles")["vehicles"])
+    return list(call(desk_url, "GET", "/vehicles")["vehicles"])
 
 
 def health(desk_url: str) -> dict[str, Any]:
     """``connected`` to the broker, and ``link`` in words."""
-    return _call(desk_url, "GET", "/health")
+    return call(desk_url, "GET", "/health")
 
 
 def cancel_order(desk_url: str, order_id: str, *, by: str = "platform", reason: str = "") -> dict[str, Any]:
     """Ask for a cancellation; the car decides. Returns the order as it stands."""
-    return _call(desk_url, "POST", f"/orders/{order_id}/cancel", {"by": by, "reason": reason})
+    return call(desk_url, "POST", f"/orders/{order_id}/cancel", {"by": by, "reason": reason})
 
 
 def wait_for_state(desk_url: str, order_id: str, states: Collection[str], timeout_s: float) -> dict[str, Any]:
@@ -79,10 +79,10 @@ def wait_for_state(desk_url: str, order_id: str, states: Collection[str], timeou
             wanted = " or ".join(states)
             raise OrderError(f"order {order_id} is {order['state']}, not {wanted}, after {timeout_s:g} s")
         query = f"wait_s={min(left, LONG_POLL_S):.3f}&events={len(order['events'])}&delivered={delivered}"
-        order = _call(desk_url, "GET", f"/orders/{order_id}?{query}", wait_s=min(left, LONG_POLL_S))
+        order = call(desk_url, "GET", f"/orders/{order_id}?{query}", wait_s=min(left, LONG_POLL_S))
 
 
-def _call(desk_url: str, method: str, path: str, body: Any = None, wait_s: float = 0.0) -> dict[str, Any]:
+def call(desk_url: str, method: str, path: str, body: Any = None, wait_s: float = 0.0) -> dict[str, Any]:
     address = urlsplit(desk_url)
     if address.scheme != "http" or not address.hostname:
         raise OrderError(f"{desk_url!r} is not the address of a desk, such as http://127.0.0.1:8080")

@@ -63,6 +63,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     desk.add_argument("--broker", default=f"localhost:{BROKER_PORT}", help="HOST:PORT (default %(default)s)")
     desk.add_argument("--book", default="dispatch.sqlite", help="order book file (default %(default)s)")
     desk.add_argument("--port", type=_port, default=DESK_PORT, help="0: any free port (default %(default)s)")
+    desk.add_argument("--map", default="", help="map to show: a name in config/maps, or a path")
+    desk.add_argument("--accept-within", type=float, help="s that a car has for its answer to an offer")
     desk.add_argument("--places", help='JSON or YAML file: {"name": {"lat": .., "lon": .., "heading_deg": ..}}')
     _add_announce(desk)
     desk.set_defaults(run=run_desk)
@@ -143,7 +145,10 @@ def run_desk(args: argparse.Namespace) -> int:
     _log_to_stderr()
     try:
         host, port = _address(args.broker)
-        config = build(DeskConfig, {"operator": args.operator}, "desk")
+        values: dict[str, Any] = {"operator": args.operator}
+        if args.accept_within is not None:
+            values["accept_within"] = args.accept_within
+        config = build(DeskConfig, values, "desk")
         mqtt = build(MqttConfig, {"host": host, "port": port}, "--broker")
         pki = make_test_pki(Path(args.pki).expanduser(), args.operator, args.vehicle)
         places = load_places(Path(args.places)) if args.places else {}

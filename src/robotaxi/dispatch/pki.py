@@ -171,6 +171,19 @@ def renew(pki: TestPki, name: str) -> Identity:
         return identity
 
 
+def issue_until(pki: TestPki, vehicle: str, end: datetime.datetime) -> Identity:
+    """A vehicle's certificate that ends at ``end``, to see what happens then."""
+    with _locked(pki.folder / ".lock"):
+        authority = _authority(pki)
+        identity = pki.vehicle(vehicle)
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = _subject(pki.operator, ROLE_VEHICLE, vehicle)
+        begin = end - datetime.timedelta(days=1)
+        builder = _builder(subject, authority.cert.subject, key.public_key(), begin, end)
+        _write(identity.cert, identity.key, builder.sign(authority.key, hashes.SHA256()), key)
+        return identity
+
+
 def _revoked(pki: TestPki) -> list[x509.RevokedCertificate]:
     try:
         return list(x509.load_pem_x509_crl(pki.crl.read_bytes()))
@@ -264,7 +277,11 @@ def _subject(operator: str, role: str, name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    public_key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey,
+    begin: datetime.datetime | None = None,
+    end: datetime.datetime | None = None,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.timezone.utc)
     return (
@@ -273,8 +290,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=BACKDATE_HOURS))
-        .not_valid_after(now + datetime.timedelta(days=VALID_DAYS))
+        .not_valid_before(begin or now - datetime.timedelta(hours=BACKDATE_HOURS))
+        .not_valid_after(end or now + datetime.timedelta(days=VALID_DAYS))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
 

@@ -70,10 +70,16 @@ def start_desk(
     port: int = 0,
     operator: str = "demo",
     places: Path | None = None,
+    lane_map: str = "",
+    accept_within: float | None = None,
 ) -> Child:
     """The desk; ``ready["url"]`` is its address."""
     arguments = ["desk", "--pki", str(pki), "--broker", f"localhost:{broker_port}", "--book", str(book)]
     arguments += ["--port", str(port), "--operator", operator]
+    if lane_map:
+        arguments += ["--map", lane_map]
+    if accept_within is not None:
+        arguments += ["--accept-within", str(accept_within)]
     if places is not None:
         arguments += ["--places", str(places)]
     return start(arguments, log)

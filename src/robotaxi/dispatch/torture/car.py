@@ -36,6 +36,7 @@ class CarSetup:
     port: int
     seed: int
     chaos: Chaos
+    period_s: float = PERIOD_S
 
 
 class Vehicle:
@@ -125,6 +126,6 @@ def run_car(setup: CarSetup) -> None:
     while not stopping:
         output = bridge.step(body.inputs(time.monotonic_ns(), x))
         body.take(output.goal, output.trip_state)
-        due = max(due + PERIOD_S, time.monotonic())
+        due = max(due + setup.period_s, time.monotonic())
         time.sleep(max(due - time.monotonic(), 0.0))
     bridge.close(5.0)

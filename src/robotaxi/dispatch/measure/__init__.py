@@ -1,0 +1,1 @@
+"""Figures of the dispatch link: load, blackout, spoofing, fuzzing. `robotaxi bench dispatch` runs them."""
