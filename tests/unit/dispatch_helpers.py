@@ -51,9 +51,9 @@ class Car:
             or (boarding and self.in_state < 3)
             or (state is TripState.ARRIVED and self.in_state < 3),
             seat_occupied=(boarding and self.in_state >= 2)
-            or state is TripState.EN_ROUTE
+            or state in (TripState.EN_ROUTE, TripState.AT_STOP)
             or (state is TripState.ARRIVED and self.in_state < 2),
-            belt_fastened=boarding or state is TripState.EN_ROUTE,
+            belt_fastened=boarding or state in (TripState.EN_ROUTE, TripState.AT_STOP),
         )
         ego = EgoState(self.stamp_ns, 10.0, 20.0, 0.5, 3.0)
         return BridgeInput(self.stamp_ns, ego, mission, report, SystemMode.AUTONOMOUS, "", "Driving at the limit.")

@@ -99,7 +99,7 @@ class Setup:
     def __init__(self, path: Path | str = ":memory:", reachable: Any = None) -> None:
         self.link = MemoryLink()
         self.cloud = Cloud(self.link)
-        self.outbox = Outbox(path)
+        self.outbox = Outbox(path, now_ns=lambda: NOW_NS)
         self.seconds = 0.0
         self.bridge = Bridge(
             BridgeConfig(),

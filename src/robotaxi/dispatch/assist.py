@@ -118,7 +118,7 @@ def request_of(
 def lane_blocked(order_id: str, number: int, sentence: str, timeout: float, picture_jpeg: bytes) -> Question:
     """What the car asks when something has stood in its lane for long."""
     return Question(
-        f"{order_id}/assist{number}",
+        f"{order_id}:assist{number}",
         f"{sentence.rstrip('. ')}. Overtake, wait, or reroute?",
         ((WAIT, "Wait"), (OVERTAKE, "Overtake when the other lane is free"), (REROUTE, "Take another way")),
         WAIT,

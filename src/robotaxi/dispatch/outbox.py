@@ -154,6 +154,7 @@ class Outbox:
             "SELECT coalesce(sum(length(payload)), 0), count(*) FROM message"
         ).fetchone()
         self._expire_due_ns = 0
+        self._may_have_gaps = True
 
     # ------------------------------------------------------------------ messages
 
@@ -210,6 +211,9 @@ class Outbox:
 
     def gaps(self) -> list[Gap]:
         """What was given up and not told yet."""
+        if not self._may_have_gaps:
+            return []
+        self._may_have_gaps = False
         return [Gap(*row) for row in self._read("SELECT name, count, first_ns, last_ns, reason FROM gap ORDER BY name")]
 
     # ------------------------------------------------------------------ what had its effect
@@ -353,6 +357,7 @@ class Outbox:
             self._db.execute("DELETE FROM message WHERE no = ?", (no,))
             self._bytes -= size
             self._count -= 1
+            self._may_have_gaps = True
             self._db.execute(
                 "INSERT INTO gap (name, count, first_ns, last_ns, reason) VALUES (?, 1, ?, ?, ?) "
                 "ON CONFLICT (name) DO UPDATE SET count = count + 1, first_ns = min(first_ns, excluded.first_ns), "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -63,7 +64,7 @@ def blackout(seconds: float, silent: bool = True) -> dict[str, Any]:
         while time.monotonic() - healed < PATIENCE_S:
             drive.run(PERIOD_S)
             live = desk.fleet.vehicles.get("car1")
-            if live_after is None and live is not None and f'"stamp_ns":{healed_stamp}' <= live.state[:40]:
+            if live_after is None and live is not None and json.loads(live.state)["stamp_ns"] >= healed_stamp:
                 live_after = time.monotonic() - healed
             if live_after is not None and not bridge.backlog:
                 break

@@ -20,7 +20,7 @@ from robotaxi.dispatch.mqtt.topics import TopicTree
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 15.0
 WATCH_PERIOD_S = 1.0
 KEEP_ALIVE_GRACE = 1.5  # MQTT's own factor
 MAX_INFLIGHT = 1000  # messages with QoS 1 sent to one client without its PUBACK
