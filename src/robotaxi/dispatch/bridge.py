@@ -44,7 +44,7 @@ from robotaxi.dispatch.report import BridgeInput, Earth, position_of, state_of
 from robotaxi.dispatch.trip import Ride, Trip, TripConfig, TripInput
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.params import param
-from robotaxi.types import MINIMAL_RISK, Goal, SystemMode, TripEvent, TripState
+from robotaxi.types import MINIMAL_RISK, Goal, TripEvent, TripState
 
 SECOND_NS = 1_000_000_000
 REMEMBERED_NS = 3600 * SECOND_NS  # beyond its expiry a message from the cloud is still known
@@ -95,6 +95,7 @@ class _Step:
     goal: Goal | None = None
     doors: str = ""
     permission: Permission | None = None
+    settled: Question | None = None  # what the permission answers
 
 
 class Bridge:
@@ -221,8 +222,10 @@ class Bridge:
             elif isinstance(body, Command):
                 now = self._command(now, inputs, envelope, body, step)
             elif isinstance(body, AssistAnswer):
+                question = self._assist.question
                 refusal, permission = self._assist.answer(body.question_id, body.option_id, inputs)
-                step.permission = permission or step.permission
+                if permission is not None:
+                    step.permission, step.settled = permission, question
                 self._answer(envelope, "refused" if refusal else "accepted", refusal)
             self._advance(now, inputs, step)
             stepped = True
@@ -368,8 +371,8 @@ class Bridge:
             self._blocked_since_ns = -1
         elif self._blocked_since_ns < 0:
             self._blocked_since_ns = inputs.stamp_ns
-        question = self._assist.question
-        settled = self._assist.step(inputs.stamp_ns, blocked) or step.permission
+        question = step.settled or self._assist.question
+        settled = step.permission or self._assist.step(inputs.stamp_ns, blocked)
         if settled is not None and question is not None:
             step.permission = settled
             body = request_of(question, inputs.stamp_ns, 0, position_of(inputs.state, self._earth), settled)
@@ -386,7 +389,7 @@ class Bridge:
 
     def _watch_safety(self, inputs: BridgeInput) -> None:
         """A minimal risk manoeuvre is an event, once."""
-        stopping = inputs.mode in (SystemMode.COMFORTABLE_STOP, SystemMode.EMERGENCY_STOP)
+        stopping = inputs.mode in MINIMAL_RISK
         if stopping and not self._safety_stop:
             self.report(
                 Event(

@@ -11,7 +11,7 @@ from robotaxi.dispatch.messages import WGS84, Datum, Position, State, TripReport
 from robotaxi.dispatch.protocol import clip, finite
 from robotaxi.dispatch.trip import Trip
 from robotaxi.geometry.geodesy import LocalFrame
-from robotaxi.types import EgoState, Goal, MissionStatus, SystemMode, VehicleReport
+from robotaxi.types import MINIMAL_RISK, EgoState, Goal, MissionStatus, SystemMode, VehicleReport
 
 MAP_LIMIT = 1e6  # m from the origin; farther away, or NaN, is no position of a car
 TRAJECTORY_POINTS = 12
@@ -72,7 +72,7 @@ def state_of(
         stamp_ns=inputs.stamp_ns,
         mode=inputs.mode.name,
         mode_reason=clip(inputs.mode_reason),
-        minimal_risk=inputs.mode in (SystemMode.COMFORTABLE_STOP, SystemMode.EMERGENCY_STOP),
+        minimal_risk=inputs.mode in MINIMAL_RISK,
         sentence=clip(inputs.sentence),
         position=position_of(ego, earth),
         position_sigma=_sigma(ego),

@@ -9,14 +9,19 @@ from robotaxi.dispatch import process
 from robotaxi.dispatch.pki import make_test_pki
 from robotaxi.supervisor import describe_exit
 
+ACCEPT_WITHIN_S = 1800.0  # the car answers in its first step, and on a slow machine that is late
+
 
 class Cloud:
     """Broker and desk of one run. ``notes``: what happened to them, in sentences.
 
+    ``lane_map``: what the desk's page shows.
+
     The car does not depend on them: it drives on without, and its outbox keeps what they have yet to hear.
     """
 
-    def __init__(self, folder: Path, log: Path, operator: str, vehicle: str) -> None:
+    def __init__(self, folder: Path, log: Path, operator: str, vehicle: str, lane_map: str = "") -> None:
+        self._lane_map = lane_map
         self._folder, self._log, self._operator, self._vehicle = folder, log, operator, vehicle
         self._broker: process.Child | None = None
         self._desk: process.Child | None = None
@@ -82,4 +87,13 @@ class Cloud:
 
     def _start_desk(self, port: int) -> process.Child:
         book, log = self._folder / "book.sqlite", self._log / "desk.log"
-        return process.start_desk(self.pki, self._port, book, log, port=port, operator=self._operator)
+        return process.start_desk(
+            self.pki,
+            self._port,
+            book,
+            log,
+            port=port,
+            operator=self._operator,
+            lane_map=self._lane_map,
+            accept_within=ACCEPT_WITHIN_S,
+        )

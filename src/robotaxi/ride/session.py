@@ -84,7 +84,7 @@ class _Ride:
     ) -> None:
         self._options, self._map, self._plan, self._outcome = options, lane_map, plan, outcome
         self._show, self._interrupt, self._supervisor = show, interrupt, supervisor
-        self._cloud = Cloud(outcome.folder / "dispatch", outcome.folder / "log", _OPERATOR, _VEHICLE_ID)
+        self._cloud = Cloud(outcome.folder / "dispatch", outcome.folder / "log", _OPERATOR, _VEHICLE_ID, options.map)
         outcome.notes = self._cloud.notes
         self._order_id = f"ride-{options.seed}"
 
