@@ -16,6 +16,7 @@ _BENCHES: tuple[str, ...] = (  # modules, each registers its sub-command
     "robotaxi.commands.bench_perception",
     "robotaxi.commands.bench_control",
     "robotaxi.commands.bench_planning",
+    "robotaxi.commands.bench_dispatch",
 )
 
 
