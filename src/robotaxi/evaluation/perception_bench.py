@@ -69,7 +69,7 @@ def run_lidar(
             seen.clusters.append(from_detections(shapes, sensor, config, frame))
             if network is not None:
                 users = output.detections[output.detections["label"] != ObjectClass.UNKNOWN]
-                seen.detector.append(from_detections(users, sensor, config, frame, looked=True))
+                seen.detector.append(from_detections(users, sensor, config, frame))
             seen.objects.append(from_objects(output.objects, frame))
         parts.append(seen)
         per_recording.append({"name": recording.name, "frames": recording.count, **recording.notes})
@@ -126,12 +126,10 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def from_detections(
-    detections: RecordArray, sensor: FloatArray, config: LidarPerceptionConfig, frame: Frame, looked: bool = False
+    detections: RecordArray, sensor: FloatArray, config: LidarPerceptionConfig, frame: Frame
 ) -> RecordArray:
-    """Whole boxes of one sweep's detections as PREDICTION_DTYPE; with ``looked`` they are whole already."""
-    center = np.column_stack([detections["x"], detections["y"]])
-    if not looked:
-        center = full_boxes(detections, sensor, config).center
+    """Whole boxes of one sweep's detections as PREDICTION_DTYPE."""
+    center = full_boxes(detections, sensor, config).center
     return _predictions(center, detections["label"], detections["score"], frame)
 
 

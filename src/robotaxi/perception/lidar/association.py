@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from robotaxi.perception.lidar.anchor import BoxMeasurement, measure_one
+from robotaxi.perception.lidar.full_boxes import is_whole
 from robotaxi.types import FloatArray, RecordArray
 
 NOT_ALLOWED = 1e6  # cost of a pair outside its gate
@@ -34,7 +35,7 @@ def pair(
     shape = np.stack([tracks[name] for name in ("yaw", "length", "width", "height")], axis=-1)
     seen = np.stack([detections[name] for name in ("x", "y", "length", "width", "height")], axis=-1)
     cost, covered = _costs(
-        tracks["mean"], tracks["cov"], shape, tracks["hits"] >= confirm_hits, seen, box_corners,
+        is_whole(detections), tracks["mean"], tracks["cov"], shape, tracks["hits"] >= confirm_hits, seen, box_corners,
         np.asarray(sensor, np.float64), noise, gate, gate_distance,
     )  # fmt: skip
     chosen, match = linear_sum_assignment(cost)
@@ -50,7 +51,7 @@ def measurement_noise(
 
 
 @njit(cache=True)
-def _costs(mean, cov, shape, known, seen, box_corners, sensor, noise, gate, gate_distance):  # type: ignore[no-untyped-def]
+def _costs(whole, mean, cov, shape, known, seen, box_corners, sensor, noise, gate, gate_distance):  # type: ignore[no-untyped-def]
     tracks, detections = mean.shape[0], seen.shape[0]
     cost = np.full((tracks, detections), NOT_ALLOWED)
     covered = np.zeros(detections, np.bool_)
@@ -67,14 +68,23 @@ def _costs(mean, cov, shape, known, seen, box_corners, sensor, noise, gate, gate
             if known[i] and abs(cos * dx + sin * dy) < 0.5 * length and abs(-sin * dx + cos * dy) < 0.5 * width:
                 covered[j] = True
             measure_one(x, y, yaw, length, width, box_corners[j], sensor, found)
+            if whole[j]:
+                found[0, 0], found[0, 1] = cos * dx + sin * dy, -sin * dx + cos * dy
+                found[1, 0], found[1, 1] = 0.0, 0.0
             if max(abs(found[0, 0]), abs(found[0, 1])) >= gate_distance:
                 continue
-            if known[i] and (
-                found[2, 0] > _MERGED_FACTOR * length + _MERGED_MORE
-                or found[2, 1] > _MERGED_FACTOR * width + _MERGED_MORE
+            if (
+                known[i]
+                and not whole[j]
+                and (
+                    found[2, 0] > _MERGED_FACTOR * length + _MERGED_MORE
+                    or found[2, 1] > _MERGED_FACTOR * width + _MERGED_MORE
+                )
             ):
                 continue
             a, b = _sigma_squares(found[1], found[2], found[4], x, y, sensor, noise)
+            if whole[j]:
+                a, b = a + noise[6] ** 2, b + noise[6] ** 2
             xx = cos * cos * a + sin * sin * b + cov[i, 0, 0]
             yy = sin * sin * a + cos * cos * b + cov[i, 1, 1]
             xy = cos * sin * (a - b) + cov[i, 0, 1]
@@ -99,7 +109,7 @@ def _noises(slack, extent, eye, center, yaw, sensor, noise):  # type: ignore[no-
 @njit(cache=True)
 def _sigma_squares(slack, extent, eye, x, y, sensor, noise):  # type: ignore[no-untyped-def]
     """Variances along and across the heading. ``noise``: position, per metre, along the sight per metre, beam
-    spacing (rad), share when grazing, share of the slack."""
+    spacing (rad), share when grazing, share of the slack; last, that of a whole box's centre."""
     reach = math.hypot(x - sensor[0], y - sensor[1])
     total = max(math.hypot(eye[0], eye[1]), 1e-6)
     first, second = 0.0, 0.0

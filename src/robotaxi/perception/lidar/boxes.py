@@ -34,6 +34,7 @@ DETECTION_DTYPE = np.dtype(
         ("points", "<i8"),
         ("label", "u1"),  # ObjectClass
         ("score", "<f8"),  # how sure the class is, 0..1
+        ("looked", "?"),  # judged by the second look; the box of a road user is then the whole one
     ]
 )
 """What one sweep shows of one object."""

@@ -42,6 +42,12 @@ def full_size(
     return np.maximum(length, _LEAST), np.maximum(width, _LEAST)
 
 
+def is_whole(detections: RecordArray) -> NDArray[np.bool_]:
+    """Detections whose box is the whole object's already."""
+    result: NDArray[np.bool_] = detections["looked"] & (detections["label"] != ObjectClass.UNKNOWN)
+    return result
+
+
 @dataclass(frozen=True)
 class FullBoxes:
     """Whole boxes of detections, same frame: ``center`` (N, 2), ``yaw``, ``length``, ``width`` (N,), and what of
@@ -57,15 +63,17 @@ class FullBoxes:
 
 def full_boxes(detections: RecordArray, sensor: FloatArray, config: FullSizeConfig) -> FullBoxes:
     """Whole boxes of ``detections`` (boxes.DETECTION_DTYPE); ``sensor`` (2,) in their frame."""
-    label = detections["label"]
+    label, whole = detections["label"], is_whole(detections)
     # a car of which only front or rear is visible: the long visible side is its width
     sight = np.arctan2(detections["y"] - sensor[1], detections["x"] - sensor[0])
     faces_us = np.abs(np.cos(sight - detections["yaw"])) < ACROSS
-    end_on = (label == ObjectClass.CAR) & (detections["length"] < config.full_car_length - _END_ON) & faces_us
+    end_on = (label == ObjectClass.CAR) & (detections["length"] < config.full_car_length - _END_ON) & faces_us & ~whole
     yaw = np.where(end_on, detections["yaw"] + np.pi / 2, detections["yaw"])
     seen_length = np.where(end_on, detections["width"], detections["length"])
     seen_width = np.where(end_on, detections["length"], detections["width"])
     length, width = full_size(seen_length, seen_width, label, config)
+    length, width = np.where(whole, detections["length"], length), np.where(whole, detections["width"], width)
     center = np.column_stack([detections["x"], detections["y"]])
     found = measure(center, yaw, np.column_stack([length, width]), corners(detections), sensor)
-    return FullBoxes(center + to_map(found.offset, yaw), yaw, length, width, seen_length, seen_width)
+    shift = np.where(whole[:, None], 0.0, to_map(found.offset, yaw))
+    return FullBoxes(center + shift, yaw, length, width, seen_length, seen_width)

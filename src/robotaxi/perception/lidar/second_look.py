@@ -63,14 +63,18 @@ def detections_by_look(
     label = probability.argmax(axis=1)
     score = probability[np.arange(len(label)), label]
     sure = (label != ObjectClass.UNKNOWN) & (score >= config.look_score)
-    refined["label"], refined["score"] = label, score
+    refined["label"], refined["score"], refined["looked"] = label, score, True
     users = _one_each(refined[sure])
     sure_boxes = np.zeros(len(boxes), bool)
     sure_boxes[np.flatnonzero(chosen)[sure]] = True
-    rest = boxes_by_shape(boxes[~sure_boxes], config)
     # what was looked at and is no road user keeps its place and loses its class
-    looked_at = chosen[~sure_boxes][is_object(boxes[~sure_boxes], config)]
-    rest["label"][looked_at] = ObjectClass.UNKNOWN
+    doubt = np.zeros(len(boxes))
+    doubt[chosen] = probability[:, ObjectClass.UNKNOWN]
+    standing = is_object(boxes, config) & ~sure_boxes
+    rest = boxes_by_shape(boxes[standing], config)
+    looked = chosen[standing]
+    rest["label"][looked], rest["looked"] = ObjectClass.UNKNOWN, looked
+    rest["score"][looked] = doubt[standing][looked]
     return np.concatenate([users, rest[~_within(rest, users)]])
 
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from robotaxi.params import param
 from robotaxi.perception.lidar.anchor import BoxMeasurement, corners, measure, to_map
 from robotaxi.perception.lidar.association import measurement_noise, pair
-from robotaxi.perception.lidar.full_boxes import ACROSS, FullSizeConfig, full_boxes, full_size, is_vehicle
+from robotaxi.perception.lidar.full_boxes import ACROSS, FullSizeConfig, full_boxes, full_size, is_vehicle, is_whole
 from robotaxi.perception.lidar.track_table import CLASSES, TRACK_DTYPE, doubled, predict, update
 from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
 _STANDING_HITS = 8  # detections after which a track that has not moved is taken to stand
+_WHOLE_GAIN = 0.2
 _RIGID_CHANGE = 0.3  # m
 _RIGID_SHARE = 0.15
 _UNCLEAR_VOTE = 0.3  # a few low returns say less than a full view
@@ -45,6 +46,8 @@ class TrackerConfig(FullSizeConfig):
     beam_spacing_deg: float = param(0.2, lo=0.01, hi=2.0, unit="deg", doc="between neighbouring columns of the lidar")
     sigma_grazing: float = param(0.5, lo=0.0, hi=2.0, doc="noise for each beam spacing on a face seen edge-on")
     sigma_slack: float = param(0.6, lo=0.0, hi=2.0, doc="noise for each metre of slack when alongside")
+    sigma_whole: float = param(0.3, lo=0.01, hi=3.0, unit="m", doc="noise of the centre of a box of the second look")
+    look_doubt: float = param(3.0, lo=0.1, hi=20.0, doc="weight of the second look's doubt against its belief")
     sigma_birth_speed: float = param(8.0, lo=0.5, hi=40.0, unit="m/s", doc="speed of a new track, one deviation")
     sigma_vehicle: float = param(3.5, lo=0.1, hi=20.0, unit="m/s^2", doc="acceleration noise of vehicles")
     sigma_person: float = param(1.5, lo=0.1, hi=20.0, unit="m/s^2", doc="acceleration noise of pedestrians")
@@ -73,7 +76,7 @@ class Tracker:
         self._stamp_ns: int | None = None
         self._noise_parameters = np.array(
             [config.sigma_position, config.sigma_per_m, config.sigma_sight_per_m, np.radians(config.beam_spacing_deg),
-             config.sigma_grazing, config.sigma_slack]
+             config.sigma_grazing, config.sigma_slack, config.sigma_whole]
         )  # fmt: skip
 
     def step(self, detections: RecordArray, stamp_ns: int, sensor: FloatArray) -> RecordArray:
@@ -131,7 +134,12 @@ class Tracker:
         size = np.column_stack([tracks["length"], tracks["width"]])
         found = measure(tracks["mean"][:, :2] + shift, tracks["yaw"], size, box_corners, sensor)
         noise = self._noise(found, tracks["mean"][:, :2], tracks["yaw"], sensor)
-        update(tracks, to_map(found.offset, tracks["yaw"]), noise, 0)
+        offset, whole = to_map(found.offset, tracks["yaw"]), is_whole(detections)
+        if whole.any():
+            centers = np.column_stack([detections["x"], detections["y"]])
+            offset[whole] = (centers - tracks["mean"][:, :2] - shift)[whole]
+            noise[whole] += config.sigma_whole**2 * np.eye(2)
+        update(tracks, offset, noise, 0)
         self._draw_to_rest(tracks)
         tracks["hits"] += 1
         tracks["seen_ns"] = stamp_ns
@@ -157,7 +165,11 @@ class Tracker:
         tracks["votes"] *= 0.95
         rows = np.arange(len(tracks))
         unclear = detections["label"] == ObjectClass.UNKNOWN
-        tracks["votes"][rows, detections["label"]] += np.where(unclear, _UNCLEAR_VOTE, 1.0)
+        looked, score = detections["looked"], detections["score"]
+        tracks["votes"][rows, detections["label"]] += np.where(looked, score, np.where(unclear, _UNCLEAR_VOTE, 1.0))
+        tracks["votes"][:, ObjectClass.UNKNOWN] += np.where(
+            looked & ~unclear, self._config.look_doubt * (1.0 - score), 0.0
+        )
         speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
         known = tracks["moved"] & (tracks["hits"] > 2 * self._config.confirm_hits)
         # nobody walks at 5 m/s or more for long; what rolls that fast and is small has two wheels
@@ -167,15 +179,17 @@ class Tracker:
     def _resize(self, tracks: RecordArray, detections: RecordArray, found: BoxMeasurement) -> None:
         """Grow to what is visible; the edge near the sensor stays where it is."""
         aligned = np.abs(_wrap_quarter(detections["yaw"] - tracks["yaw"])) < np.radians(12.0)
+        whole = is_whole(detections)
         for axis, name in enumerate(("seen_length", "seen_width")):
             seen, extent = tracks[name], found.extent[:, axis]
             # quick to grow, slow to forget a merge with a neighbour
             rate = np.where(extent > seen, np.where(aligned, 0.5, 0.1), 0.02)
+            rate, extent = np.where(whole, _WHOLE_GAIN, rate), np.where(whole, detections[name[5:]], extent)
             tracks[name] = seen + rate * (extent - seen)
         before = np.column_stack([tracks["length"], tracks["width"]])
         tracks["length"], tracks["width"] = self._full_size(tracks)
         growth = np.column_stack([tracks["length"], tracks["width"]]) - before
-        shift = to_map(0.5 * growth * found.away, tracks["yaw"])
+        shift = np.where(whole[:, None], 0.0, to_map(0.5 * growth * found.away, tracks["yaw"]))
         tracks["mean"][:, :2] += shift
         tracks["anchor"] += shift
         tracks["height"] += np.where(detections["height"] > tracks["height"], 0.5, 0.05) * (
@@ -226,7 +240,8 @@ class Tracker:
         wide &= tracks["seen_width"] > tracks["seen_length"]
         narrow = is_vehicle(tracks["label"]) & (tracks["seen_length"] < config.full_car_length - 1.2)
         narrow &= (tracks["seen_length"] > tracks["seen_width"] + 0.3) & self._faces(found)
-        crosswise = (wide | narrow) & ~heading_known
+        whole = is_whole(detections)
+        crosswise = (wide | narrow) & ~heading_known & ~whole
         course = np.where(crosswise, _wrap(tracks["yaw"] + np.pi / 2), course)
         sideways |= crosswise
         if sideways.any():
@@ -238,6 +253,8 @@ class Tracker:
         turn = np.where(trusted, side, 0.0)
         by_course = heading_known & ~trusted
         turn = np.where(by_course, _wrap(course - tracks["yaw"]), turn)
+        # a whole box tells its sides apart
+        turn = np.where(whole & ~heading_known, _wrap_half(detections["yaw"] - tracks["yaw"]), turn)
         tracks["yaw"] = _wrap(tracks["yaw"] + config.heading_gain * turn)
 
     def _swap_axes(self, tracks: RecordArray, sideways: NDArray[np.bool_], found: BoxMeasurement) -> None:
@@ -267,6 +284,7 @@ class Tracker:
         clear &= detections["length"] > _CLEAR_SIDE
         speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
         by_motion = tracks["moved"] & (speed > config.heading_speed)
+        clear &= ~is_whole(detections)
         wrong = clear & ~by_motion & (np.abs(side) > np.radians(_WRONG_DEG)) & is_vehicle(tracks["label"])
         if not wrong.any():
             return
@@ -335,6 +353,11 @@ class Tracker:
 def _wrap(angle: FloatArray) -> FloatArray:
     """To [-pi, pi)."""
     return (angle + np.pi) % (2.0 * np.pi) - np.pi
+
+
+def _wrap_half(angle: FloatArray) -> FloatArray:
+    """To [-pi/2, pi/2): the difference of two headings, front and rear not told apart."""
+    return (angle + np.pi / 2) % np.pi - np.pi / 2
 
 
 def _wrap_quarter(angle: FloatArray) -> FloatArray:
