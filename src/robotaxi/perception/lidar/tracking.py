@@ -21,6 +21,7 @@ from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
 _STANDING_HITS = 8  # detections after which a track that has not moved is taken to stand
 _WHOLE_GAIN = 0.2
+_STICKY = 1.6
 _RIGID_CHANGE = 0.3  # m
 _RIGID_SHARE = 0.15
 _UNCLEAR_VOTE = 0.3  # a few low returns say less than a full view
@@ -48,6 +49,7 @@ class TrackerConfig(FullSizeConfig):
     sigma_slack: float = param(0.6, lo=0.0, hi=2.0, doc="noise for each metre of slack when alongside")
     sigma_whole: float = param(0.3, lo=0.01, hi=3.0, unit="m", doc="noise of the centre of a box of the second look")
     look_doubt: float = param(3.0, lo=0.1, hi=20.0, doc="weight of the second look's doubt against its belief")
+    look_prior: float = param(2.0, lo=0.0, hi=20.0, doc="belief of the second look that a new track must outweigh")
     sigma_birth_speed: float = param(8.0, lo=0.5, hi=40.0, unit="m/s", doc="speed of a new track, one deviation")
     sigma_vehicle: float = param(3.5, lo=0.1, hi=20.0, unit="m/s^2", doc="acceleration noise of vehicles")
     sigma_person: float = param(1.5, lo=0.1, hi=20.0, unit="m/s^2", doc="acceleration noise of pedestrians")
@@ -174,7 +176,10 @@ class Tracker:
         known = tracks["moved"] & (tracks["hits"] > 2 * self._config.confirm_hits)
         # nobody walks at 5 m/s or more for long; what rolls that fast and is small has two wheels
         tracks["votes"][known & (speed > 5.0), ObjectClass.PEDESTRIAN] = 0.0
-        tracks["label"] = np.argmax(tracks["votes"], axis=1)
+        # what was believed of the second look is believed until clearly refuted
+        belief = tracks["votes"].copy()
+        belief[rows, tracks["label"]] *= np.where(looked & (tracks["label"] != ObjectClass.UNKNOWN), _STICKY, 1.0)
+        tracks["label"] = np.argmax(belief, axis=1)
 
     def _resize(self, tracks: RecordArray, detections: RecordArray, found: BoxMeasurement) -> None:
         """Grow to what is visible; the edge near the sensor stays where it is."""
@@ -312,6 +317,7 @@ class Tracker:
         self._next_id += len(detections)
         born["label"] = detections["label"]
         born["votes"] = np.eye(CLASSES)[detections["label"]]
+        born["votes"][detections["looked"], ObjectClass.UNKNOWN] += config.look_prior
         full = full_boxes(detections, sensor, config)
         for name in ("yaw", "length", "width", "seen_length", "seen_width"):
             born[name] = getattr(full, name)
