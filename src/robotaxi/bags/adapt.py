@@ -103,7 +103,7 @@ def adapt(bag: str | Path, out: str | Path, spec: Adaptation) -> Adapted:
         if absent:
             raise BagError(f"bag {bag}: has no topic '{absent[0]}'; its topics are: {', '.join(sorted(by_topic))}")
         tree = static_tree(reader, store)
-        times = _Times(_sweep_stamps(reader, store, by_topic, spec.lidar), _first_stamp(reader, store, spec))
+        times = Times(_sweep_stamps(reader, store, by_topic, spec.lidar), _first_stamp(reader, store, spec))
         writer = BagWriter(Path(out), custom={
             **origin("", spec.vehicle, spec.sensors), "map": "", "source": str(bag), "adapted_with": spec.name,
         })  # fmt: skip
@@ -116,7 +116,7 @@ def adapt(bag: str | Path, out: str | Path, spec: Adaptation) -> Adapted:
     return Adapted(Path(out), counts, said)
 
 
-def _write(reader: Any, store: Any, spec: Adaptation, rig: Any, tree: Mapping[str, Any], times: _Times,
+def _write(reader: Any, store: Any, spec: Adaptation, rig: Any, tree: Mapping[str, Any], times: Times,
            writer: BagWriter, said: list[str]) -> dict[str, int]:  # fmt: skip
     counts: dict[str, int] = {}
     last: dict[str, int] = {}
@@ -175,7 +175,7 @@ def _write(reader: Any, store: Any, spec: Adaptation, rig: Any, tree: Mapping[st
         except convert.ConversionError as error:
             failed.add(connection.topic)
             said.append(f"{connection.topic}: {error}; left out")
-    for stamp_ns, state in _interpolated(poses, times):
+    for stamp_ns, state in states_on_grid(poses, times):
         put(STATE, convert.state(store.types, state, stamp_ns), stamp_ns)
         put(STATUS, convert.status(store.types, state, stamp_ns), stamp_ns)
     for stamp_ns, row in _rate_rows(rates, times):
@@ -183,7 +183,7 @@ def _write(reader: Any, store: Any, spec: Adaptation, rig: Any, tree: Mapping[st
     return counts
 
 
-class _Times:
+class Times:
     """From the bag's times to the stack's: piecewise linear through the sweeps, which lie on a 100 ms grid."""
 
     def __init__(self, sweeps: FloatArray, start_ns: int) -> None:
@@ -192,9 +192,15 @@ class _Times:
             self._own, self._grid = np.array([start_ns, start_ns + _NS]), np.array([0, _NS])
             self._slots: dict[int, int] = {int(s): 0 for s in sweeps}
             return
-        rounded = np.round((sweeps - sweeps[0]) / period).astype(np.int64)
-        keep = np.concatenate([[True], np.diff(rounded) > 0])  # of a faster lidar every so many sweeps
-        self._own, self._grid = sweeps[keep], rounded[keep] * period
+        slots = (sweeps - sweeps[0]) / period
+        nearest: dict[int, int] = {}  # of a faster lidar the sweep that is nearest to its place on the grid
+        for number, (slot, place) in enumerate(zip(np.floor(slots + 0.5).astype(int).tolist(), slots, strict=True)):
+            if abs(place - slot) < 0.5 and (
+                slot not in nearest or abs(place - slot) < abs(slots[nearest[slot]] - slot)
+            ):
+                nearest[slot] = number
+        self._own = sweeps[list(nearest.values())]
+        self._grid = np.array(list(nearest), np.int64) * period
         self._slots = dict(zip(self._own.tolist(), self._grid.tolist(), strict=True))
 
     def of(self, own_ns: int) -> int:
@@ -304,7 +310,7 @@ def _turn(tree: Mapping[str, Any], base: str, message: Any) -> FloatArray:
     return np.eye(3) if found is None else found[:3, :3]
 
 
-def _interpolated(poses: list[Any], times: _Times) -> Any:
+def states_on_grid(poses: list[Any], times: Times) -> Any:
     """(stamp, x y z yaw speed yaw_rate) on the 20 ms grid, from rows (stamp of the bag, x, y, z, yaw)."""
     table = _by_time(poses)
     if len(table) < 2:
@@ -327,7 +333,7 @@ def _interpolated(poses: list[Any], times: _Times) -> Any:
     yield from zip(grid.tolist(), np.column_stack([x, y, z, turned, speed, yaw_rate]).tolist(), strict=True)
 
 
-def _rate_rows(rates: list[Any], times: _Times) -> Any:
+def _rate_rows(rates: list[Any], times: Times) -> Any:
     """(stamp, ax ay az wx wy wz qx qy qz qw known) on the 20 ms grid."""
     table = _by_time(rates)
     if len(table) < 2:

@@ -96,6 +96,11 @@ def image(types: Any, message: Any, stamp_ns: int, frame: str) -> Any:
             raise ConversionError(f"an image of format '{message.format}' cannot be decoded")
     else:
         pixels = _pixels(message)
+    return bgr_image(types, pixels, stamp_ns, frame)
+
+
+def bgr_image(types: Any, pixels: Any, stamp_ns: int, frame: str) -> Any:
+    """(H, W, 3) uint8 BGR as an Image."""
     height, width = pixels.shape[:2]
     return types["sensor_msgs/msg/Image"](
         header=header(types, stamp_ns, frame), height=height, width=width, encoding="bgr8", is_bigendian=0,

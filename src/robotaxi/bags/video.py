@@ -128,7 +128,8 @@ def _draw_box(image: Picture, camera: CameraModel, item: Any, pose: Pose2) -> No
     base: FloatArray = flat @ np.array([[cy, -sy], [sy, cy]])
     low, tall = float(item["z"]), float(item["height"])
     points: FloatArray = np.array([[x, y, z] for z in (low - 0.5 * tall, low + 0.5 * tall) for x, y in base])
-    seen: Any = apply(np.linalg.inv(camera.T_base_optical), points)
+    T_optical_base: FloatArray = np.linalg.inv(camera.T_base_optical).astype(np.float64)
+    seen = apply(T_optical_base, points)
     if not np.isfinite(seen).all() or (seen[:, 2] < _NEAREST).any():
         return
     u = camera.fx * seen[:, 0] / seen[:, 2] + camera.cx

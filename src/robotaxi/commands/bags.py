@@ -28,9 +28,11 @@ def register(subparsers: Any) -> None:
     )
     commands = bag.add_subparsers(dest="bag_command", required=True, metavar="COMMAND")
     importer = commands.add_parser("import", help="convert a recording to an mcap bag")
-    importer.add_argument("format", choices=["kitti"], help="kitti: velodyne/ sweeps, calib.txt, kiss_icp_poses.txt")
+    formats = "kitti: velodyne/ sweeps, calib.txt, kiss_icp_poses.txt; nuscenes: v1.0-*/*.json; av2: one log folder"
+    importer.add_argument("format", choices=["kitti", "nuscenes", "av2"], help=formats)
     importer.add_argument("data", type=Path, help="folder of the recording")
     importer.add_argument("-o", "--output", type=Path, required=True, help="new bag (a folder)")
+    importer.add_argument("--scene", default="", help="of nuScenes (default: the first)")
     importer.add_argument("--sweeps", type=int, help="only the first so many")
     importer.set_defaults(run=run_import)
     saver = commands.add_parser(
@@ -193,15 +195,28 @@ def run_import(args: argparse.Namespace) -> int:
     try:
         with Progress(console=Console(stderr=True)) as progress:
             task = progress.add_task("sweeps", total=None)
-            done = convert(
-                args.data, args.output, args.sweeps, lambda n, of: progress.update(task, completed=n, total=of)
-            )
-    except KittiError as error:
-        print(f"robotaxi bag import: {error}", file=sys.stderr)
-        return _EXIT_UNUSABLE
+
+            def show(done: int, of: int) -> None:
+                progress.update(task, completed=done, total=of)
+
+            if args.format != "kitti":
+                return _import_drive(args, show)
+            done = convert(args.data, args.output, args.sweeps, show)
+    except (KittiError, BagError, OSError) as error:
+        return _fail(args, "import", error)
     print(
         f"bag: {done.sweeps} sweeps, {done.points:,} points, {done.duration_s:.1f} s, {done.way_m:.0f} m -> {done.bag}"
     )
+    return 0
+
+
+def _import_drive(args: argparse.Namespace, show: Any) -> int:
+    from robotaxi.bags.drives import read_av2, read_nuscenes, write_drive
+
+    drive = read_nuscenes(args.data, args.scene) if args.format == "nuscenes" else read_av2(args.data)
+    counts = write_drive(drive, args.output, limit=args.sweeps, progress=show)
+    rows = ", ".join(f"{count} {topic}" for topic, count in counts.items())
+    print(f"bag: {drive.name}: {rows} -> {args.output}")
     return 0
 
 
