@@ -1,4 +1,4 @@
-"""The second look: patches, what becomes of the network's answers, whole boxes in the tracker, and the lidar's sight."""
+"""The second look: patches, what becomes of the answers, whole boxes in the tracker; and the lidar's sight."""
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from robotaxi.types import ObjectClass
 
 CONFIG = LidarPerceptionConfig()
 SENSOR = np.zeros(2)
+CAR_BOX = (0.0, 0.0, np.log(4.4), np.log(1.8), 1.0, 0.0)
 
 
 def boxes(*places, length=3.0, width=0.4, height=1.4):
@@ -23,7 +24,7 @@ def boxes(*places, length=3.0, width=0.4, height=1.4):
     return out
 
 
-def answer(labels, values=(0.0, 0.0, np.log(4.4), np.log(1.8), 1.0, 0.0), sure=6.0):
+def answer(labels, values=CAR_BOX, sure=6.0):
     """A network that gives these classes whatever it sees."""
 
     def network(patch, fact):
