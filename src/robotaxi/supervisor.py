@@ -59,6 +59,8 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     log: Path | None
+    command: tuple[str, ...] = ()
+    restarts: int = 0
 
     @property
     def exit_status(self) -> int | None:
@@ -115,9 +117,19 @@ class Supervisor:
         )
         if output is not None:
             output.close()
-        child = Child(name, process, log)
+        before = self.children.get(name)
+        child = Child(name, process, log, tuple(command), before.restarts + 1 if before is not None else 0)
         self.children[name] = child
         return child
+
+    def restart(self, name: str) -> Child:
+        """Start a dead child once more, as it was started; a living one is killed first."""
+        child = self.children[name]
+        if child.exit_status is None:
+            os.killpg(child.process.pid, signal.SIGKILL)
+            child.process.wait(_TERM_S)
+        remove_dead_shared_memory()
+        return self.start(name, child.command)
 
     def start_stack(self, arguments: StackArguments, executables: Sequence[Executable], *, composed: bool = False,
                     extra: Mapping[str, Any] | None = None, own: Mapping[str, Mapping[str, Any]] | None = None,

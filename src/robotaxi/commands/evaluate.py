@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from typing import Any
 
-_SUITES = ("robotaxi.commands.eval_rides",)  # each registers its sub-commands
+_SUITES = ("robotaxi.commands.eval_rides", "robotaxi.commands.eval_faults")  # each registers its sub-commands
 
 
 def register(subparsers: Any) -> None:

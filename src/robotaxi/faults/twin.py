@@ -100,6 +100,7 @@ class Twin:
             "health_monitor": self._watch, "command_gate": self._guard,
         }  # fmt: skip
         self._seen_sweep_ns = -1
+        self._controlled_ns = -1
         self._fix_ns = 0
         self._imu_ns = 0
         self._stuck: VehicleReport | None = None
@@ -231,7 +232,7 @@ class Twin:
 
     def _perceive(self, now: int, view: WorldView) -> None:
         sweep = self.wires[SWEEP].newest(now)
-        fresh = sweep is None or (abs(now - sweep[0]) <= 200 * MS and len(sweep[1].points) > 100)
+        fresh = sweep is None or sweep[1] is None or (abs(now - sweep[0]) <= 200 * MS and len(sweep[1].points) > 100)
         if fresh and self._get(_STATE, now) is not None:
             seen = self.perceiver.objects(view)
             wobble = self._noise(now, 6, 2 * len(seen)).astype(np.float32) * 0.02
@@ -262,8 +263,9 @@ class Twin:
 
     def _control(self, now: int, view: WorldView) -> None:
         state, trajectory = self.wires[_STATE].newest(now), self._get(_TRAJECTORY, now)
-        if state is None or (state[0] != now and not 0 < now - state[0] <= 100 * MS):
+        if state is None or state[0] == self._controlled_ns:
             return  # its trigger is silent
+        self._controlled_ns = state[0]
         if state[1] is None:
             self._send(_RAW, now, Command(now, view.ego.steering, -2.0))
             return

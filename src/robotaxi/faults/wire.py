@@ -12,7 +12,7 @@ import numpy as np
 from robotaxi.faults.catalog import MESSAGE_KINDS, Fault
 from robotaxi.interfaces import Interface
 from robotaxi.nodes.let import InputBuffer
-from robotaxi.types import Trajectory
+from robotaxi.types import LidarSweep, Trajectory
 
 _HUGE = 1e6
 
@@ -58,6 +58,12 @@ class Wire:
             self._sent += 1
             self._on_way.append((arrives, self._sent, stamp_ns, content))
 
+    def replace_last(self, content: Any) -> None:
+        """Other content in the message that was sent last."""
+        if self._on_way:
+            arrives, number, stamp_ns, _ = self._on_way[-1]
+            self._on_way[-1] = (arrives, number, stamp_ns, content)
+
     def newest(self, now_ns: int) -> tuple[int, Any] | None:
         """(stamp, content) that a subscriber has at ``now_ns``."""
         here = [row for row in self._on_way if row[0] <= now_ns]
@@ -79,6 +85,8 @@ def corrupted(content: Any, value: float) -> Any:
     """The content with one of its numbers replaced, as a flipped bit or a broken driver does."""
     if isinstance(content, Trajectory):
         return Trajectory(content.stamp_ns, corrupted(content.points, value))
+    if isinstance(content, LidarSweep):
+        return dataclasses.replace(content, points=corrupted(content.points, value))
     if isinstance(content, np.ndarray) and content.dtype.names:
         broken = content.copy()
         name = next((key for key in ("speed", "vx", "x") if key in content.dtype.names), content.dtype.names[0])

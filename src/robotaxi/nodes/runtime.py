@@ -25,6 +25,7 @@ from robotaxi import params
 from robotaxi.bags.profiles import records
 from robotaxi.interfaces import INTERFACES, Interface, inputs_of, outputs_of
 from robotaxi.nodes.cdr import CdrError, decoder, publishable, stamp_ns
+from robotaxi.nodes.inject import Injector
 from robotaxi.nodes.let import InputBuffer, is_scheduled
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
@@ -62,6 +63,8 @@ class StackNode(LifecycleNode):
         if self._played:  # whoever plays the bag watches over the processes: a slow machine is no dead node
             self.wait_timeout_s *= _REPLAY_PATIENCE
         self._bus: Any = None
+        self.declare_parameter("inject", [""])
+        self._injector = Injector(self.get_parameter("inject").value, self.role)
         self._inputs: dict[str, InputBuffer] = {}
         self.absent_inputs: set[str] = set()  # no node of this run writes them
         self._outputs: dict[str, Any] = {}
@@ -120,7 +123,11 @@ class StackNode(LifecycleNode):
         return tuple(topic for topic, buffer in self._inputs.items() if buffer.late and topic not in self.absent_inputs)
 
     def write(self, topic: str, message: Any) -> None:
-        self._outputs[topic].publish(publishable(message))
+        if self._injector.idle:
+            self._outputs[topic].publish(publishable(message))
+            return
+        for item in self._injector.outgoing(topic, message):
+            self._outputs[topic].publish(publishable(item))
 
     def set_status(self, ok: bool, sentence: str) -> None:
         """What the node says of itself in /diagnostics."""
@@ -261,6 +268,7 @@ class StackNode(LifecycleNode):
                 at_ns = self._pending.popleft()
                 started = time.perf_counter()
                 self.activate(at_ns)
+                self._injector.drag(at_ns, time.perf_counter() - started)
                 self._latency_ms.append((time.perf_counter() - started) * 1e3)
                 self._diagnose(at_ns)
         finally:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -17,13 +18,13 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from robotaxi.environment import stack_environment
-from robotaxi.interfaces import INTERFACES
+from robotaxi.interfaces import INTERFACES, Interface
 from robotaxi.nodes import convert
 from robotaxi.nodes.host import make_executor
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_ns
-from robotaxi.types import MissionStatus, SystemMode, TripState
+from robotaxi.types import Health, MissionStatus, SystemMode, TripState
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Progress:
     sentence: str = ""
     mode: SystemMode = SystemMode.STOP
     mode_reason: str = ""
+    health: Health = field(default_factory=lambda: Health(0))
 
     @property
     def real_time_factor(self) -> float:
@@ -71,6 +73,7 @@ class Monitor:
             "planning/explanation": self._on_explanation,
             "dispatch/trip": self._on_trip,
             "system/mode": self._on_mode,
+            "system/health": self._on_health,
             "system/ready": self._on_ready,
         }
         for topic, handler in handlers.items():
@@ -87,6 +90,10 @@ class Monitor:
         self._node.destroy_node()
         self._executor.shutdown()
         self._context.try_shutdown()
+
+    def listen(self, item: Interface, handler: Callable[[Any], None], profile: Any) -> None:
+        """Hear a further topic; ``handler`` is called from `poll`."""
+        self._node.create_subscription(message_type(item.type), item.topic, handler, profile)
 
     def poll(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -108,6 +115,9 @@ class Monitor:
     def _on_mode(self, message: Any) -> None:
         self.progress.mode, self.progress.mode_reason = convert.system_mode(message)
         self._seen(to_ns(message.header.stamp))
+
+    def _on_health(self, message: Any) -> None:
+        self.progress.health = convert.health(message)
 
     def _on_ready(self, message: Any) -> None:
         self.ready.add(message.status[0].name)

@@ -33,3 +33,4 @@ class RideOptions:
     params_file: str = ""
     runs: Path = Path("runs")
     max_duration: float = 900.0
+    inject: tuple[str, ...] = ()  # rows of `nodes.inject`

@@ -16,6 +16,7 @@ from robotaxi.environment import reserve_domain
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.ride.cloud import Cloud
+from robotaxi.ride.guardian import Guardian
 from robotaxi.ride.monitor import Monitor, Progress
 from robotaxi.ride.options import RideError, RideOptions
 from robotaxi.sim.ride_plan import RidePlan
@@ -46,11 +47,14 @@ class Outcome:
     failure: str = ""
     interrupted: bool = False
     notes: list[str] = field(default_factory=list)
+    incidents: list[str] = field(default_factory=list)  # processes that died or hung, and what came of them
 
 
 def drive(options: RideOptions, lane_map: LaneMap, plan: RidePlan, folder: Path,
-          show: Callable[[Progress, str], None]) -> Outcome:  # fmt: skip
-    """Run the ride. ``show`` is called about ten times a second with the progress and the phase.
+          show: Callable[[Progress, str], None],
+          watch: Callable[[Supervisor, Monitor], None] | None = None) -> Outcome:  # fmt: skip
+    """Run the ride. ``show`` is called about ten times a second with the progress and the phase, and
+    ``watch`` while the car drives (the fault campaign breaks things there).
 
     Returns an outcome whatever happens; ``failure`` says in a sentence what went wrong.
     """
@@ -58,7 +62,7 @@ def drive(options: RideOptions, lane_map: LaneMap, plan: RidePlan, folder: Path,
     reservation = reserve_domain()
     try:
         with Interrupt() as interrupt, Supervisor(reservation.domain_id, folder / "log") as supervisor:
-            ride = _Ride(options, lane_map, plan, outcome, show, interrupt, supervisor)
+            ride = _Ride(options, lane_map, plan, outcome, show, interrupt, supervisor, watch)
             try:
                 ride.run()
             except (RideError, client.OrderError, process.StartError) as error:
@@ -81,7 +85,9 @@ class _Ride:
         show: Callable[[Progress, str], None],
         interrupt: Interrupt,
         supervisor: Supervisor,
+        watch: Callable[[Supervisor, Monitor], None] | None,
     ) -> None:
+        self._watch = watch
         self._options, self._map, self._plan, self._outcome = options, lane_map, plan, outcome
         self._show, self._interrupt, self._supervisor = show, interrupt, supervisor
         self._cloud = Cloud(outcome.folder / "dispatch", outcome.folder / "log", _OPERATOR, _VEHICLE_ID, options.map)
@@ -148,6 +154,7 @@ class _Ride:
             "camera": options.camera,
             "real_time_rate": float(options.rate),
             "max_duration": float(options.max_duration),
+            "inject": [*options.inject] or [""],
             "bridge.operator": _OPERATOR,
             "bridge.vehicle": _VEHICLE_ID,
             "carla_traffic": options.carla_traffic,
@@ -201,6 +208,7 @@ class _Ride:
             for name in ("simulator", "carla_bridge", "stack")
             if name in self._supervisor.children
         )
+        guardian = Guardian(self._supervisor, keep=(clock_owner.name, "recorder"))
         until: float | None = None
         look_at_memory = 0.0
         while clock_owner.exit_status is None:
@@ -214,13 +222,14 @@ class _Ride:
                 look_at_memory = time.monotonic() + _MEMORY_PERIOD_S
                 used = self._supervisor.memory_mb(os.getpid(), *self._cloud.pids)
                 self._outcome.memory_peak_mb = max(self._outcome.memory_peak_mb, used)
-            dead = [child for child in self._supervisor.dead() if child is not clock_owner]
-            if dead and until is None:
-                child = dead[0]
-                self._outcome.failure = (
-                    f"{child.name} ended during the ride ({describe_exit(int(child.exit_status or 0))}) "
-                    f"at t={monitor.progress.stamp_ns / 1e9:.1f} s"
-                )
+            if self._watch is not None:
+                self._watch(self._supervisor, monitor)
+            broken = guardian.look(monitor.progress)
+            for incident in broken:
+                at = f"at t={monitor.progress.stamp_ns / 1e9:.1f} s"
+                self._outcome.failure = self._outcome.failure or f"{incident} {at}"
+                self._outcome.incidents.append(f"{incident} {at}")
+            if guardian.given_up and until is None:
                 until = time.monotonic() + _STANDSTILL_S
             if until is not None and time.monotonic() > until:
                 return

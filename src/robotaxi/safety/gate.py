@@ -74,6 +74,11 @@ class CommandGate:
         way = way_ahead(None, None, None, 0.0, self._vehicle.wheelbase, 10.0)
         obstacles(self._config, self._vehicle, LidarSweep(0, points, np.eye(4)), way)
 
+    def begin_driving(self) -> None:
+        """For benches that begin at speed: as if all inputs had been good for long."""
+        self._modes.mode = SystemMode.AUTONOMOUS
+        self._limits.acceleration = 0.0
+
     def step(self, inputs: GateInput) -> GateOutput:
         """The command for the actuators at ``inputs.stamp_ns``."""
         dt = self._elapsed(inputs.stamp_ns)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections import deque
 from dataclasses import dataclass
+
+import numpy as np
 
 from robotaxi.interfaces import INTERFACES
 from robotaxi.safety.config import GateConfig
@@ -12,6 +15,8 @@ from robotaxi.safety.plausible import implausible
 from robotaxi.types import Command, EgoState, Health, LidarSweep, Request, Trajectory, VehicleReport
 
 _RESTARTED_NS = 10_000_000_000  # a stamp that far back is a clock that was set anew, not a message out of order
+_FARTHEST_POINT = 300.0  # m
+_PRINT_STEP = 16  # every so many points make the fingerprint of a sweep
 _MIN_STEERING_CHECK_SPEED = 1.0  # m/s; power steering may rest while standing
 
 
@@ -48,6 +53,7 @@ class InputMonitor:
         self._sent: deque[tuple[int, float]] = deque()
         self._disagree_since: dict[str, int] = {}
         self._last_command: Command | None = None
+        self._sweep_print = 0
 
     def report_fault(self, inputs: GateInput) -> str:
         """Why the vehicle's report cannot be used; empty if it can."""
@@ -109,9 +115,14 @@ class InputMonitor:
         return self._age_fault("trajectory", inputs.stamp_ns, trajectory.stamp_ns, self._config.max_trajectory_age)
 
     def take_sweep(self, sweep: LidarSweep) -> bool:
-        """Whether the sweep can be used; a nearly empty one cannot: the lidar is blind."""
-        if len(sweep.points) < self._config.min_sweep_points:
+        """Whether the sweep can be used: not when it is nearly empty (the lidar is blind) or the last one again."""
+        x, y = (np.abs(sweep.points[name]) for name in ("x", "y"))
+        if int(((x < _FARTHEST_POINT) & (y < _FARTHEST_POINT)).sum()) < self._config.min_sweep_points:
+            return False  # what is not finite is no point
+        print_of_this = zlib.crc32(np.ascontiguousarray(x[::_PRINT_STEP]).tobytes())
+        if print_of_this == self._sweep_print:
             return False
+        self._sweep_print = print_of_this
         self._sweep_stamp_ns = sweep.stamp_ns
         return True
 

@@ -1,0 +1,236 @@
+"""Injections into whole rides: every node a process of its own, real DDS, simulated sensors, broker and desk.
+
+One ride a seed, several injections one after the other. What is noticed is timed on the ride's clock, and
+on the wall's too: the world waits for a process that died or hangs, but not for ever (docs/determinism.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robotaxi.faults.catalog import DOWN, NODES, SLOWER, SWEEP, Fault, make
+from robotaxi.faults.judge import Word, illegal_place, judge, row, speaks
+from robotaxi.hdmap import load_map
+from robotaxi.hdmap.lane_map import LaneMap
+from robotaxi.interfaces import INTERFACES, TRUTH_PREFIX
+from robotaxi.nodes import convert
+from robotaxi.nodes.qos import qos_profile
+from robotaxi.nodes.records import from_record, to_ns
+from robotaxi.ride.guardian import PROCESS_OF
+from robotaxi.ride.monitor import Monitor, Progress
+from robotaxi.ride.options import RideOptions
+from robotaxi.ride.session import Outcome, drive
+from robotaxi.sim.infractions import Infraction
+from robotaxi.sim.ride_plan import plan_ride
+from robotaxi.supervisor import Supervisor
+from robotaxi.types import SystemMode, VehicleParams
+from robotaxi.vehicle import load_vehicle
+
+_FIRST_S, _APART_S, _TAIL_S = 7.0, 14.0, 12.0  # ride time: first injection, between two, after the last
+_WAIT_BOUND_S = 25.0  # wall time: two waits of the chain one after the other (7 and 9 s), on a busy machine
+_STOPPED_S = 20.0  # wall time that a stopped process is left so, if nobody kills it
+_STANDING = 0.1
+_TRIP_GOES_ON = ("EN_ROUTE_TO_PICKUP", "WAITING_FOR_RIDER", "BOARDING", "EN_ROUTE", "ARRIVED", "COMPLETED", "CANCELLED",
+                 "ABORTED", "NO_SHOW")  # fmt: skip
+# what can be done to a message of the stack's own processes, and to its sensors where they leave the simulator
+_MESSAGE_KINDS = ("drop", "delay", "duplicate", "freeze", "corrupt_nan", "corrupt_huge", "clock_jump")
+_MESSAGE_TOPICS = ("sensing/imu/data", "sensing/gnss/fix", "localization/kinematic_state", "perception/objects",
+                   "perception/traffic_lights", "planning/trajectory", "control/command_raw", SWEEP)  # fmt: skip
+_SENSORS = {"lidar_blind": SWEEP, "camera_black": "sensing/camera/front/image_raw", "gnss_lost": "sensing/gnss/fix",
+            "imu_nan": "sensing/imu/data", "wheel_scaled": "vehicle/status"}  # fmt: skip
+
+
+def full_fault(number: int, from_s: float, rng: np.random.Generator) -> Fault:
+    """The injection with this running number: processes, messages and sensors in turn."""
+    from_ns = round(from_s * 50) * 20_000_000
+    cycle, turn = divmod(number, 4)
+    if turn < 2:
+        kind = ("kill", "stop", "slow")[cycle % 3] if turn == 0 else ("kill", "stop")[cycle % 2]
+        return make(kind, NODES[(cycle + 3 * turn) % len(NODES)], from_ns, rng)
+    if turn == 2:
+        kind = _MESSAGE_KINDS[cycle % len(_MESSAGE_KINDS)]
+        return make(kind, _MESSAGE_TOPICS[(cycle * 3) % len(_MESSAGE_TOPICS)], from_ns, rng)
+    kinds = (*_SENSORS, "network_loss", "cpu_hog")
+    return make(kinds[cycle % len(kinds)], "", from_ns, rng)
+
+
+def injection_row(fault: Fault) -> str:
+    """The fault as a row of `nodes.inject`, "" for one that is done to processes from outside."""
+    if fault.kind in ("kill", "stop", "cpu_hog", "network_loss"):
+        return ""
+    target, value = fault.target, fault.value
+    if fault.kind == "slow":
+        value = float(SLOWER)
+    if fault.kind in _SENSORS:
+        target = _SENSORS[fault.kind]
+    kind = {"delay": "delay", "imu_nan": "corrupt_nan"}.get(fault.kind, fault.kind)
+    return f"{kind} {target} {fault.from_ns * 1e-9:.3f} {fault.until_ns * 1e-9:.3f} {value}"
+
+
+@dataclass
+class Saboteur:
+    """Breaks processes when their time comes, and listens to what the car says of it."""
+
+    faults: list[Fault]
+    broker_pid: Callable[[], int | None] = lambda: None
+    said: list[tuple[float, Word]] = field(default_factory=list)  # wall time, word
+    struck: dict[int, tuple[float, int]] = field(default_factory=dict)  # index -> wall time (s), ride time (ns)
+    infractions: list[Infraction] = field(default_factory=list)
+    poses: list[tuple[float, float, float, float, float]] = field(default_factory=list)  # s, true x, y, yaw, speed
+    _stopped: list[tuple[int, float]] = field(default_factory=list)  # process id, wall time to go on
+    _hogs: list[Any] = field(default_factory=list)
+    _listening: bool = False
+
+    def look(self, supervisor: Supervisor, monitor: Monitor) -> None:
+        """Called ten times a second during the drive."""
+        if not self._listening:
+            self._listen(monitor)
+        now, ride_s = time.monotonic(), monitor.progress.stamp_ns * 1e-9
+        self._hear(monitor.progress, now)
+        for index, fault in enumerate(self.faults):
+            if index not in self.struck and monitor.progress.stamp_ns >= fault.from_ns:
+                self.struck[index] = (now, monitor.progress.stamp_ns)
+                self._strike(fault, supervisor)
+        for pid, until in list(self._stopped):
+            if now >= until:
+                self._stopped.remove((pid, until))
+                _signal(pid, signal.SIGCONT)
+        if self._hogs and all(ride_s * 1e9 >= f.until_ns for f in self.faults if f.kind == "cpu_hog"):
+            self.release()
+
+    def release(self) -> None:
+        """End what this campaign itself started or stopped."""
+        for hog in self._hogs:
+            hog.kill()
+        self._hogs.clear()
+        for pid, _ in self._stopped:
+            _signal(pid, signal.SIGCONT)
+        self._stopped.clear()
+
+    def _strike(self, fault: Fault, supervisor: Supervisor) -> None:
+        child = supervisor.children.get(PROCESS_OF.get(fault.target, ""))
+        if fault.kind == "kill" and child is not None:
+            _signal(child.process.pid, signal.SIGKILL)
+        elif fault.kind == "stop" and child is not None:
+            _signal(child.process.pid, signal.SIGSTOP)
+            self._stopped.append((child.process.pid, time.monotonic() + _STOPPED_S))
+        elif fault.kind == "network_loss" and (pid := self.broker_pid()) is not None:
+            _signal(pid, signal.SIGSTOP)
+            self._stopped.append((pid, time.monotonic() + DOWN))
+        elif fault.kind == "cpu_hog":
+            import multiprocessing
+
+            context = multiprocessing.get_context("spawn")
+            self._hogs = [context.Process(target=_hog, daemon=True) for _ in range(2 * (os.cpu_count() or 1))]
+            for hog in self._hogs:
+                hog.start()
+
+    def _hear(self, progress: Progress, now: float) -> None:
+        word = Word(progress.stamp_ns * 1e-9, progress.mode.name, progress.mode_reason, progress.health.part,
+                    progress.health.sentence)  # fmt: skip
+        if not self.said or replace(word, time=0.0) != replace(self.said[-1][1], time=0.0):
+            self.said.append((now, word))
+
+    def _listen(self, monitor: Monitor) -> None:
+        self._listening = True
+        for topic, handler in (
+            (TRUTH_PREFIX + "infraction", self._on_infraction),
+            (TRUTH_PREFIX + "ego", self._on_ego),
+        ):
+            monitor.listen(
+                INTERFACES[topic], handler, qos_profile(INTERFACES[topic].qos, lockstep=True, publisher=False)
+            )
+
+    def _on_infraction(self, message: Any) -> None:
+        detail, values = from_record(message)
+        x, y, value = (float(values[name]) for name in ("x", "y", "value"))
+        subject_id, stamp_ns = int(values["subject_id"]), to_ns(message.header.stamp)
+        self.infractions.append(
+            Infraction(stamp_ns, values["kind"], values["at_fault"] == "1", subject_id, x, y, detail, value)
+        )
+
+    def _on_ego(self, message: Any) -> None:
+        state = convert.ego_state(message)
+        if state is not None:
+            stamp_s = to_ns(message.header.stamp) * 1e-9
+            self.poses.append((stamp_s, state.x, state.y, state.yaw, state.speed))
+
+
+def run_seed(
+    seed: int, first: int, count: int, runs: Path, map_name: str = "town", vehicle: str = "robotaxi"
+) -> list[dict[str, Any]]:
+    """``count`` injections into one whole ride, with the running numbers from ``first``."""
+    lane_map, car = load_map(map_name), load_vehicle(vehicle)
+    rng = np.random.default_rng([seed, 608])
+    times = [_FIRST_S + _APART_S * i + float(rng.uniform(0.0, 3.0)) for i in range(count)]
+    faults = [full_fault(first + i, at, rng) for i, at in enumerate(times)]
+    saboteur = Saboteur(faults)
+    folder = runs / f"faults-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    options = RideOptions(
+        map=map_name, vehicle=vehicle, seed=seed, record="", runs=runs, max_duration=times[-1] + DOWN + _TAIL_S,
+        inject=tuple(filter(None, map(injection_row, faults))),
+    )  # fmt: skip
+    try:
+        outcome = drive(options, lane_map, plan_ride(lane_map, seed), folder, lambda *_: None, saboteur.look)
+    finally:
+        saboteur.release()
+    return [_judge(i, saboteur, outcome, lane_map, car, seed) for i in range(count)]
+
+
+def _judge(
+    index: int, saboteur: Saboteur, outcome: Outcome, lane_map: LaneMap, car: VehicleParams, seed: int
+) -> dict[str, Any]:
+    fault = saboteur.faults[index]
+    later = [other.from_ns * 1e-9 for other in saboteur.faults[index + 1 :]]
+    end = later[0] if later else math.inf
+    struck = saboteur.struck.get(index)
+    poses = [pose for pose in saboteur.poses if pose[0] <= end]
+    if struck is None or not poses:
+        why = f"never injected: {outcome.failure or 'the ride ended before'}"
+        fault = replace(fault, bound=math.inf)
+        verdict = judge((fault,), [], [], why, moving_on=False, standing=True)
+        return row((fault,), verdict, "full", seed)
+    wall, struck_ns = struck
+    if fault.kind in ("kill", "stop"):  # done from outside, when the moment was seen to have come
+        fault = replace(fault, from_ns=max(struck_ns, fault.from_ns))
+    words = [(at, word) for at, word in saboteur.said if at >= wall and word.time < end]
+    heard = [word for _, word in words]
+    _, x, y, yaw, speed = poses[-1]
+    last = words[-1][1] if words else None
+    infractions = [item for item in saboteur.infractions if fault.from_ns <= item.stamp_ns < end * 1e9]
+    verdict = judge(
+        (fault,), heard, infractions, illegal_place(lane_map, car, x, y, yaw),
+        moving_on=last is not None and last.mode == SystemMode.AUTONOMOUS.name, standing=abs(speed) < _STANDING,
+    )  # fmt: skip
+    first = next((at for at, word in words if speaks(word)), None)
+    waited = None if first is None else round(first - wall, 1)
+    if verdict.must_notice and waited is not None and waited > _WAIT_BOUND_S:
+        verdict = replace(verdict, in_time=False)
+    books = str((outcome.order or {}).get("state", "unknown"))
+    if books not in _TRIP_GOES_ON:
+        verdict = replace(verdict, safe=False, why_not=f"the dispatcher's books say {books}")
+    story = [f"{word.time:.2f} {word.mode}: {word.reason} | {word.sentence}" for _, word in words[:12]]
+    return row(
+        (fault,), verdict, "full", seed, story=story, noticed_wall_s=waited, books=books, incidents=outcome.incidents
+    )
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+        os.kill(pid, number)
+
+
+def _hog() -> None:
+    while True:
+        sum(range(100_000))
