@@ -78,9 +78,7 @@ def run(args: argparse.Namespace) -> int:
         "avoidable_avoided": avoided,
         "frontal_collisions": len(hit),
         "frontal_mitigated": mitigated,
-        "impact_speed_share_mean": float(np.mean([row["impact"]["speed_kmh"] / row["kmh"] for row in hit]))
-        if hit
-        else 0.0,
+        "impact_speed_share_mean": float(np.mean(shares)) if shares else 0.0,
         "harmless_scenes": len(rows) - len(danger),
         "harmless_stops": len(false),
         "traffic": traffic,
