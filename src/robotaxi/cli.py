@@ -22,6 +22,7 @@ _COMMANDS = (
     "robotaxi.dispatch.commands",
     "robotaxi.commands.maps",
     "robotaxi.commands.carla_server",
+    "robotaxi.commands.security",
     "robotaxi.commands.housekeeping",
 )
 _EPILOG = """examples:

@@ -27,7 +27,7 @@ def inputs_at(tick: int, speed: float = 0.0, steering: float = 0.0, acceleration
     return GateInput(
         now, VehicleReport(now, speed, 0.0), Command(now, steering, acceleration, 5.0),
         EgoState(now, 0.0, 0.0, 0.0, speed), arc(now, 0.0, 0.0, 0.0, 5.0),
-        replace(CLEAR, stamp_ns=now) if tick % 5 == 0 else None,
+        replace(CLEAR, stamp_ns=now, points=np.roll(CLEAR.points, tick)) if tick % 5 == 0 else None,
     )  # fmt: skip
 
 

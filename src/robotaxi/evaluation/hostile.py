@@ -143,9 +143,8 @@ class _Liar:
             self._trajectory = Trajectory(now // (5 * TICK_NS) * 5 * TICK_NS, points)
         sweep = None
         if now % (5 * TICK_NS) == 0 and (calm or rng.random() < 0.8):
-            cloud = self._cloud
+            cloud = np.roll(self._cloud, now // TICK_NS)  # no two sweeps are the same, or they count as frozen
             if not calm:
-                cloud = cloud.copy()
                 cloud["x"][:20], cloud["y"][:20], cloud["z"][:20] = rng.uniform(3.0, 20.0), rng.normal(0.0, 0.3), 1.0
             sweep = LidarSweep(now, cloud, self._T)
         if rng.random() < 0.003:  # people change their minds rarely

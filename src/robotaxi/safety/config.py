@@ -70,6 +70,7 @@ class GateConfig:
         0.15, lo=0.0, hi=1.0, unit="s", doc="in the envelope, beyond the drive's delay and lag"
     )
     envelope_deceleration: float = param(6.5, lo=2.0, hi=10.0, unit="m/s^2", doc="braking the envelope counts on")
+    lead_deceleration: float = param(8.0, lo=3.0, hi=12.0, unit="m/s^2", doc="hardest braking of what drives ahead")
     envelope_margin: float = param(0.4, lo=0.0, hi=3.0, unit="m", doc="gap left after the emergency stop")
     motion_tolerance: float = param(0.2, lo=0.0, hi=2.0, unit="m", doc="displacement that does not prove motion")
     min_emergency_speed: float = param(0.5, lo=0.05, hi=3.0, unit="m/s", doc="slower: no emergency braking")

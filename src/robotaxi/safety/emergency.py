@@ -79,6 +79,16 @@ class EmergencyMonitor:
             closing * self._reaction + closing * closing / (2.0 * config.envelope_deceleration) + config.envelope_margin
         )
 
+    def gap_to(self, speed: float, away: float) -> float:
+        """Gap (m) to keep to something that itself drives away at ``away`` m/s and may brake as hard as it can:
+        the longitudinal distance of RSS (Shalev-Shwartz et al. 2017), and never less than `needed`."""
+        config = self._config
+        if away <= 0.0:
+            return self.needed(speed - away)
+        own = speed * self._reaction + speed * speed / (2.0 * config.envelope_deceleration)
+        theirs = away * away / (2.0 * config.lead_deceleration)
+        return max(own - theirs + config.envelope_margin, self.needed(speed - away))
+
     def sweep(self, time: float, distances: FloatArray, odometer: float) -> None:
         """Take the contact distances of one sweep; what it does not show is forgotten."""
         old = list(self._tracks)
@@ -106,7 +116,7 @@ class EmergencyMonitor:
                 continue
             away = self._proven_speed(track)
             gap = track.places[-1] + away * (time - track.times[-1]) - odometer
-            if gap < self.needed(speed - away):
+            if gap < self.gap_to(speed, away) and speed > away:
                 return Threat(max(gap, 0.0), away)
         return None
 
