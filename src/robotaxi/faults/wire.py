@@ -12,7 +12,7 @@ import numpy as np
 from robotaxi.faults.catalog import MESSAGE_KINDS, Fault
 from robotaxi.interfaces import Interface
 from robotaxi.nodes.let import InputBuffer
-from robotaxi.types import LidarSweep, Trajectory
+from robotaxi.types import Command, LidarSweep, Trajectory
 
 _HUGE = 1e6
 
@@ -93,6 +93,8 @@ def corrupted(content: Any, value: float) -> Any:
         broken[name] = value
         return broken
     if dataclasses.is_dataclass(content):
+        if isinstance(content, Command):
+            return dataclasses.replace(content, steering=value)
         for name in ("speed", "steering", "x", "acceleration", "latitude_deg"):
             if hasattr(content, name):
                 old = getattr(content, name)

@@ -11,6 +11,7 @@ from robotaxi.types import FloatArray, VehicleParams
 
 _HISTORY = 5  # sweeps that the obstacle's speed rests on
 _STANDS = 0.3  # m, what places may scatter around those of one thing
+_BRAKES = 2.5  # m/s^2, slowing that is more than noise
 _STATIC_GATE = 0.8  # m, an obstacle seen again may lie this far from where it should be
 _SLOWEST, _FASTEST = -15.0, 25.0  # m/s along the way, what may drive there
 
@@ -39,6 +40,13 @@ class _Track:
         t, p = np.array(self.times), np.array(self.places)
         residual = p - p.mean() - self.speed() * (t - t.mean())
         return n > 2 and float(np.abs(residual).max()) < _STANDS
+
+    def slows(self) -> bool:
+        """Whether it has been seen to brake: markedly slower over the last sweeps than over the first."""
+        if len(self.times) < _HISTORY:
+            return False
+        before, after = ((self.places[i + 2] - self.places[i]) / (self.times[i + 2] - self.times[i]) for i in (0, 2))
+        return before - after > _BRAKES * (self.times[3] - self.times[1])
 
     def span(self) -> float:
         return self.times[-1] - self.times[0]
@@ -116,7 +124,7 @@ class EmergencyMonitor:
                 continue
             away = self._proven_speed(track)
             gap = track.places[-1] + away * (time - track.times[-1]) - odometer
-            if gap < self.gap_to(speed, away) and speed > away:
+            if gap < (self.gap_to(speed, away) if track.slows() else self.needed(speed - away)):
                 return Threat(max(gap, 0.0), away)
         return None
 

@@ -1,0 +1,140 @@
+"""Fault injection: what is broken, how it is judged, and a twin that loses its planner."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from robotaxi.commands.eval_faults import summary
+from robotaxi.faults.catalog import MESSAGE_KINDS, NODES, TOPICS, Fault, draw, every_fault, make, named_in
+from robotaxi.faults.judge import Word, judge
+from robotaxi.faults.wire import Wire
+from robotaxi.interfaces import INTERFACES, MS, TICK_NS
+from robotaxi.safety.health import WATCHED
+from robotaxi.sim.infractions import Infraction
+from robotaxi.types import Command
+
+S = 1_000_000_000
+RAW = INTERFACES["control/command_raw"]
+
+
+def fault(kind: str, value: float = 0.0, target: str = RAW.topic) -> Fault:
+    return Fault(kind, target, 1 * S, 2 * S, 0.5, ("controller",), value)
+
+
+def received(kind: str, value: float = 0.0) -> list[tuple[int, Command]]:
+    """What a subscriber has at each tick of three seconds; the fault is in the middle one."""
+    wire = Wire(RAW, [fault(kind, value)])
+    out = []
+    for tick in range(150):
+        now = tick * TICK_NS
+        wire.send(now, Command(now, 0.001 * tick, 0.0), 0)
+        out.append(wire.newest(now))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "age_ms", "steering"),
+    [
+        ("drop", 0.0, 520, 0.049),
+        ("delay", 0.1, 100, 0.070),
+        ("duplicate", 0.0, 0, 0.075),
+        ("freeze", 0.0, 0, 0.049),
+        ("clock_jump", -0.5, 500, 0.075),
+        ("corrupt_huge", 0.0, 0, 1e6),
+    ],
+)
+def test_each_message_fault_does_what_it_says(kind: str, value: float, age_ms: int, steering: float) -> None:
+    seen = received(kind, value)
+    stamp_ns, command = seen[75]
+    assert (75 * TICK_NS - stamp_ns) / MS == pytest.approx(age_ms)
+    assert command.steering == pytest.approx(steering)
+    assert seen[40][0] == 40 * TICK_NS and seen[149][0] == 149 * TICK_NS  # before and after all is well
+
+
+def test_nan_stays_nan() -> None:
+    assert math.isnan(received("corrupt_nan")[75][1].steering)
+
+
+def test_the_campaign_reaches_every_node_and_topic_and_two_at_once() -> None:
+    drawn = [draw(n, S, np.random.default_rng(n)) for n in range(1000)]
+    singles = {(item.kind, item.target) for faults in drawn for item in faults[:1]}
+    assert singles == set(every_fault())
+    assert {target for kind, target in singles if kind in ("kill", "stop", "slow")} == set(NODES)
+    assert {target for kind, target in singles if kind in MESSAGE_KINDS} == set(TOPICS) >= set(WATCHED)
+    assert sum(len(faults) == 2 for faults in drawn) == 100
+    assert all(item.bound > 0.0 and item.parts and item.until_ns > item.from_ns for f in drawn for item in f)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "part"),
+    [
+        ("Trajectory is 0.42 s old, allowed is 0.40 s.", "planner"),
+        ("Topic control/command_raw is dead: no word from controller.", "controller"),
+        ("Health report is 0.52 s old; lidar sweep is 0.32 s old.", "health_monitor"),
+        ("imu: sensing/imu/data is frozen: new stamps, old contents; also gnss.", "imu"),
+        ("Driving: all inputs are good.", ""),
+    ],
+)
+def test_the_part_that_a_sentence_names(sentence: str, part: str) -> None:
+    assert named_in(sentence) == part
+
+
+GOOD = Word(0.9, "AUTONOMOUS", "Driving: all inputs are good.", "", "All parts work.")
+LOST = Word(1.3, "COMFORTABLE_STOP", "Control command is 0.08 s old.", "controller", "controller: is silent.")
+
+
+def test_verdict_on_a_fault_that_is_noticed_named_and_survived() -> None:
+    verdict = judge((fault("drop"),), [GOOD, LOST], [], "", moving_on=True, standing=False)
+    assert verdict.good and verdict.noticed == 0.3 and verdict.named == "controller"
+
+
+@pytest.mark.parametrize(
+    ("words", "infractions", "place", "why"),
+    [
+        ([GOOD], [], "", None),
+        ([GOOD, Word(1.9, "STOP", "Lidar sweep is old.", "", "")], [], "", None),
+        ([GOOD, LOST], [Infraction(S, "collision_vehicle", True, 3, 0.0, 0.0, "front bumper met a car")], "",
+         "collision_vehicle: front bumper met a car"),
+        ([GOOD, LOST], [], "the car stands beside the road", "the car stands beside the road"),
+    ],
+    ids=["not noticed", "late and wrong", "collision", "beside the road"],
+)  # fmt: skip
+def test_verdict_on_what_went_wrong(words: list[Word], infractions: list[Infraction], place: str, why: str) -> None:
+    verdict = judge((fault("drop"),), words, infractions, place, moving_on=True, standing=False)
+    assert not verdict.good
+    assert verdict.why_not == (why or "")
+
+
+def test_an_accident_that_is_not_our_fault_is_none() -> None:
+    hit = Infraction(S, "collision_vehicle", False, 3, 0.0, 0.0, "rear bumper met a car")
+    assert judge((fault("drop"),), [GOOD, LOST], [hit], "", moving_on=True, standing=False).good
+
+
+def test_summary_holds_only_if_all_were_safe_in_time_and_nearly_all_named() -> None:
+    row = {"scene": "twin", "safe": True, "why_not": "", "must_notice": True, "noticed": 0.3, "in_time": True,
+           "named_right": True, "recovered": True, "faults": [{"kind": "drop"}]}  # fmt: skip
+    assert summary([row] * 20)["holds"]
+    assert summary([row] * 19 + [{**row, "named_right": False}])["holds"]
+    assert not summary([row] * 18 + [{**row, "named_right": False}] * 2)["holds"]
+    assert not summary([row] * 19 + [{**row, "safe": False, "why_not": "collision"}])["holds"]
+    assert not summary([])["holds"]
+
+
+def test_a_twin_whose_planner_dies_stops_in_its_lane_and_goes_on() -> None:
+    from robotaxi.faults.twin import Twin
+    from robotaxi.faults.twin_campaign import _world, in_fork, inject
+    from robotaxi.sim.ride_plan import plan_ride
+
+    lane_map, parked, car = _world("town", "robotaxi")
+    twin = Twin(lane_map, car, plan_ride(lane_map, 0), parked, 0)
+    while twin.world.view().ego.speed < 6.0:
+        twin.step()
+    dead = make("kill", "planner", twin.world.stamp_ns, np.random.default_rng(0))
+    row, again = (in_fork(lambda: inject(twin, (dead,), 0), (dead,), 0) for _ in range(2))
+    assert row == again  # the fork leaves the twin as it was
+    assert row["good"] and row["named"] == "planner" and row["recovered"], row
+    assert row["noticed"] <= row["faults"][0]["bound_s"]
+    assert any("COMFORTABLE_STOP: planner: planning/trajectory is" in line for line in row["story"])
