@@ -72,14 +72,14 @@ def _scenes(bag: str | Path, from_s: float, to_s: float) -> Iterator[tuple[float
         chosen = [c for c in reader.connections if table_topic(c.topic) in _TOPICS and c.msgtype in store.types]
         kinds = {c.topic: c.msgtype for c in chosen}
         scene: dict[str, Any] = {}
-        next_s = from_s
+        next_ns, period_ns = round(from_s * 1e9), round(1e9 / RATE_HZ)
         for stamp_ns, topic, raw in ordered(reader, chosen):
             seconds = stamp_ns / 1e9
             if seconds > to_s:
                 return
-            if seconds >= next_s and scene:
+            if stamp_ns >= next_ns and scene:
                 yield seconds, scene
-                next_s = max(next_s + 1.0 / RATE_HZ, seconds)
+                next_ns += period_ns * max((stamp_ns - next_ns) // period_ns, 1)
             if seconds >= from_s - 1.0:
                 scene[table_topic(topic)] = store.deserialize_cdr(raw, kinds[topic])
 
