@@ -18,9 +18,12 @@ ROAD = """<?xml version="1.0"?>
  <road id="1" length="300" junction="-1">
   <planView><geometry s="0" x="0" y="0" hdg="0" length="300"><line/></geometry></planView>
   <lanes><laneSection s="0">
-   <left><lane id="1" type="driving"><width sOffset="0" a="3.5" b="0" c="0" d="0"/></lane></left>
-   <center><lane id="0" type="none"/></center>
-   <right><lane id="-1" type="driving"><width sOffset="0" a="3.5" b="0" c="0" d="0"/></lane></right>
+   <left><lane id="1" type="driving"><width sOffset="0" a="3.5" b="0" c="0" d="0"/>
+    <roadMark sOffset="0" type="solid" weight="standard" color="white" width="0.12"/></lane></left>
+   <center><lane id="0" type="none">
+    <roadMark sOffset="0" type="broken" weight="standard" color="white" width="0.12"/></lane></center>
+   <right><lane id="-1" type="driving"><width sOffset="0" a="3.5" b="0" c="0" d="0"/>
+    <roadMark sOffset="0" type="solid" weight="standard" color="white" width="0.12"/></lane></right>
   </laneSection></lanes>
   <signals>
    <signal id="7" s="290" t="-4" zOffset="3" type="1000001" orientation="+" dynamic="yes" name="light"/>

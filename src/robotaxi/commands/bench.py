@@ -18,6 +18,7 @@ _BENCHES: tuple[str, ...] = (  # modules, each registers its sub-command
     "robotaxi.commands.bench_planning",
     "robotaxi.commands.bench_dispatch",
     "robotaxi.commands.bench_aeb",
+    "robotaxi.commands.bench_sim",
 )
 
 

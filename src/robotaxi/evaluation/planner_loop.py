@@ -148,8 +148,9 @@ def drive(
     plan: RidePlan | None = None,
     parked: RecordArray | None = None,
     verbose: bool = False,
+    longest_s: float | None = None,
 ) -> LoopResult:
-    """One ride: start, pick-up, boarding, drop-off."""
+    """One ride: start, pick-up, boarding, drop-off; ended after ``longest_s`` if given."""
     blur = blur or Blur()
     plan = plan or plan_ride(lane_map, seed)
     if parked is None:
@@ -170,7 +171,7 @@ def drive(
     trace: list[tuple[float, ...]] = []
     sentences: list[tuple[float, str]] = []
     before: object = None
-    limit = 90.0 + plan.length / 2.0
+    limit = 90.0 + plan.length / 2.0 if longest_s is None else longest_s
     reason, still_since, distance = "", 0, 0.0
     while not ride.done and not reason:
         view, now = world.view(), world.stamp_ns

@@ -19,6 +19,8 @@ LaneKey = tuple[str, int, int]  # road id, section index, lane number
 DEFAULT_SPEED = 50.0 / 3.6  # m/s, where the file names none
 MIN_LENGTH = 0.05  # m, shorter lanes are skipped over
 MIN_WIDTH = 1.0  # m, lanes that never get wider are paint
+MAX_EXTENT = 100_000.0  # m from one end of a town to the other
+MAX_WIDTH = 60.0  # m, wider lanes are mistakes
 MAX_GAP = 1.5  # m between a lane's end and what the file says follows
 SPEED_SIGN = "274"
 
@@ -54,8 +56,14 @@ def build_lane_net(source: XmlSource, roads: dict[str, Road]) -> LaneNet:
         for index, section in enumerate(road.sections):
             for lane_id, (inner, outer) in sorted(lane_boundaries(road, section).items(), key=lambda item: -item[0]):
                 key = (road.id, index, lane_id)
-                if float(np.hypot(*(inner - outer)[:, :2].T).max()) < MIN_WIDTH:
+                width = float(np.hypot(*(inner - outer)[:, :2].T).max())
+                if width < MIN_WIDTH:
                     continue
+                if not width <= MAX_WIDTH:
+                    raise source.error(
+                        road.element,
+                        f"lane {lane_id} of section {index} is {width:.3g} m wide, allowed is {MAX_WIDTH:g}",
+                    )
                 if float(arc_length((inner + outer) / 2.0)[-1]) < MIN_LENGTH:
                     short.add(key)
                     continue
@@ -70,10 +78,22 @@ def build_lane_net(source: XmlSource, roads: dict[str, Road]) -> LaneNet:
                     speed_limit=_speed(source, road, section, lane_id),
                     junction_id=junction_ids.get(road.junction),
                 )
+    _check_extent(source, net)
     _connect(source, roads, net, short)
     _neighbours(roads, net)
     _inherit_speeds(roads, net)
     return net
+
+
+def _check_extent(source: XmlSource, net: LaneNet) -> None:
+    if not net.drafts:
+        return
+    ends = np.array([point for draft in net.drafts.values() for point in (draft.left[0, :2], draft.left[-1, :2])])
+    extent = float((ends.max(axis=0) - ends.min(axis=0)).max())
+    if not extent <= MAX_EXTENT:
+        raise source.error(
+            source.root, f"its lanes lie {extent / 1000.0:.4g} km apart, allowed is {MAX_EXTENT / 1000.0:g}"
+        )
 
 
 def _integer_ids(names: list[str]) -> dict[str, int]:

@@ -20,6 +20,7 @@ DRIVABLE_TYPES = frozenset(
 )
 STRAIGHT_STEP, CURVED_STEP, TIGHT_STEP = 2.0, 1.6, 1.0  # m between the points of a lane
 TIGHT = 1.0 / 40.0  # 1/m: curves tighter than this get the shortest step
+LONGEST_ROAD = 100_000.0  # m
 MIN_STEP = 0.05  # m, closer breakpoints are merged
 SPEED_UNITS = {"m/s": 1.0, "km/h": 1.0 / 3.6, "kph": 1.0 / 3.6, "mph": 0.44704}
 
@@ -160,6 +161,8 @@ def _step(element: PlanElement) -> float:
 
 def read_road(source: XmlSource, element: ET.Element) -> Road:
     length = source.number(element, "length")
+    if not 0.0 <= length <= LONGEST_ROAD:
+        raise source.error(element, f"attribute length='{length:g}': allowed is 0 to {LONGEST_ROAD:g} m")
     plan = _plan_view(source, source.child(element, "planView"))
     if not plan:
         raise source.error(element, "has no geometry in its <planView>")

@@ -10,6 +10,8 @@ from xml.parsers import expat
 
 from robotaxi.hdmap.lane_map import MapError
 
+_LARGEST = 1e8  # of any number, also of northings in UTM
+
 
 class XmlSource:
     """A parsed file. Line numbers are looked up only when something is wrong, so reading stays fast."""
@@ -53,6 +55,8 @@ class XmlSource:
             raise self.error(element, f"attribute {key}='{value}' is not a number") from None
         if not isfinite(number):
             raise self.error(element, f"attribute {key}='{value}' is not finite")
+        if abs(number) > _LARGEST:
+            raise self.error(element, f"attribute {key}='{value}' is larger than anything on a road")
         return number
 
     def integer(self, element: ET.Element, key: str) -> int:

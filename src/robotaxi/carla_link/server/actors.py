@@ -12,8 +12,6 @@ from robotaxi.carla_link.server import wire
 from robotaxi.carla_link.server.blueprints import Body
 from robotaxi.types import FloatArray
 
-SPECTATOR_TAGS = b""
-
 
 @dataclass
 class Actor:
@@ -43,13 +41,17 @@ class Actor:
     # sensors: simulated time of the next measurement, and of the last
     due: float = 0.0
     measured: float | None = None
+    _posed: tuple[FloatArray, tuple[list[float], list[float]]] | None = None
 
     @property
     def kind(self) -> str:
         return self.type_id.split(".", 1)[0]
 
     def carla_pose(self) -> tuple[list[float], list[float]]:
-        return carla_from_map(self.T)
+        """Location and rotation; ``T`` is replaced, never changed, so it is worked out once for each."""
+        if self._posed is None or self._posed[0] is not self.T:
+            self._posed = (self.T, carla_from_map(self.T))
+        return self._posed[1]
 
     def wire(self, token: bytes) -> list[Any]:
         tag = bytes([self.body.tag]) if self.body else b""

@@ -81,7 +81,7 @@ def resolve(fleet: Fleet, agents: RecordArray, masses: dict[int, float], walls: 
             if touch is not None:
                 touches.append(touch)
                 touches.append(Touch(touch.other, touch.actor, -touch.impulse))
-    for i in range(count):
+    for i in range(count if len(walls.boxes) else 0):
         if fleet.physics[i]:
             x, y = float(fleet.state[i, X]), float(fleet.state[i, Y])
             touches += _wall(fleet, i, walls.near(int(fleet.ids[i]), x, y))

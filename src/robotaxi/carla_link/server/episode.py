@@ -57,6 +57,7 @@ class Episode:
         self.weather = list(_CLEAR_NOON)
         self.touches: list[Touch] = []
         self._yaw_rate_before: dict[int, float] = {}
+        self._light_table: Any = None
         start = town.spawn_points[0] if town.spawn_points else None
         pose = planar(start.x, start.y, start.z + 30.0, start.yaw, 0.9) if start else np.eye(4)
         self.actors[SPECTATOR] = Actor(SPECTATOR, "spectator", [0, "spectator", []], {}, pose)
@@ -174,8 +175,9 @@ class Episode:
         actor.T = pose
         if actor.kind == "vehicle":
             row = self.fleet.row(actor.id)
-            x, y, _, yaw = pose_of(pose)
+            x, y, z, yaw = pose_of(pose)
             self.fleet.state[row, [X, Y, YAW]] = x, y, yaw
+            self.fleet.ground[row] = z, 0.0
             if self.fleet.physics[row]:
                 self._settle(np.array([row]))
 
@@ -285,10 +287,13 @@ class Episode:
             if actor.kind == "walker" and not actor.parent:
                 self._walk_on(actor, dt)
         agents = self.agents()
-        masses = {int(k): self._mass(int(k)) for k in agents["id"]}
+        masses = {k: self._mass(k) for k in agents["id"].tolist()}
         self.touches = resolve(self.fleet, agents, masses, self.walls)
         for k in range(len(self.fleet), len(agents)):
-            self.actors[int(agents["id"][k])].T[:2, 3] = agents["x"][k], agents["y"][k]
+            actor = self.actors[int(agents["id"][k])]
+            if actor.T[0, 3] != agents["x"][k] or actor.T[1, 3] != agents["y"][k]:
+                actor.T = actor.T.copy()
+                actor.T[:2, 3] = agents["x"][k], agents["y"][k]
         self._settle(np.flatnonzero(self.fleet.physics))
         for actor in self.actors.values():
             if actor.parent and actor.T_parent is not None:
@@ -320,40 +325,36 @@ class Episode:
         heights, _ = self.town.ground(np.concatenate([middle, middle + ahead, middle - ahead]))
         z, front, rear = heights.reshape(3, -1)
         pitch = -np.arctan2(np.clip(front - rear, -half, half), 2.0 * half)
-        for k, row in enumerate(np.asarray(rows).tolist()):
-            actor = self.actors[int(self.fleet.ids[row])]
-            actor.T = planar(state[k, X], state[k, Y], float(z[k]), state[k, YAW], float(pitch[k]))
-
-    def fill_motion(self) -> None:
-        """Velocities and accelerations of the cars, from the fleet to their actors."""
-        for row, number in enumerate(self.fleet.ids.tolist()):
-            actor, s = self.actors[number], self.fleet.state[row]
-            R = actor.T[:3, :3]
-            if self.fleet.physics[row]:
-                actor.velocity = R @ np.array([s[VX], s[VY], 0.0])
-                lateral = s[AY]
-                actor.acceleration = R @ np.array([s[AX], lateral, 0.0])
-                actor.angular_velocity = np.array([0.0, 0.0, s[YAW_RATE]])
+        self.fleet.ground[rows] = np.stack([z, pitch], axis=1)
+        poses = np.stack([state[:, X], state[:, Y], z, state[:, YAW], pitch], axis=1).tolist()
+        for number, pose in zip(self.fleet.ids[rows].tolist(), poses, strict=True):
+            self.actors[number].T = planar(*pose)
 
     # ------------------------------------------------------------------ what is seen
 
     def agents(self) -> RecordArray:
         """All bodies (AGENT_DTYPE), the fleet's first in its order; z is the ground below them."""
-        bodies = [self.actors[k] for k in self.fleet.ids.tolist()]
-        bodies += [a for a in self.actors.values() if a.body is not None and a.kind != "vehicle"]
-        out = np.zeros(len(bodies), AGENT_DTYPE)
-        for k, actor in enumerate(bodies):
+        count = len(self.fleet)
+        others = [a for a in self.actors.values() if a.body is not None and a.kind != "vehicle"]
+        out = np.zeros(count + len(others), AGENT_DTYPE)
+        cars, fleet = out[:count], self.fleet
+        velocity, _ = fleet.motion()
+        cars["id"], cars["color"] = fleet.ids, fleet.ids % 12
+        cars["x"], cars["y"], cars["yaw"], cars["yaw_rate"] = fleet.state[:, [X, Y, YAW, YAW_RATE]].T
+        cars["length"], cars["width"], cars["height"] = fleet.size.T
+        cars["vx"], cars["vy"], cars["z"] = velocity[:, 0], velocity[:, 1], fleet.ground[:, 0]
+        cars["label"] = [self._label(self.actors[k]) for k in fleet.ids.tolist()]
+        for k, actor in enumerate(others, count):
             body: Body = actor.body  # type: ignore[assignment]
             x, y, z, yaw = pose_of(actor.T)
             if actor.kind == "walker":
                 z -= body.size[2] / 2.0
-            label = _LABEL.get(body.tag, ObjectClass.UNKNOWN)
-            color = actor.id % 12
             v = actor.velocity
-            out[k] = (actor.id, int(label), color, x, y, z, yaw, *body.size, v[0], v[1], actor.angular_velocity[2])
-        count = len(self.fleet)
-        out["x"][:count], out["y"][:count], out["yaw"][:count] = self.fleet.state[:, [X, Y, YAW]].T
+            out[k] = (actor.id, self._label(actor), actor.id % 12, x, y, z, yaw, *body.size, v[0], v[1], 0.0)
         return out
+
+    def _label(self, actor: Actor) -> int:
+        return int(_LABEL.get(actor.body.tag, ObjectClass.UNKNOWN)) if actor.body else 0
 
     def sight(self, actor: Actor, agents: RecordArray, dt: float) -> Sight:
         tags = {a.id: int(a.body.tag) for a in self.actors.values() if a.body is not None}
@@ -388,23 +389,28 @@ class Episode:
 
     def world_state(self, *, map_change: bool) -> bytes:
         """Payload of the world's stream for this frame."""
-        vehicles, others = [], []
+        parts = [self._vehicle_records(), self._light_records()]
         for actor in self.actors.values():
-            if actor.kind == "vehicle":
-                vehicles.append(actor)
-            else:
-                others.append(actor)
-        parts = [self._vehicle_records(vehicles), *(self._record(actor) for actor in others)]
+            if actor.kind != "vehicle" and actor.id not in self.lights.lights:
+                parts.append(self._record(actor))
         return wire.world_state(self.number, self.time, self.delta, parts, map_change=map_change)
 
-    def _vehicle_records(self, vehicles: list[Actor]) -> Any:
-        out = np.zeros(len(vehicles), wire.VEHICLE_DTYPE)
-        if not vehicles:
+    def _vehicle_records(self) -> Any:
+        fleet = self.fleet
+        out = np.zeros(len(fleet), wire.VEHICLE_DTYPE)
+        if not len(fleet):
             return out
-        rows = [self.fleet.row(a.id) for a in vehicles]
-        state, control = self.fleet.state[rows], self.fleet.control[rows]
-        for k, actor in enumerate(vehicles):
-            _common(out[k], actor)
+        state, control = fleet.state, fleet.control
+        velocity, acceleration = fleet.motion()
+        out["id"], out["state"] = fleet.ids, wire.ACTIVE
+        z, pitch = fleet.ground.T
+        yaw = (-np.degrees(state[:, YAW]) + 180.0) % 360.0 - 180.0
+        out["transform"] = np.stack([state[:, X], -state[:, Y], z, -np.degrees(pitch), yaw, 0.0 * z], axis=1)
+        for name, values in (("velocity", velocity), ("acceleration", acceleration)):
+            out[name] = values * (1.0, -1.0, 1.0)
+        out["angular_velocity"][:, 2] = -np.degrees(state[:, YAW_RATE])
+        for row in np.flatnonzero(~fleet.physics).tolist():
+            _common(out[row], self.actors[int(fleet.ids[row])])
         for column, name in enumerate(("throttle", "steer", "brake", "hand_brake", "reverse", "manual_gear", "gear")):
             out[name] = control[:, column]
         driven = out["manual_gear"] == 0
@@ -417,15 +423,22 @@ class Episode:
             out["light_state"][k], out["has_light"][k], out["light_id"][k] = light.state, True, light.actor
         return out
 
+    def _light_records(self) -> Any:
+        """Only times and colours change."""
+        lights = list(self.lights.lights.values())
+        if self._light_table is None:
+            self._light_table = np.zeros(len(lights), wire.LIGHT_DTYPE)
+            for record, light in zip(self._light_table, lights, strict=True):
+                _common(record, self.actors[light.actor])
+                record["sign_id"], record["pole_index"] = str(light.signal).encode(), light.pole
+        table = self._light_table
+        table["green_time"], table["yellow_time"] = [x.green for x in lights], [x.yellow for x in lights]
+        table["red_time"], table["elapsed_time"] = [x.red for x in lights], [x.elapsed for x in lights]
+        table["light"], table["frozen"] = [x.state for x in lights], self.lights.frozen
+        return table
+
     def _record(self, actor: Actor) -> Any:
-        light = self.lights.lights.get(actor.id)
-        if light is not None:
-            out = np.zeros(1, wire.LIGHT_DTYPE)
-            for name in ("green", "yellow", "red"):
-                out[f"{name}_time"] = getattr(light, name)
-            out["sign_id"], out["elapsed_time"] = str(light.signal).encode(), light.elapsed
-            out["pole_index"], out["frozen"], out["light"] = light.pole, self.lights.frozen, light.state
-        elif actor.kind == "walker":
+        if actor.kind == "walker":
             out = np.zeros(1, wire.WALKER_DTYPE)
             out["direction"], out["speed"], out["jump"] = actor.direction * (1, -1, 1), actor.speed, actor.jump
         else:

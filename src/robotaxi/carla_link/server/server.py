@@ -141,7 +141,6 @@ class CarlaServer:
 
     def _step(self) -> None:
         self.episode.step(self.settings.delta)
-        self.episode.fill_motion()
         self._send_sensors()
         self._send_world()
 

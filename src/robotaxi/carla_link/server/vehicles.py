@@ -42,8 +42,8 @@ CONTROL_SIZE = 7
 class Fleet:
     """Rows in order of spawning. ``state`` (N, STATE_SIZE) about the centre of mass, which lies in the
     middle of the wheelbase; ``control`` (N, 7) as the client sent it; ``constants`` (N, 14) of `_integrate`;
-    ``size`` (N, 3); ``mass`` (N,); ``physics`` (N,) whether it moves by itself; ``constant_speed`` (N, 2)
-    body velocity that is kept up, NaN for none."""
+    ``size`` (N, 3); ``physics`` (N,) whether it moves by itself; ``constant_speed`` (N, 2) body velocity that
+    is kept up, NaN for none; ``ground`` (N, 2) height of the ground below and pitch along it (REP-103)."""
 
     ids: NDArray[np.int64]
     state: FloatArray
@@ -52,6 +52,7 @@ class Fleet:
     size: FloatArray
     physics: NDArray[np.bool_]
     constant_speed: FloatArray
+    ground: FloatArray
 
     @staticmethod
     def empty() -> Fleet:
@@ -63,6 +64,7 @@ class Fleet:
             np.zeros((0, 3)),
             np.zeros(0, bool),
             np.zeros((0, 2)),
+            np.zeros((0, 2)),
         )
 
     def __len__(self) -> int:
@@ -70,10 +72,18 @@ class Fleet:
 
     def row(self, actor: int) -> int:
         """Raises KeyError for an actor that is no vehicle."""
-        found = np.flatnonzero(self.ids == actor)
-        if not found.size:
-            raise KeyError(actor)
-        return int(found[0])
+        return self._rows[actor]
+
+    def __post_init__(self) -> None:
+        self._rows = {int(actor): row for row, actor in enumerate(self.ids)}
+
+    def motion(self) -> tuple[FloatArray, FloatArray]:
+        """Velocities and accelerations (N, 3) in map."""
+        yaw, pitch = self.state[:, YAW], self.ground[:, 1]
+        c, s, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
+        ahead, left = np.stack([c * cp, s * cp, -sp], axis=1), np.stack([-s, c, 0.0 * s], axis=1)
+        velocity = ahead * self.state[:, [VX]] + left * self.state[:, [VY]]
+        return velocity, ahead * self.state[:, [AX]] + left * self.state[:, [AY]]
 
     def add(self, actor: int, body: Body, x: float, y: float, yaw: float) -> None:
         state = np.zeros(STATE_SIZE)
@@ -86,11 +96,14 @@ class Fleet:
         self.size = np.vstack([self.size, body.size])
         self.physics = np.append(self.physics, True)
         self.constant_speed = np.vstack([self.constant_speed, [np.nan, np.nan]])
+        self.ground = np.vstack([self.ground, [0.0, 0.0]])
+        self.__post_init__()
 
     def remove(self, actor: int) -> None:
         keep = self.ids != actor
-        for name in ("ids", "state", "control", "constants", "size", "physics", "constant_speed"):
+        for name in ("ids", "state", "control", "constants", "size", "physics", "constant_speed", "ground"):
             setattr(self, name, getattr(self, name)[keep])
+        self.__post_init__()
 
     def step(self, dt: float) -> None:
         """Advance every vehicle by ``dt`` seconds."""

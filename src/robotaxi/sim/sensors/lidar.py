@@ -42,7 +42,7 @@ _FOLIAGE = int(Material.FOLIAGE)
 
 
 class Lidar:
-    """``sweep`` is a pure function of the world's view and the seed."""
+    """``sweep`` is a pure function of the world's view and the seed. ``directions`` (N, 3): its rays, lidar frame."""
 
     def __init__(self, scene: Scenery, spec: LidarSpec, seed: int, name: str = "lidar_top") -> None:
         self._spec, self._seed, self._name = spec, seed, name
@@ -54,7 +54,7 @@ class Lidar:
         directions[..., 0] = np.cos(azimuth)[:, None] * flat
         directions[..., 1] = np.sin(azimuth)[:, None] * flat
         directions[..., 2] = np.sin(elevation)
-        self._directions = directions.reshape(-1, 3)
+        self.directions = directions.reshape(-1, 3)
         self._azimuth = np.repeat(azimuth, spec.beams)
         self._ring = np.tile(np.arange(spec.beams, dtype=np.uint16), spec.azimuths)
         self._time = (np.repeat(np.arange(spec.azimuths), spec.beams) / (spec.azimuths * spec.rate_hz)).astype(
@@ -66,7 +66,7 @@ class Lidar:
         """Points (N,) of POINT_DTYPE in the lidar's frame, in firing order; lost beams are left out."""
         T_map_lidar = map_from_base(view) @ self._T_base_lidar
         origin, rotation = T_map_lidar[:3, 3], np.ascontiguousarray(T_map_lidar[:3, :3])
-        rays = rotate(self._directions, rotation)
+        rays = rotate(self.directions, rotation)
         hits = self._scene.cast(origin, rays)
         near, chosen = self._towards_movers(view, origin)
         self._scene.cast_movers(near, origin, rays, chosen, hits)
@@ -101,7 +101,7 @@ class Lidar:
         table = np.empty((len(distance), 4), np.float32)
         index = np.empty(len(distance), np.int64)
         count = _echoes(
-            distance, cosine, material, white, luck, self._directions, REFLECTIVITY, spec.range_min, spec.range_max,
+            distance, cosine, material, white, luck, self.directions, REFLECTIVITY, spec.range_min, spec.range_max,
             spec.range_sigma, table, index,
         )  # fmt: skip
         out = np.empty(count, POINT_DTYPE)
