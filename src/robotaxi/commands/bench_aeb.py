@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from robotaxi.commands.bench import add_json, finish
+from robotaxi.hdmap import load_map
+from robotaxi.hdmap.lane_map import MapError
+from robotaxi.params import ParameterError
 from robotaxi.safety import GateConfig
 from robotaxi.sensor_rig import load_rig
 from robotaxi.vehicle import load_vehicle
@@ -48,7 +52,13 @@ def _speeds(text: str) -> tuple[float, ...]:
 def run(args: argparse.Namespace) -> int:
     from robotaxi.evaluation import aeb
 
-    vehicle, rig, config = load_vehicle(args.vehicle), load_rig(args.sensors), GateConfig()
+    try:
+        vehicle, rig, config = load_vehicle(args.vehicle), load_rig(args.sensors), GateConfig()
+        if args.km > 0.0:
+            load_map(args.map)
+    except (ParameterError, MapError, OSError) as error:
+        print(f"robotaxi bench aeb: {error}", file=sys.stderr)
+        return 2
     todo = [*aeb.scenes(vehicle, args.speeds), *aeb.harmless(vehicle)]
     rows = []
     with Progress(console=Console(stderr=True)) as progress:

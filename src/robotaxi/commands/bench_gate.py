@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from robotaxi.commands.bench import add_json, finish
 from robotaxi.evaluation.hostile import attack
+from robotaxi.params import ParameterError
 from robotaxi.safety import GateConfig
 from robotaxi.vehicle import load_vehicle
 
@@ -35,7 +36,14 @@ def register(benches: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    vehicle = load_vehicle(args.vehicle)
+    try:
+        vehicle = load_vehicle(args.vehicle)
+    except (ParameterError, OSError) as error:
+        print(f"robotaxi bench gate: {error}", file=sys.stderr)
+        return 2
+    if args.commands < 1:
+        print(f"robotaxi bench gate: --commands is {args.commands}, expected at least 1", file=sys.stderr)
+        return 2
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("hostile commands", total=args.commands)
         result = attack(GateConfig(), vehicle, args.commands, args.seed, lambda n: progress.update(task, completed=n))

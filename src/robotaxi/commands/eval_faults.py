@@ -17,6 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from robotaxi.commands.eval_rides import seeds
+from robotaxi.hdmap import load_map
+from robotaxi.hdmap.lane_map import MapError
+from robotaxi.params import ParameterError
+from robotaxi.vehicle import load_vehicle
 
 _NAMED_SHARE = 0.95
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -43,6 +47,12 @@ def register(suites: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    try:
+        load_vehicle(args.vehicle)
+        load_map(args.map)
+    except (ParameterError, MapError, OSError) as error:
+        print(f"robotaxi eval faults: {error}", file=sys.stderr)
+        return 2
     began = time.monotonic()
     rows: list[dict[str, Any]] = []
     with Progress(*_COLUMNS, console=Console(stderr=True)) as progress:

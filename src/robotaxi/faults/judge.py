@@ -84,14 +84,14 @@ def speaks(word: Word) -> bool:
 
 
 def _named(found: list[Word]) -> str:
-    """The root that the health monitor found within a second of the first word, else what the gate named first."""
+    """What rider and cloud were told within a second of the first word: the mode's reason, which takes up what the
+    health monitor has found; while the car drives on, the health monitor's word."""
     if not found:
         return ""
     window = [word for word in found if word.time <= found[0].time + _ROOT_S]
+    told = [named for word in window if word.mode != SystemMode.AUTONOMOUS.name and (named := named_in(word.reason))]
     parts = [word.part for word in window if word.part]
-    if parts:
-        return parts[-1]
-    return next((named for word in window if (named := named_in(word.reason))), "")
+    return (told or parts or [""])[-1]
 
 
 def illegal_place(lane_map: LaneMap, vehicle: VehicleParams, x: float, y: float, yaw: float) -> str:

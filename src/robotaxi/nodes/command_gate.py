@@ -25,6 +25,7 @@ class CommandGateNode(StackNode):
     role = "command_gate"
     trigger = _STATUS
     period_ns = TICK_NS
+    self_paced = True
     wait_timeout_s = 7.0
 
     def setup(self) -> None:

@@ -17,6 +17,7 @@ class HealthMonitorNode(StackNode):
     trigger = "vehicle/status"
     period_ns = _HEALTH.period_ns
     phase_ns = _HEALTH.phase_ns
+    self_paced = True
     wait_timeout_s = 6.5  # after whom it watches has given up his own inputs, before the gate gives up on it
 
     def setup(self) -> None:

@@ -33,6 +33,7 @@ from robotaxi.nodes.records import to_record
 
 T = TypeVar("T")
 _WATCH_PERIOD_S = 0.1
+_SAME_CLOCK_NS = 10_000_000_000  # a trigger farther back was stamped by another clock than ours
 _TRIGGER_JITTER = 0.1  # of a period by which a car's messages may come early
 _DIAGNOSTIC_PERIOD_NS = 1_000_000_000
 _REPLAY_PATIENCE = 10.0
@@ -49,6 +50,7 @@ class StackNode(LifecycleNode):
     phase_ns: int = 0
     trigger_counts_at_once: bool = True
     wait_timeout_s: float = 4.0
+    self_paced: bool = False  # on the wall clock it runs also while its trigger is silent
 
     def __init__(self, name: str | None = None, **node_options: Any) -> None:
         super().__init__(name or self.role, **node_options)
@@ -63,6 +65,7 @@ class StackNode(LifecycleNode):
         if self._played:  # whoever plays the bag watches over the processes: a slow machine is no dead node
             self.wait_timeout_s *= _REPLAY_PATIENCE
         self._bus: Any = None
+        self._pacer: Any = None
         self.declare_parameter("inject", [""])
         self._injector = Injector(self.get_parameter("inject").value, self.role)
         self._inputs: dict[str, InputBuffer] = {}
@@ -164,11 +167,25 @@ class StackNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._active = True
         self._watch = self.create_timer(_WATCH_PERIOD_S, self._on_watch, clock=steady_clock())
+        if self.self_paced and not self.lockstep and self._bus is None:
+            self._pacer = self.create_timer(self.period_ns * 1e-9, self._on_pace, clock=steady_clock())
         return super().on_activate(state)
+
+    def _on_pace(self) -> None:
+        """The trigger of a node that may not stop has ceased: run without it."""
+        now_ns = self.get_clock().now().nanoseconds
+        silent_ns = now_ns - self._last_due_ns
+        if 1.5 * self.period_ns < silent_ns < _SAME_CLOCK_NS and not self._pending:
+            self._last_due_ns = now_ns
+            self._pending.append(now_ns)
+            self._pump()
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._active = False
         self.destroy_timer(self._watch)
+        if self._pacer is not None:
+            self.destroy_timer(self._pacer)
+            self._pacer = None
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:

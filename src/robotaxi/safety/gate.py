@@ -7,7 +7,7 @@ its way, which mode follows, and what the actuators get in that mode.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,7 @@ _LONGEST_STEP = 0.1  # s; a longer gap does not widen the rate limits further
 _CORRIDOR_SPARE = 5.0  # m looked at beyond the envelope, so that obstacles are known before they matter
 _SWEEP_PERIOD = 0.1  # s
 _HEALTHY = Health(0)
+_LIDAR_USER = "lidar_perception"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +90,14 @@ class CommandGate:
         faults.append(self._inputs.command_fault(inputs))
         if inputs.sweep is not None:
             self._look(inputs.sweep, inputs.stamp_ns)
-        faults.append(self._inputs.sweep_fault(inputs.stamp_ns))
+        blind = self._inputs.sweep_fault(inputs.stamp_ns)
+        faults.append(blind)
         faults.append(self._inputs.health_fault(inputs))
         if not any(faults):
             faults.append(self._inputs.contradiction(inputs))
         health = inputs.health or _HEALTHY
+        if blind and health.part == _LIDAR_USER:  # who has no sweeps to work on is not to blame
+            health = replace(health, sentence=sentence([blind]))
         mode, reason = self._modes.step(
             Observation(
                 stamp_ns=inputs.stamp_ns,
