@@ -130,36 +130,47 @@ def rows_of(bag: Path) -> dict[str, Any]:
     with open_bag(bag) as reader:
         store, _ = known_types(reader)
         chosen = [c for c in reader.connections if table_topic(c.topic) in TOPICS and c.msgtype in store.types]
-        state = _Row(str(bag))
+        state = _Row(str(bag), store)
+        names = {c.topic: table_topic(c.topic) for c in chosen}
         for connection, _, raw in reader.messages(chosen) if chosen else ():
-            topic = table_topic(connection.topic)
-            if topic == TOPICS[0] and header_stamp_ns(raw) % PERIOD_NS >= 20_000_000:
-                continue
-            state.take(topic, store.deserialize_cdr(raw, connection.msgtype), header_stamp_ns(raw))
+            topic = names[connection.topic]
+            state.take(topic, connection.msgtype, raw)
     return state.columns()
 
 
 class _Row:
     """The newest of every topic, written down at each 100 ms of the state."""
 
-    def __init__(self, bag: str) -> None:
-        self._bag = bag
+    def __init__(self, bag: str, store: Any) -> None:
+        self._bag, self._store = bag, store
         self._out: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         self._now: dict[str, Any] = {"acceleration": 0.0, "mode": "", "cause": "", "sentence": "", "trip": ""}
         self._objects: Any = None
+        self._newest: dict[str, tuple[str, Any]] = {}  # read only when a row needs it
         self._next_ns = -(1 << 62)
 
-    def take(self, topic: str, message: Any, stamp_ns: int) -> None:
+    def take(self, topic: str, kind: str, raw: Any) -> None:
+        if topic != "localization/kinematic_state":
+            self._newest[topic] = kind, raw
+            return
+        stamp_ns = header_stamp_ns(raw)
+        if stamp_ns < self._next_ns:
+            return
+        message = self._store.deserialize_cdr(raw, kind)
+        if message.pose.covariance[0] >= 0.0:
+            self._next_ns = stamp_ns + PERIOD_NS
+            for name, (its_kind, its_raw) in self._newest.items():
+                self._read(name, self._store.deserialize_cdr(its_raw, its_kind))
+            self._newest.clear()
+            self._write(message, stamp_ns)
+
+    def _read(self, topic: str, message: Any) -> None:
         if topic == "vehicle/status":
             at = {name: i for i, name in enumerate(message.name)}.get("drive")
             if at is not None and len(message.effort) > at:
                 self._now["acceleration"] = float(message.effort[at])
         elif topic == "perception/objects":
             self._objects = cloud_records(message)
-        elif topic == "localization/kinematic_state":
-            if stamp_ns >= self._next_ns and message.pose.covariance[0] >= 0.0:
-                self._next_ns = stamp_ns + PERIOD_NS
-                self._write(message, stamp_ns)
         elif message.status:
             values = {pair.key: pair.value for pair in message.status[0].values}
             if topic == "system/mode":
