@@ -20,6 +20,7 @@ _COMMANDS = (
     "robotaxi.commands.models",
     "robotaxi.commands.train",
     "robotaxi.dispatch.commands",
+    "robotaxi.commands.fleet",
     "robotaxi.commands.maps",
     "robotaxi.commands.carla_server",
     "robotaxi.commands.security",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robotaxi.dispatch import client, process
-from robotaxi.dispatch.proof_commands import add_torture
+from robotaxi.dispatch.proof_commands import add_conformance, add_export, add_torture
 
 if TYPE_CHECKING:
     from robotaxi.dispatch.desk import Desk
@@ -92,9 +92,15 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     orders.set_defaults(run=run_orders)
 
     add_torture(commands)
+    add_conformance(commands)
+    add_export(commands)
 
     pki = commands.add_parser("pki", help="make a test authority: broker, dispatcher and vehicle certificates")
     _add_pki(pki)
+    pki.add_argument("--revoke", action="append", default=[], metavar="NAME", help="revoke this car's certificate")
+    pki.add_argument(
+        "--renew", action="append", default=[], metavar="NAME", help="new key for a car, broker, dispatcher or signer"
+    )
     pki.set_defaults(run=run_pki)
 
 
@@ -152,8 +158,10 @@ def run_desk(args: argparse.Namespace) -> int:
         mqtt = build(MqttConfig, {"host": host, "port": port}, "--broker")
         pki = make_test_pki(Path(args.pki).expanduser(), args.operator, args.vehicle)
         places = load_places(Path(args.places)) if args.places else {}
+        drawn, named = _map(args.map)
+        places = {**named, **places}
         link = MqttLink(mqtt, pki.dispatcher, "dispatcher:desk")
-        desk = Desk(config, link, OrderBook(args.book), Signer.load(pki.signer, pki.signers), places)
+        desk = Desk(config, link, OrderBook(args.book), Signer.load(pki.signer, pki.signers), places, drawn)
     except (ParameterError, PkiError, BookError, SigningError, ValueError) as error:
         return _fail(str(error))
     try:
@@ -162,6 +170,22 @@ def run_desk(args: argparse.Namespace) -> int:
         desk.book.close()
         return _fail(f"desk cannot listen on 127.0.0.1:{args.port}: {error.strerror or error}; give --port")
     return _serve_desk(desk, server, args)
+
+
+def _map(name: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """(the map for the page, its stopping places); none without a name. ValueError for one that cannot be read."""
+    if not name:
+        return None, {}
+    from robotaxi.dispatch.desk_map import map_of
+    from robotaxi.dispatch.messages import DATUM, Place, Position
+    from robotaxi.hdmap import load_map
+
+    drawn = map_of(load_map(name))
+    places = {}
+    for place in drawn["places"]:
+        position = Position(datum=DATUM, lat=place["lat"], lon=place["lon"])
+        places[place["name"]] = Place(position=position, heading_deg=place["heading_deg"], name=place["name"])
+    return drawn, places
 
 
 def _serve_desk(desk: Desk, server: DeskServer, args: argparse.Namespace) -> int:
@@ -226,12 +250,18 @@ def run_orders(args: argparse.Namespace) -> int:
 
 
 def run_pki(args: argparse.Namespace) -> int:
-    from robotaxi.dispatch.pki import PkiError, make_test_pki
+    from robotaxi.dispatch.pki import PkiError, make_test_pki, renew, revoke
 
     try:
         pki = make_test_pki(Path(args.pki).expanduser(), args.operator, args.vehicle)
+        if args.revoke:
+            revoke(pki, [pki.vehicle(name).cert for name in args.revoke])
+        for name in args.renew:
+            renew(pki, name)
     except PkiError as error:
         return _fail(str(error))
+    for name in args.revoke:
+        print(f"revoked      {name}")
     identities: list[Identity] = [pki.broker, pki.dispatcher, *(pki.vehicle(name) for name in args.vehicle)]
     print(f"authority    {pki.ca}")
     for identity in identities:

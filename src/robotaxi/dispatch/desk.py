@@ -33,7 +33,7 @@ from robotaxi.dispatch.desk_requests import (
 )
 from robotaxi.dispatch.fleet_log import SCHEMA, FleetLog
 from robotaxi.dispatch.link import Link, Outgoing, Session
-from robotaxi.dispatch.matching import Candidate, best_car
+from robotaxi.dispatch.matching import Candidate, best_car, eta_s
 from robotaxi.dispatch.messages import (
     Ack,
     AssistAnswer,
@@ -83,11 +83,13 @@ class Desk:
         book: OrderBook,
         signing: Signing,
         places: Mapping[str, Place] | None = None,
+        lane_map: dict[str, Any] | None = None,
     ) -> None:
         self.config = config
         self._link = link
         self.book = book
         self.places = Places(dict(places or {}))
+        self.map = lane_map or {"lanes": [], "places": []}
         for statement in SCHEMA:
             book.db.execute(statement)
         self.fleet = FleetLog(book.db)
@@ -242,6 +244,24 @@ class Desk:
         now = time.time_ns()
         with self.book.db.lock:
             return [self.fleet.vehicles[name].as_dict(now) for name in sorted(self.fleet.vehicles)]
+
+    def snapshot(self) -> dict[str, Any]:
+        """What the page shows; an order whose car is on its way has ``eta_s``."""
+        orders = self.book.orders(30)
+        with self.book.db.lock:
+            for order in orders:
+                live = self.fleet.vehicles.get(order["vehicle"])
+                if live is not None and not order["final"]:
+                    pickup = order["request"]["pickup"]["position"]
+                    order["eta_s"] = live.eta_s or eta_s(live.position, (pickup["lat"], pickup["lon"]))
+            questions, events = self.fleet.questions(), self.fleet.reports()
+        return {
+            "link": self.link_detail,
+            "vehicles": self.vehicles(),
+            "orders": orders,
+            "questions": questions,
+            "events": events,
+        }
 
     # ------------------------------------------------------------------ the desk's thread
 

@@ -9,17 +9,24 @@ from __future__ import annotations
 import json
 import logging
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from robotaxi.dispatch.desk import Desk
-from robotaxi.dispatch.desk_page import PAGE
+from robotaxi.dispatch.desk_openapi import openapi
 from robotaxi.dispatch.desk_requests import AnswerRequest, CancelRequest, CommandRequest, DeskError, OrderRequest
 
 log = logging.getLogger(__name__)
 
+WEB = Path(__file__).parent / "web"
+PAGES = {
+    "": ("desk.html", "text/html"),
+    "desk.css": ("desk.css", "text/css"),
+    "desk.js": ("desk.js", "text/javascript"),
+}
 MAX_BODY = 64 * 1024
 MAX_WAIT_S = 30.0
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -57,8 +64,9 @@ class _Handler(BaseHTTPRequestHandler):
             url = urlsplit(self.path)
             query = {key: values[-1] for key, values in parse_qs(url.query).items()}
             path = [part for part in url.path.split("/") if part]
-            if method == "GET" and not path:
-                self._send(200, PAGE.encode(), "text/html; charset=utf-8")
+            if method == "GET" and "/".join(path) in PAGES:
+                name, kind = PAGES["/".join(path)]
+                self._send(200, (WEB / name).read_bytes(), f"{kind}; charset=utf-8")
                 return
             body = self._body() if method == "POST" else b""
             status, answer = self._route(method, path, query, body)
@@ -81,6 +89,15 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"orders": desk.book.orders()}
             case "GET", ["vehicles"]:
                 return 200, {"vehicles": desk.vehicles()}
+            case "GET", ["map"]:
+                return 200, desk.map
+            case "GET", ["snapshot"]:
+                return 200, desk.snapshot()
+            case "GET", ["openapi.json"]:
+                return 200, openapi(self.server.url)
+            case "GET", ["history", vehicle]:
+                since = int(_number(query, "since_ns"))
+                return 200, {"history": desk.fleet.history(vehicle, since, 10_000)}
             case "GET", ["metrics"]:
                 return 200, desk.metrics()
             case "POST", ["metrics", "reset"]:
@@ -149,7 +166,7 @@ def _number(query: dict[str, str], name: str) -> float:
         value = float(query.get(name, "0"))
     except ValueError as error:
         raise DeskError(f"{name} is {query[name][:40]!r}, expected a number") from error
-    if not 0.0 <= value < 1e9:
+    if not 0.0 <= value < 1e19:
         raise DeskError(f"{name} is {value}, expected a number from 0")
     return value
 

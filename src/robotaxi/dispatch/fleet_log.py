@@ -50,6 +50,7 @@ class LiveVehicle:
     dirty: bool = False
     position: tuple[float, float] | None = None
     able: bool = False
+    eta_s: float = 0.0
 
     def as_dict(self, now_ns: int) -> dict[str, Any]:
         """``age_s``: how old the newest state is, whatever the connection says of itself."""
@@ -90,6 +91,7 @@ class FleetLog:
         live.boot_id, live.seq, live.sent_ns = boot_id, seq, sent_ns
         live.state, live.received_ns, live.dirty = text, now_ns, True
         live.position = (state.position.lat, state.position.lon) if state.position else None
+        live.eta_s = max(state.trip.eta_s, 0.0) if state.trip else 0.0
         live.able = not state.minimal_risk and not state.problem
 
     def flush(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -144,6 +145,10 @@ class StopRequest:
 
     def wait(self) -> None:
         os.read(self._read, 1)
+
+    def wait_for(self, timeout_s: float) -> bool:
+        """Whether it was asked for within ``timeout_s``."""
+        return bool(select.select([self._read], [], [], timeout_s)[0])
 
 
 def announce(ready: dict[str, Any]) -> None:

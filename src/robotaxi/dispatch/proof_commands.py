@@ -1,4 +1,4 @@
-"""``robotaxi dispatch torture``: the guarantees, put to the test."""
+"""``robotaxi dispatch torture|conformance|export``: the guarantees put to the test, and the books for others."""
 
 from __future__ import annotations
 
@@ -59,6 +59,73 @@ def run_torture(args: argparse.Namespace) -> int:
         f"{faults}{'; ' + figures['failure'] if figures['failure'] else ''}"
     )
     return 0 if figures["holds"] else 1
+
+
+def add_conformance(commands: Any) -> None:
+    conformance = commands.add_parser(
+        "conformance",
+        help="check any broker and dispatcher against the protocol",
+        description="Connects as vehicles and as a dispatcher with certificates of --pki, and checks what must hold.",
+    )
+    conformance.add_argument("--broker", default="mqtts://localhost:8883", help="URL or HOST:PORT (%(default)s)")
+    conformance.add_argument("--pki", default="~/.local/share/robotaxi/pki", help="test authority (%(default)s)")
+    conformance.add_argument("--operator", default="demo", help="operator in the certificates (default %(default)s)")
+    conformance.add_argument("--dispatcher", action="store_true", help="check also the dispatcher behind the broker")
+    conformance.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    conformance.set_defaults(run=run_conformance)
+
+
+def run_conformance(args: argparse.Namespace) -> int:
+    from robotaxi.dispatch.conformance import ONE, OTHER, Conformance, figures
+    from robotaxi.dispatch.pki import PkiError, make_test_pki
+
+    host, _, port = args.broker.removeprefix("mqtts://").rstrip("/").rpartition(":")
+    if not host or not port.isdecimal():
+        print(f"robotaxi: --broker {args.broker!r}: expected mqtts://HOST:PORT", file=sys.stderr)
+        return 2
+    try:
+        pki = make_test_pki(Path(args.pki).expanduser(), args.operator, [ONE, OTHER])
+    except PkiError as error:
+        print(f"robotaxi: {error}", file=sys.stderr)
+        return 2
+    checks = Conformance(pki, host, int(port)).run(args.dispatcher)
+    result = figures(checks)
+    if args.json is not None:
+        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    for check in checks:
+        print(f"{'holds' if check.held else 'FAILS':<6} {check.part:<11} {check.name} {check.words}".rstrip())
+    print(f"conformance: {sum(bool(check.held) for check in checks)} of {len(checks)} checks hold")
+    return 0 if result["holds"] else 1
+
+
+def add_export(commands: Any) -> None:
+    export = commands.add_parser("export", help="trips, history and events as CSV, Parquet or GeoJSON")
+    export.add_argument("--book", default="dispatch.sqlite", help="order book, file or PostgreSQL URL (%(default)s)")
+    export.add_argument("--output", type=Path, default=Path("export"), help="folder (default %(default)s)")
+    export.add_argument(
+        "--format",
+        action="append",
+        choices=("csv", "parquet", "geojson"),
+        help="may be repeated (default csv, geojson)",
+    )
+    export.add_argument("--order-id", default="", help="just this trip")
+    export.add_argument("--json", type=Path, metavar="FILE", help="write the number of rows there")
+    export.set_defaults(run=run_export)
+
+
+def run_export(args: argparse.Namespace) -> int:
+    from robotaxi.dispatch.export import export
+    from robotaxi.params import ParameterError
+
+    try:
+        rows = export(args.book, args.output, args.format or ["csv", "geojson"], args.order_id)
+    except (ParameterError, OSError) as error:
+        print(f"robotaxi: {error}", file=sys.stderr)
+        return 2
+    if args.json is not None:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    print(f"export: {', '.join(f'{count} {name}' for name, count in rows.items())} into {args.output}")
+    return 0
 
 
 def _count(text: str) -> int:

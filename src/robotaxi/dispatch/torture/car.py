@@ -127,5 +127,5 @@ def run_car(setup: CarSetup) -> None:
         output = bridge.step(body.inputs(time.monotonic_ns(), x))
         body.take(output.goal, output.trip_state)
         due = max(due + setup.period_s, time.monotonic())
-        time.sleep(max(due - time.monotonic(), 0.0))
+        bridge.wait_for_message(max(due - time.monotonic(), 0.0))
     bridge.close(5.0)

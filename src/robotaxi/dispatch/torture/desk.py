@@ -36,7 +36,7 @@ def main() -> None:
     inner = MqttLink(mqtt, pki.dispatcher, "dispatcher:desk")
     rng = random.Random(f"{args.seed}/desk/{time.monotonic_ns()}")
     link = ChaosLink(inner, Chaos(0.0, 0.0) if args.calm else Chaos(), rng)
-    config = DeskConfig(accept_within=8.0, offer_again=0.7, offer_again_max=5.0, stale_after=10.0, patience=86400.0)
+    config = DeskConfig(accept_within=20.0, offer_again=0.7, offer_again_max=5.0, stale_after=10.0, patience=86400.0)
     desk = Desk(config, link, OrderBook(args.book), Signer.load(pki.signer, pki.signers))
     server = DeskServer(desk, "127.0.0.1", args.port)
     stop = process.StopRequest()

@@ -18,12 +18,13 @@ from typing import Any
 
 from robotaxi.dispatch import client, process
 from robotaxi.dispatch.pki import make_test_pki
-from robotaxi.dispatch.torture.car import OPERATOR, CarSetup, run_car
+from robotaxi.dispatch.torture.car import OPERATOR, PERIOD_S, CarSetup, run_car
 from robotaxi.dispatch.torture.chaos import Chaos
 from robotaxi.dispatch.torture.check import Findings, compare
 from robotaxi.dispatch.torture.proxy import Proxy
 
 TICK_S = 0.05
+CARS_PERIOD_S = 0.004  # between two steps of a bridge, for each car of the fleet
 CALM_S = 120.0  # after the last order: until every book is closed
 STALL_S = 180.0  # without any progress the torture gives up
 CANCELLED_SHARE = 0.08
@@ -246,8 +247,9 @@ class Torture:
     # ------------------------------------------------------------------ processes
 
     def _start_car(self, car: str) -> None:
+        period = max(PERIOD_S, CARS_PERIOD_S * self._options.cars)  # a big fleet on few cores
         setup = CarSetup(
-            car, str(self._folder), str(self._pki.folder), self._proxy.port(car), self._options.seed, Chaos()
+            car, str(self._folder), str(self._pki.folder), self._proxy.port(car), self._options.seed, Chaos(), period
         )
         running = self._context.Process(target=run_car, args=(setup,), name=car, daemon=True)
         running.start()
