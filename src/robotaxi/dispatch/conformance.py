@@ -99,11 +99,16 @@ class Conformance:
             link.close()
 
     def _binds_client_id(self) -> bool:
-        link = self._link(ONE, certificate=OTHER)
+        """Whatever an impostor is told, the vehicle whose id it takes must not be thrown off."""
+        victim, impostor = self._link(ONE), self._link(ONE, certificate=OTHER)
         try:
-            return not self._connected(link, Session((), lambda *_: None, tuple))
+            self._connected(victim, Session((), lambda *_: None, tuple))
+            self._connected(impostor, Session((), lambda *_: None, tuple))
+            time.sleep(0.5)
+            return victim.status().connected and victim.status().session == 1
         finally:
-            link.close()
+            impostor.close()
+            victim.close()
 
     def _keeps_from_others(self) -> bool:
         """By refusing the subscription, or by never delivering."""
