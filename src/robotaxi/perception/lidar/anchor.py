@@ -36,7 +36,8 @@ class BoxMeasurement:
 
 def corners(boxes: RecordArray) -> FloatArray:
     """Corners (N, 4, 2) of boxes with fields x, y, yaw, length, width."""
-    return _corners(boxes["x"], boxes["y"], boxes["yaw"], boxes["length"], boxes["width"])
+    x, y, yaw, length, width = (_packed(boxes[name]) for name in ("x", "y", "yaw", "length", "width"))
+    return _corners(x, y, yaw, length, width)
 
 
 def measure(
@@ -48,17 +49,23 @@ def measure(
     the detections; ``sensor`` (2,); all in map. Leading dimensions broadcast.
     """
     if yaw.shape == size.shape[:1] == center.shape[:1] == box_corners.shape[:1]:
-        return BoxMeasurement(*_measure(center, yaw, size, box_corners, np.asarray(sensor, np.float64)))
+        dense = _measure(_packed(center), _packed(yaw), _packed(size), _packed(box_corners), _packed(sensor))
+        return BoxMeasurement(*dense)
     shape = np.broadcast_shapes(center.shape[:-1], np.shape(yaw), size.shape[:-1], box_corners.shape[:-2])
     count = int(np.prod(shape))
     rows = _measure(
-        np.broadcast_to(center, (*shape, 2)).reshape(count, 2),
-        np.broadcast_to(yaw, shape).reshape(count),
-        np.broadcast_to(size, (*shape, 2)).reshape(count, 2),
-        np.broadcast_to(box_corners, (*shape, 4, 2)).reshape(count, 4, 2),
-        np.asarray(sensor, np.float64),
+        _packed(np.broadcast_to(center, (*shape, 2)).reshape(count, 2)),
+        _packed(np.broadcast_to(yaw, shape).reshape(count)),
+        _packed(np.broadcast_to(size, (*shape, 2)).reshape(count, 2)),
+        _packed(np.broadcast_to(box_corners, (*shape, 4, 2)).reshape(count, 4, 2)),
+        _packed(sensor),
     )
     return BoxMeasurement(*(rows[k].reshape(*shape, 2) for k in range(5)))
+
+
+def _packed(values: FloatArray) -> FloatArray:
+    """A dense copy, so that the compiled kernels see one array type only."""
+    return np.array(values, np.float64, order="C")
 
 
 @njit(cache=True)

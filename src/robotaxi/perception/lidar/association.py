@@ -34,8 +34,9 @@ def pair(
         return none, none, np.zeros(len(detections), bool)
     shape = np.stack([tracks[name] for name in ("yaw", "length", "width", "height")], axis=-1)
     seen = np.stack([detections[name] for name in ("x", "y", "length", "width", "height")], axis=-1)
+    mean, cov = np.array(tracks["mean"], order="C"), np.array(tracks["cov"], order="C")
     cost, covered = _costs(
-        is_whole(detections), tracks["mean"], tracks["cov"], shape, tracks["hits"] >= confirm_hits, seen, box_corners,
+        is_whole(detections), mean, cov, shape, tracks["hits"] >= confirm_hits, seen, box_corners,
         np.asarray(sensor, np.float64), noise, gate, gate_distance,
     )  # fmt: skip
     chosen, match = linear_sum_assignment(cost)
@@ -47,7 +48,10 @@ def measurement_noise(
     found: BoxMeasurement, center: FloatArray, yaw: FloatArray, sensor: FloatArray, noise: FloatArray
 ) -> FloatArray:
     """Covariances (N, 2, 2) in map of measured centres."""
-    return _noises(found.slack, found.extent, found.eye, center, yaw, np.asarray(sensor, np.float64), noise)
+    slack, extent, eye, at, heading, place, parts = (
+        np.array(v, np.float64, order="C") for v in (found.slack, found.extent, found.eye, center, yaw, sensor, noise)
+    )
+    return _noises(slack, extent, eye, at, heading, place, parts)
 
 
 @njit(cache=True)

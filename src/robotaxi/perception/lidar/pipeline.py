@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotaxi.params import param
-from robotaxi.perception.lidar.boxes import boxes_by_shape, measure_boxes
+from robotaxi.perception.lidar.boxes import DETECTION_DTYPE, boxes_by_shape, measure_boxes
 from robotaxi.perception.lidar.cluster import ClusterConfig, find_clusters, rasterise
 from robotaxi.perception.lidar.ground import GroundConfig, clearance, heights_above_ground
 from robotaxi.perception.lidar.obstacles import ObstacleConfig, obstacle_points
 from robotaxi.perception.lidar.occlusion import doubt_cut_off
 from robotaxi.perception.lidar.preprocess import to_base_link
 from robotaxi.perception.lidar.road import RoadFilter
-from robotaxi.perception.lidar.second_look import LookConfig, Network, detections_by_look
+from robotaxi.perception.lidar.second_look import LookConfig, Network, detections_by_look, look_again
 from robotaxi.perception.lidar.sight import Sight, SightConfig, SightMonitor
 from robotaxi.perception.lidar.tracking import Tracker, TrackerConfig
-from robotaxi.types import EgoState, FloatArray, LidarSweep, RecordArray, VehicleParams
+from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray, VehicleParams
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,17 @@ class LidarPerception:
         state = EgoState(0, 0.0, 0.0, 0.0, 0.0)
         for i in range(4):
             spare.step(LidarSweep(i * 100_000_000, cloud, np.eye(4)), state)
+        # the made-up sweep may show no object: tracker and network get one of their own
+        boxes = np.zeros(2, DETECTION_DTYPE)
+        boxes["x"], boxes["length"], boxes["width"], boxes["height"] = (10.0, 20.0), 4.0, 1.8, 1.5
+        boxes["label"], boxes["points"] = int(ObjectClass.CAR), 50
+        tracker = Tracker(self._config)
+        for i in range(4):
+            boxes["looked"] = i > 2
+            tracker.step(boxes, i * 100_000_000, np.zeros(2))
+        if self._network is not None:
+            points = np.zeros((1, 3), np.float32)
+            look_again(points, points[:, 2].copy(), boxes, np.zeros(2), self._config.max_range, self._network)
 
 
 def _point_in_map(point: FloatArray, state: EgoState | None) -> FloatArray:

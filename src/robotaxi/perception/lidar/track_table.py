@@ -6,6 +6,8 @@ acceleration (constant-velocity model).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -42,20 +44,31 @@ TRACK_DTYPE = np.dtype(
 
 def predict(tracks: RecordArray, dt: float, sigma_acceleration: FloatArray) -> None:
     """Move the tracks ``dt`` seconds on, in place; ``sigma_acceleration`` (N,) m/s^2."""
-    _predict(tracks["mean"], tracks["cov"], dt, np.square(sigma_acceleration))
+    mean, cov = _packed(tracks["mean"]), _packed(tracks["cov"])
+    _predict(mean, cov, dt, _packed(np.square(sigma_acceleration)))
+    tracks["mean"], tracks["cov"] = mean, cov
 
 
 def update(tracks: RecordArray, innovation: FloatArray, noise: FloatArray, first: int) -> None:
     """Kalman update in place of two neighbouring state components from ``first`` on (0: position,
     2: velocity). ``innovation`` (N, 2), ``noise`` (N, 2, 2)."""
-    _update(tracks["mean"], tracks["cov"], innovation, noise, first)
+    mean, cov = _packed(tracks["mean"]), _packed(tracks["cov"])
+    _update(mean, cov, _packed(innovation), _packed(noise), first)
+    tracks["mean"], tracks["cov"] = mean, cov
 
 
 def doubled(tracks: RecordArray) -> NDArray[np.bool_]:
     """Tracks whose centre lies inside the box of a better-known track."""
     size = np.stack([tracks["length"], tracks["width"]], axis=-1)
-    result: NDArray[np.bool_] = _doubled(tracks["mean"], tracks["yaw"], size, tracks["hits"], tracks["id"])
+    result: NDArray[np.bool_] = _doubled(
+        _packed(tracks["mean"]), _packed(tracks["yaw"]), size, _packed(tracks["hits"]), _packed(tracks["id"])
+    )
     return result
+
+
+def _packed(values: NDArray[Any]) -> NDArray[Any]:
+    """A dense copy, so that the compiled kernels see one array type only."""
+    return np.array(values, order="C")
 
 
 @njit(cache=True)
