@@ -124,7 +124,7 @@ def _replay(args: argparse.Namespace, summary: dict[str, Any]) -> int:
             result = replay(
                 part,
                 lambda seconds: status.update(f"playing ... {seconds:.0f} s"),
-                lambda sentence: screen.print(f"robotaxi replay: {sentence}"),
+                lambda sentence: screen.print(f"robotaxi replay: {sentence}", markup=False, soft_wrap=True),
             )
         figures = {
             "completed": result.complete,
@@ -230,9 +230,9 @@ def show_comparison(found: Any, said: list[str]) -> None:
     console = Console()
     console.print(table)
     for line in said:
-        console.print(f"  {line}", markup=False)
+        console.print(f"  {line}", markup=False, soft_wrap=True)
     if found.first is not None:
-        console.print(f"first difference: {found.first.sentence()}", markup=False)
+        console.print(f"first difference: {found.first.sentence()}", markup=False, soft_wrap=True)
 
 
 def _renew(reference: Path, capture: Path) -> None:
