@@ -1,0 +1,59 @@
+"""Dead processes are started again, twice; hanging ones are killed first; the clock's owner is left alone."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from robotaxi.ride.guardian import Guardian
+from robotaxi.ride.monitor import Progress
+from robotaxi.supervisor import Supervisor
+from robotaxi.types import Health, Permit
+
+SILENT = Health(0, Permit.STOP, "planner", "planner: planning/trajectory is silent.")
+
+
+@pytest.fixture
+def supervisor(tmp_path):
+    with Supervisor(0, tmp_path) as supervisor:
+        for name in ("simulator", "planning"):
+            supervisor.start(name, ["sleep", "60"])
+        yield supervisor
+
+
+def kill(child):
+    os.kill(child.process.pid, signal.SIGKILL)
+    child.process.wait(5.0)
+
+
+def test_a_dead_process_is_started_again_twice_and_then_given_up(supervisor):
+    guardian = Guardian(supervisor, keep=("simulator",))
+    assert guardian.look(Progress()) == []
+    for _ in range(2):
+        kill(supervisor.children["planning"])
+        said = "planning ended during the ride (killed by SIGKILL) and was started again"
+        assert guardian.look(Progress()) == [said]
+        assert supervisor.children["planning"].exit_status is None and not guardian.given_up
+    kill(supervisor.children["planning"])
+    assert guardian.look(Progress()) == ["planning ended during the ride (killed by SIGKILL)"]
+    assert guardian.given_up and guardian.look(Progress()) == []
+
+
+def test_the_owner_of_the_clock_is_left_alone(supervisor):
+    guardian = Guardian(supervisor, keep=("simulator",))
+    kill(supervisor.children["simulator"])
+    assert guardian.look(Progress()) == [] and not guardian.given_up
+
+
+def test_a_process_that_hangs_is_killed_and_started_again_once_in_a_while(supervisor, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    guardian = Guardian(supervisor, keep=("simulator",))
+    before = supervisor.children["planning"].process.pid
+    assert guardian.look(Progress(health=SILENT)) == []
+    now += 6.0
+    assert guardian.look(Progress(health=SILENT)) == ["planning hangs and was started again"]
+    assert supervisor.children["planning"].process.pid != before
+    now += 30.0  # its successor is still loading
+    assert guardian.look(Progress(health=SILENT)) == [] and guardian.look(Progress()) == []
