@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from robotaxi.commands.bench import add_json, finish
+from robotaxi.environment import AlreadyRunning
 from robotaxi.evaluation.hostile import attack
 from robotaxi.params import ParameterError
 from robotaxi.safety import GateConfig
@@ -60,7 +61,10 @@ def run(args: argparse.Namespace) -> int:
     if args.seconds > 0.0:
         from robotaxi.faults.gate_latency import measure
 
-        age = measure(args.vehicle, args.seconds)
+        try:
+            age = measure(args.vehicle, args.seconds)
+        except (TimeoutError, AlreadyRunning) as error:
+            age = {"error": str(error), "age_ms_p99": None, "rate_hz": 0.0, "load_processes": 0}
         figures["command_age"] = age
         fine = age["age_ms_p99"] is not None and age["age_ms_p99"] < _MAX_AGE_P99_MS and age["rate_hz"] >= _MIN_RATE_HZ
         if not fine:

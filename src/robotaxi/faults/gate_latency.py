@@ -137,14 +137,18 @@ class _Feeder:
 
     def _send(self) -> None:
         from robotaxi.nodes import convert
+        from robotaxi.nodes.cdr import publishable
 
         now = time.time_ns()
-        state = EgoState(now, 0.0, 0.0, 0.0, _SPEED)
-        self._ends["localization/kinematic_state"].publish(convert.odometry(state, now))
-        self._ends["planning/trajectory"].publish(convert.trajectory_cloud(Trajectory(now, self._points), now))
-        self._ends["control/command_raw"].publish(convert.joint_trajectory(Command(now, 0.0, 0.0, _SPEED)))
-        self._ends["system/health"].publish(convert.health_record(Health(now)))
-        self._ends["vehicle/status"].publish(convert.joint_state(VehicleReport(now, _SPEED, 0.0)))
+        messages = {
+            "localization/kinematic_state": convert.odometry(EgoState(now, 0.0, 0.0, 0.0, _SPEED), now),
+            "planning/trajectory": convert.trajectory_cloud(Trajectory(now, self._points), now),
+            "control/command_raw": convert.joint_trajectory(Command(now, 0.0, 0.0, _SPEED)),
+            "system/health": convert.health_record(Health(now)),
+            "vehicle/status": convert.joint_state(VehicleReport(now, _SPEED, 0.0)),  # the trigger last
+        }
+        for topic, message in messages.items():
+            self._ends[topic].publish(publishable(message))
 
     def close(self) -> None:
         self._executor.remove_node(self._node)
