@@ -124,14 +124,14 @@ class _Feeder:
             self._executor.spin_once(timeout_sec=0.1)
 
     def drive(self, seconds: float) -> None:
-        start = time.monotonic()
-        tick = 0
+        start = due = time.monotonic()
         while (elapsed := time.monotonic() - start) < seconds + _SETTLE_S:
             self._counting = elapsed >= _SETTLE_S
             self._send()
             self.sent += self._counting
-            tick += 1
-            while (left := start + tick * _PERIOD_S - time.monotonic()) > 0.0:
+            due = max(due + _PERIOD_S, time.monotonic())  # what a starved feeder has missed is not made up for
+            self._executor.spin_once(timeout_sec=0.0)
+            while (left := due - time.monotonic()) > 0.0:
                 self._executor.spin_once(timeout_sec=left)
         self._executor.spin_once(timeout_sec=_PERIOD_S)
 
