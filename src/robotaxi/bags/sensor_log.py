@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
-from robotaxi.geometry.se3 import transform
+from robotaxi.evaluation.drive_log import SensorLog, Truth
 from robotaxi.types import FloatArray, GnssFix, ImuSample, RecordArray, VehicleReport
 
 _NS = 1_000_000_000
@@ -23,39 +22,6 @@ _TRUTH, _STATIC = "sim/ego", "tf_static"
 
 class SensorLogError(ValueError):
     """A bag that cannot be used; the message names it and what is wrong."""
-
-
-@dataclass(frozen=True)
-class Truth:
-    """True states of base_link: ``stamps_ns`` (N,), ``pose`` (N, 4) x, y, z, yaw in map; ``speed`` (N,)."""
-
-    stamps_ns: np.ndarray
-    pose: FloatArray
-    speed: FloatArray
-
-    def at(self, stamps_ns: np.ndarray) -> FloatArray:
-        """(M, 4) x, y, z, yaw, linear in between."""
-        t = (self.stamps_ns - self.stamps_ns[0]) * 1e-9
-        wanted = (np.asarray(stamps_ns) - self.stamps_ns[0]) * 1e-9
-        columns = [np.interp(wanted, t, column) for column in (*self.pose[:, :3].T, np.unwrap(self.pose[:, 3]))]
-        return np.stack(columns, axis=1)
-
-    def poses_at(self, stamps_ns: np.ndarray) -> FloatArray:
-        """(M, 4, 4) base_link in map."""
-        return np.array([transform(x, y, z, yaw=yaw) for x, y, z, yaw in self.at(stamps_ns)])
-
-
-@dataclass
-class SensorLog:
-    """Readings by stamp. ``sweeps``: (stamp_ns, records in the lidar's frame)."""
-
-    name: str
-    imu: list[ImuSample] = field(default_factory=list)
-    reports: list[VehicleReport] = field(default_factory=list)
-    fixes: list[GnssFix] = field(default_factory=list)
-    sweeps: list[tuple[int, RecordArray]] = field(default_factory=list)
-    truth: Truth | None = None
-    T_base_lidar: FloatArray | None = None
 
 
 def read_sensor_log(bag: str | Path, sweeps: bool = True) -> SensorLog:

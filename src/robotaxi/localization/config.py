@@ -35,6 +35,11 @@ class LocalizationConfig:
     gnss_initial_sigma: float = param(1.0, lo=0.01, hi=50.0, unit="m", doc="coarsest fix that may start the filter")
     gnss_max_delay: float = param(0.5, lo=0.0, hi=2.0, unit="s", doc="older fixes are dropped")
 
+    # scan matches
+    match_max_delay: float = param(0.5, lo=0.05, hi=2.0, unit="s", doc="older scan matches are dropped")
+    match_timeout: float = param(1.0, lo=0.1, hi=60.0, unit="s", doc="a scan match this old is no witness any more")
+    match_rejection: float = param(2.0, lo=0.1, hi=60.0, unit="s", doc="without an accepted match: degraded")
+
     # wheels
     wheel_speed_sigma: float = param(0.05, lo=1e-3, hi=2.0, unit="m/s", doc="wheel speed noise")
     wheel_scale_sigma: float = param(0.01, lo=0.0, hi=0.2, doc="relative scale error at the start")

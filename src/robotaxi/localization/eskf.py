@@ -92,6 +92,10 @@ class ErrorStateFilter:
         accepted, _, _ = kernels.update_position(self.state, self.covariance, offset, arm, sigma, c.gate_1d, c.gate_2d)
         return PositionOutcome(bool(accepted), east, north)
 
+    def update_place(self, place: FloatArray, arm: FloatArray, sigma: FloatArray) -> PositionOutcome:
+        """The same with the measured antenna position less ``arm``, (3,) map."""
+        return self.update_position(place - self.state[:3], arm, sigma)
+
     def update_body_velocity(self, wheel_speed: float, slip_speed: float, slip_sigma: float) -> tuple[bool, bool]:
         """``wheel_speed`` NaN for none; ``slip_speed`` sideways speed of the rear axle, left positive.
 

@@ -41,6 +41,10 @@ class IntegrityMonitor:
         self._rejected_count = 0
         self._last_rejected: PositionOutcome | None = None
         self._lost_standing_since_ns: int | None = None
+        self._match_ns: int | None = None  # last accepted; of the first match ever seen before one is
+        self._match_ever = False
+        self._match_reason = ""
+        self._open_directions = 0
 
     def saw_imu(self, stamp_ns: int) -> None:
         self._imu_ns = stamp_ns
@@ -67,10 +71,30 @@ class IntegrityMonitor:
         if accepted or self._heading_ns is None:
             self._heading_ns = stamp_ns
 
-    def contradiction(self) -> FloatArray:
+    def saw_match(self, stamp_ns: int, accepted: bool, reason: str, open_directions: int) -> None:
+        """``open_directions``: how many directions the place leaves open (tunnel, open square)."""
+        self._match_reason = reason
+        self._open_directions = open_directions
+        if accepted or self._match_ns is None:
+            self._match_ns = stamp_ns
+        self._match_ever = self._match_ever or accepted
+
+    def _held_by_map(self, stamp_ns: int) -> bool:
+        """Whether a fresh scan match holds the pose in every direction."""
+        c = self._config
+        return (
+            self._match_ever
+            and self._match_ns is not None
+            and stamp_ns - self._match_ns <= c.match_timeout * _S
+            and self._open_directions == 0
+        )
+
+    def contradiction(self, stamp_ns: int) -> FloatArray:
         """(2,): east and north offset of fixes that keep contradicting the estimate; zero if none."""
         if self._last_rejected is None or self._rejected_count < self._config.contradiction_fixes:
             return _NOTHING
+        if self._held_by_map(stamp_ns):
+            return _NOTHING  # two against one: map and motion agree
         return np.array([self._last_rejected.east, self._last_rejected.north])
 
     def judge(self, stamp_ns: int, protection_lateral: float, yaw_sigma: float) -> Verdict:
@@ -87,13 +111,15 @@ class IntegrityMonitor:
         if self._last_rejected is not None and self._rejected_since_ns is not None:
             far = self._last_rejected.distance
             age = since(self._rejected_since_ns)
-            if age > c.contradiction_time:
+            if age > c.contradiction_time and not self._held_by_map(stamp_ns):
                 lost.append(f"GNSS contradicts the estimate by {far:.1f} m for {age:.1f} s")
             else:
                 degraded.append(f"GNSS fix rejected: {far:.1f} m from the estimate")
         fix_age = since(self._fix_ns)
-        if fix_age > c.gnss_timeout and self._last_rejected is None:
+        if fix_age > c.gnss_timeout and self._last_rejected is None and not self._held_by_map(stamp_ns):
             degraded.append(f"no GNSS fix for {fix_age:.1f} s")
+        if self._match_ns is not None and self._match_reason and since(self._match_ns) > c.match_rejection:
+            degraded.append(f"{self._match_reason}, for {since(self._match_ns):.1f} s")
         wheel_age = since(self._wheel_ns)
         if wheel_age > c.wheel_silence:
             why = "wheel speed contradicts the estimate" if self._wheel_rejected else "no wheel speed"

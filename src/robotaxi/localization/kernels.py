@@ -328,3 +328,49 @@ def update_standstill(
         h[9 + i] = 1.0
         _scalar_update(cov, delta, h, rate[i] - state[10 + i], rate_sigma**2)
     _inject(state, delta)
+
+
+@njit(cache=True)
+def update_pose(
+    state: FloatArray,
+    cov: FloatArray,
+    position: FloatArray,
+    rotation_map_base: FloatArray,
+    directions: FloatArray,
+    sigmas: FloatArray,
+    gate: float,
+) -> bool:
+    """Pose of base_link, known along ``directions`` (K, 6; position, rotation vector; map axes) to ``sigmas``.
+
+    All or nothing: one direction beyond the gate refuses the pose.
+    """
+    rot = rotation(state)
+    error = np.empty(6)
+    for i in range(3):
+        error[i] = position[i] - state[i]
+    # rotation vector of R_measured R_state', small: the gate is far below a right angle
+    turn = np.zeros((3, 3))
+    for i in range(3):
+        for j in range(3):
+            for k in range(3):
+                turn[i, j] += rotation_map_base[i, k] * rot[j, k]
+    sx, sy, sz = turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]
+    sine = 0.5 * math.sqrt(sx * sx + sy * sy + sz * sz)
+    angle = math.atan2(sine, 0.5 * (turn[0, 0] + turn[1, 1] + turn[2, 2] - 1.0))
+    scale = 0.5 if sine < 1e-9 else 0.5 * angle / sine
+    error[3], error[4], error[5] = scale * sx, scale * sy, scale * sz
+    rows = np.zeros((len(sigmas), ERROR))
+    innovations = np.zeros(len(sigmas))
+    for k in range(len(sigmas)):
+        for i in range(3):
+            rows[k, i] = directions[k, i]
+            rows[k, 6 + i] = directions[k, 3 + i]
+        for i in range(6):
+            innovations[k] += directions[k, i] * error[i]
+        if innovations[k] ** 2 > gate * (_variance(cov, rows[k], rows[k]) + sigmas[k] ** 2):
+            return False
+    delta = np.zeros(ERROR)
+    for k in range(len(sigmas)):
+        _scalar_update(cov, delta, rows[k], innovations[k], sigmas[k] ** 2)
+    _inject(state, delta)
+    return True

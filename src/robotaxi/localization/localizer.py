@@ -11,7 +11,9 @@ from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.localization import integrity
 from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.eskf import compile_kernels
+from robotaxi.localization.map_match import PoseFix
 from robotaxi.localization.readings import NS, fix_sigma, map_position, usable_fix, usable_imu, usable_report
+from robotaxi.localization.replay import compile_update
 from robotaxi.localization.start import Starter
 from robotaxi.localization.tracker import Localization, Tracker
 from robotaxi.types import FloatArray, GnssFix, ImuSample, VehicleReport
@@ -39,9 +41,20 @@ class Localizer:
         self._starter = Starter(config, arm)
         self._note = ""
         compile_kernels(config)
+        compile_update()
 
-    def step(self, imu: ImuSample, report: VehicleReport | None, fixes: Sequence[GnssFix]) -> Localization:
-        """Advance to ``imu.stamp_ns``, every 20 ms, with all fixes that arrived since the last step.
+    def pose_at(self, stamp_ns: int) -> FloatArray | None:
+        """T_map_base (4x4) at a moment of the last `match_max_delay`; None where it is not known."""
+        return None if self._tracker is None else self._tracker.pose_at(stamp_ns)
+
+    def step(
+        self,
+        imu: ImuSample,
+        report: VehicleReport | None,
+        fixes: Sequence[GnssFix],
+        matches: Sequence[PoseFix] = (),
+    ) -> Localization:
+        """Advance to ``imu.stamp_ns``, every 20 ms, with all fixes and scan matches since the last step.
 
         Never raises on bad readings: they are left out and the status names them.
         """
@@ -57,7 +70,7 @@ class Localizer:
             what = f"time jumped back by {-dt:.2f} s" if dt < 0.0 else f"inertial sensor was silent for {dt:.2f} s"
             self._restart(what)
             return self._start(imu, usable, report, good_fixes)
-        result = self._tracker.step(imu, usable, report, good_fixes)
+        result = self._tracker.step(imu, usable, report, good_fixes, matches)
         if self._tracker.wants_restart():
             self._restart(f"started over after: {result.reason}")
         return result

@@ -22,7 +22,9 @@ Float32Array = NDArray[np.float32]
 
 _EMPTY = -1
 _OFFSET = 1 << 20  # voxel indices are stored as 21-bit numbers: +- 1,048,576 voxels
-UNKNOWN, SCATTER, PLANE = -1, 0, 1  # what is known of a point's surroundings
+# what is known of a point's surroundings; a LINE lies flat, as the rings that a lidar draws on the road:
+# it moves along with the sensor and tells nothing
+UNKNOWN, SCATTER, PLANE, LINE = -1, 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class PointMapArrays:
     count: NDArray[np.int32]
     points: FloatArray  # (S, K, 3)
     plane: FloatArray  # (S, K, 4)
-    kind: NDArray[np.int8]  # (S, K) UNKNOWN, SCATTER or PLANE
+    kind: NDArray[np.int8]  # (S, K) UNKNOWN, SCATTER, PLANE or LINE
 
 
 class PointMap:
@@ -312,7 +314,7 @@ def find_plane(
                     syy += dy * dy
                     syz += dy * dz
                     szz += dz * dz
-    kind[slot, index] = SCATTER
+    kind[slot, index] = LINE
     if n < 6:
         return
     cx, cy, cz = sx / n, sy / n, sz / n
@@ -324,6 +326,9 @@ def find_plane(
     cov[0, 2] = cov[2, 0] = sxz / n - cx * cz
     cov[1, 2] = cov[2, 1] = syz / n - cy * cz
     low, mid, nx, ny, nz = smallest_direction(cov)
+    if mid < 0.01 and cov[2, 2] < 0.5 * (cov[0, 0] + cov[1, 1] + cov[2, 2]):
+        return
+    kind[slot, index] = SCATTER
     # flat (thin against its breadth and in itself), and broad in two directions
     if low > 0.1 * mid or low > 0.0064 or mid < 0.01:
         return

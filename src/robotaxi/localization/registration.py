@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from robotaxi.localization.point_map import PLANE, UNKNOWN, IntArray, PointMap, find_plane, nearest
+from robotaxi.localization.point_map import LINE, PLANE, UNKNOWN, IntArray, PointMap, find_plane, nearest
 from robotaxi.types import FloatArray
 
 
@@ -99,6 +99,8 @@ def _match(
             pairs += 1
             if kind[slot, k] == UNKNOWN:
                 find_plane(slot, k, voxel_size, plane_radius, table_key, table_slot, count, map_points, plane, kind)
+            if kind[slot, k] == LINE:
+                continue
             if kind[slot, k] == PLANE:
                 nx, ny, nz = plane[slot, k, 0], plane[slot, k, 1], plane[slot, k, 2]
                 e = nx * x + ny * y + nz * z - plane[slot, k, 3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,9 @@ from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.eskf import ErrorStateFilter
 from robotaxi.localization.integrity import IntegrityMonitor
+from robotaxi.localization.map_match import PoseFix
 from robotaxi.localization.readings import NS, fix_sigma, heading_sigma, map_position
+from robotaxi.localization.replay import ReplayFilter
 from robotaxi.localization.smoothing import CorrectionLimiter, MotionBuffer, low_pass
 from robotaxi.types import EgoState, FloatArray, GnssFix, ImuSample, VehicleReport
 
@@ -33,6 +36,7 @@ class Localization:
     protection_lateral: float
     protection_yaw: float = math.inf
     standing: bool = False
+    protection_longitudinal: float = math.inf
 
 
 class Tracker:
@@ -50,7 +54,7 @@ class Tracker:
         self._config = config
         self._frame = frame
         self._lever_arm = lever_arm
-        self._kalman = kalman
+        self._kalman = ReplayFilter(config, kalman, imu.stamp_ns, round(config.match_max_delay * NS))
         self.stamp_ns = imu.stamp_ns
         self._force, self._rate = imu.acceleration, imu.angular_rate
         self._steering = report.steering
@@ -68,7 +72,18 @@ class Tracker:
             self._monitor.saw_heading(imu.stamp_ns, True)
         self.result = self._read_out(0.0)
 
-    def step(self, imu: ImuSample, usable: bool, report: VehicleReport | None, fixes: list[GnssFix]) -> Localization:
+    def pose_at(self, stamp_ns: int) -> FloatArray | None:
+        """T_map_base (4x4) as the filter sees it; None where its memory does not reach."""
+        return self._kalman.pose_at(stamp_ns)
+
+    def step(
+        self,
+        imu: ImuSample,
+        usable: bool,
+        report: VehicleReport | None,
+        fixes: list[GnssFix],
+        matches: Sequence[PoseFix] = (),
+    ) -> Localization:
         """Advance to ``imu.stamp_ns``; ``usable`` false: the sample is not, go on with the last one."""
         dt = (imu.stamp_ns - self.stamp_ns) / NS
         if report is not None and report.stamp_ns == self._report_ns:
@@ -81,6 +96,9 @@ class Tracker:
             accepted = self._kalman.update_heading(imu.heading, heading_sigma(self._config, imu))
             self._monitor.saw_heading(imu.stamp_ns, accepted)
         self._update_fixes(fixes)
+        self._kalman.commit(imu.stamp_ns)
+        for fix in matches:
+            self._update_match(fix)
         self._limiter.apply(before, self._kalman.pose(), dt)
         self.result = self._read_out(dt)
         return self.result
@@ -152,10 +170,19 @@ class Tracker:
             self._monitor.saw_fix(self.stamp_ns, outcome)
         self._pending = waiting
 
+    def _update_match(self, fix: PoseFix) -> None:
+        if not fix.accepted:
+            self._monitor.saw_match(self.stamp_ns, False, fix.reason, len(fix.open))
+        elif self._kalman.reaches(fix.stamp_ns):
+            accepted = self._kalman.update_pose(fix)
+            offset = fix.T_map_base[:3, 3] - self._kalman.state[:3]
+            why = "" if accepted else f"the scan match contradicts the estimate by {np.hypot(*offset[:2]):.1f} m"
+            self._monitor.saw_match(self.stamp_ns, accepted, why, len(fix.open))
+
     def _read_out(self, dt: float) -> Localization:
         c = self._config
         values, covariance = self._kalman.readout(
-            self._limiter.offset, self._monitor.contradiction(), self._force, self._rate
+            self._limiter.offset, self._monitor.contradiction(self.stamp_ns), self._force, self._rate
         )
         x, y, z, yaw, speed, acceleration, yaw_rate, lateral_sigma, yaw_sigma = values.tolist()
         if self._standing:
@@ -176,6 +203,9 @@ class Tracker:
         )
         lateral = c.protection_sigmas * lateral_sigma
         verdict = self._monitor.judge(self.stamp_ns, lateral, yaw_sigma)
+        cos, sin = math.cos(state.yaw), math.sin(state.yaw)
+        along = cos**2 * covariance[0, 0] + 2.0 * cos * sin * covariance[0, 1] + sin**2 * covariance[1, 1]
         return Localization(
-            state, verdict.status, verdict.reason, lateral, c.protection_sigmas * yaw_sigma, self._standing
-        )
+            state, verdict.status, verdict.reason, lateral, c.protection_sigmas * yaw_sigma, self._standing,
+            c.protection_sigmas * math.sqrt(max(along, 0.0)),
+        )  # fmt: skip

@@ -1,0 +1,133 @@
+"""Where the car is on the localization map: one sweep against the tiles around it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from robotaxi.geometry.se3 import inverse
+from robotaxi.localization.registration import Match, match
+from robotaxi.localization.scan import cartesian, thin, within
+from robotaxi.localization.tiles import MapInfo, TileCache
+from robotaxi.params import param
+from robotaxi.types import FloatArray, LidarSweep
+
+
+@dataclass(frozen=True)
+class MatchConfig:
+    """Distances in metres."""
+
+    range_min: float = param(2.5, lo=0.0, hi=10.0, unit="m", doc="nearer points are the car's own")
+    range_max: float = param(60.0, lo=10.0, hi=200.0, unit="m", doc="farther points are left out")
+    thinning: float = param(1.2, lo=0.1, hi=5.0, unit="m", doc="one point a cube of this size is matched")
+    max_distance: float = param(1.0, lo=0.1, hi=5.0, unit="m", doc="pairs farther apart are none")
+    kernel: float = param(0.15, lo=0.01, hi=2.0, unit="m", doc="residual that loses weight")
+    scatter_weight: float = param(0.05, lo=0.0, hi=1.0, doc="weight of pairs without a plane")
+    max_iterations: int = param(15, lo=1, hi=100, doc="of one match")
+    tolerance: float = param(5e-4, lo=1e-6, hi=1e-2, unit="m", doc="a step smaller than this ends a match")
+    min_overlap: float = param(0.5, lo=0.05, hi=1.0, doc="share of the points that must find a partner")
+    max_residual: float = param(0.12, lo=0.01, hi=1.0, unit="m", doc="RMS plane distance of a match believed")
+    correlation: float = param(40.0, lo=1.0, hi=1000.0, doc="pairs that share one error, as walls and map errors do")
+    sigma_floor: float = param(0.01, lo=0.001, hi=0.5, unit="m", doc="least error of a match in position")
+    yaw_floor: float = param(0.0006, lo=1e-5, hi=0.1, unit="rad", doc="least error of a match in attitude")
+    degenerate_sigma: float = param(0.3, lo=0.01, hi=10.0, unit="m", doc="a direction known worse is not used")
+    reach: float = param(70.0, lo=20.0, hi=300.0, unit="m", doc="tiles so near are kept loaded")
+
+
+@dataclass(frozen=True, slots=True)
+class PoseFix:
+    """Pose of base_link from a sweep. ``accepted`` false: not to be used, ``reason`` says why.
+
+    ``directions`` (K, 6) orthogonal rows in the scaled error space (translation map axes m; rotation vector map
+    axes rad about base_link) with ``sigmas`` (K,): what the match knows. ``open``: unit vectors (M, 3) along which the
+    place is the same everywhere (tunnel, open square).
+    """
+
+    stamp_ns: int
+    T_map_base: FloatArray
+    directions: FloatArray
+    sigmas: FloatArray
+    open: FloatArray
+    overlap: float
+    residual: float
+    accepted: bool
+    reason: str
+
+
+_LEVER = 10.0  # m, makes radians and metres comparable when directions are told apart
+
+
+class MapMatcher:
+    """`fix` is a pure function of sweep, guess and the tiles on disk."""
+
+    def __init__(self, config: MatchConfig, info: MapInfo) -> None:
+        self._config = config
+        self._tiles = TileCache(info, config.reach)
+
+    @property
+    def faults(self) -> list[str]:
+        """Tiles that could not be read."""
+        return list(self._tiles.faults.values())
+
+    def fix(self, sweep: LidarSweep, T_guess: FloatArray) -> PoseFix:
+        """``T_guess``: predicted T_map_base (4x4) at the sweep's stamp."""
+        c = self._config
+        points = cartesian(sweep.points)
+        points = points[within(points, c.range_min, c.range_max)]
+        if self._tiles.around(float(T_guess[0, 3]), float(T_guess[1, 3])) == 0:
+            return _nothing(sweep.stamp_ns, T_guess, "the localization map has no tile here")
+        source = thin(points, c.thinning)
+        if len(source) < 100:
+            return _nothing(sweep.stamp_ns, T_guess, f"the sweep has {len(source)} usable points only")
+        found = match(
+            source, self._tiles.points, T_guess @ sweep.T_base_lidar, c.max_distance, c.kernel, c.max_iterations,
+            c.tolerance, c.scatter_weight,
+        )  # fmt: skip
+        T_map_base = found.T_map_lidar @ inverse(sweep.T_base_lidar)
+        directions, sigmas, blind = self._certainty(found, T_map_base)
+        reason = ""
+        if found.overlap < c.min_overlap:
+            reason = f"the sweep fits the map at {100 * found.overlap:.0f} % of its points only"
+        elif found.sigma > c.max_residual:
+            reason = f"the sweep is {found.sigma:.2f} m off the map's surfaces"
+        elif not found.converged:
+            reason = "the scan match did not converge"
+        return PoseFix(
+            sweep.stamp_ns, T_map_base, directions, sigmas, blind, found.overlap, found.sigma, not reason, reason
+        )
+
+    def _certainty(self, found: Match, T_map_base: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        c = self._config
+        # the information is about the sensor: move it to base_link, then to comparable units
+        arm = found.T_map_lidar[:3, 3] - T_map_base[:3, 3]
+        shift = np.eye(6)
+        shift[:3, 3:] = -_cross(arm)
+        scale = np.diag([1.0, 1.0, 1.0, 1.0 / _LEVER, 1.0 / _LEVER, 1.0 / _LEVER])
+        information = scale @ shift.T @ found.information @ shift @ scale
+        values, vectors = np.linalg.eigh(0.5 * (information + information.T))
+        noise = max(found.sigma, 0.02)
+        floor = math.hypot(c.sigma_floor, 0.0)
+        keep, sigmas, blind = [], [], []
+        for value, vector in zip(values, vectors.T, strict=True):
+            sigma = math.sqrt(c.correlation * noise**2 / max(float(value), 1e-9))
+            if sigma > c.degenerate_sigma:
+                length = float(np.linalg.norm(vector[:3]))
+                if length > 0.5:
+                    blind.append(vector[:3] / length)
+                continue
+            turning = float(np.linalg.norm(vector[3:]))
+            least = math.hypot(floor * math.sqrt(max(0.0, 1.0 - turning**2)), c.yaw_floor * _LEVER * turning)
+            keep.append(np.concatenate([vector[:3], vector[3:] * _LEVER]))
+            sigmas.append(math.hypot(sigma, least))
+        return np.array(keep).reshape(-1, 6), np.array(sigmas), np.array(blind).reshape(-1, 3)
+
+
+def _nothing(stamp_ns: int, T_guess: FloatArray, reason: str) -> PoseFix:
+    empty = np.zeros((0, 6))
+    return PoseFix(stamp_ns, T_guess, empty, np.zeros(0), np.zeros((0, 3)), 0.0, math.inf, False, reason)
+
+
+def _cross(v: FloatArray) -> FloatArray:
+    return np.array([[0.0, -v[2], v[1]], [v[2], 0.0, -v[0]], [-v[1], v[0], 0.0]])
