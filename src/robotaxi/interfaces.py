@@ -72,7 +72,8 @@ _JOINTS = "trajectory_msgs/msg/JointTrajectory"
 # fmt: off
 _ALL = (
     # ---- sensors and vehicle: small ones count at once
-    Interface("sensing/lidar/top/pointcloud", _CLOUD, Qos.SENSOR, VEHICLE, ("lidar_perception", "command_gate"),
+    Interface("sensing/lidar/top/pointcloud", _CLOUD, Qos.SENSOR, VEHICLE,
+              ("map_matcher", "lidar_perception", "command_gate"),
               "lidar_top", 100, 0, 20, 300, "lidar sweep: x y z intensity ring time"),
     Interface("sensing/camera/front/image_raw", "sensor_msgs/msg/Image", Qos.SENSOR, VEHICLE, ("camera_perception",),
               "camera_front_optical", 200, 40, 0, 600, "bgr8"),
@@ -87,9 +88,12 @@ _ALL = (
               "base_link", 20, 0, 0, 100, "joints: steering (rad), drive (m/s, effort m/s^2), door, seat, belt"),
     # ---- localization
     Interface("localization/kinematic_state", "nav_msgs/msg/Odometry", Qos.STATE, "localization",
-              ("lidar_perception", "camera_perception", "planner", "controller", "command_gate", "dispatch_bridge",
-               "health_monitor"),
+              ("map_matcher", "lidar_perception", "camera_perception", "planner", "controller", "command_gate",
+               "dispatch_bridge", "health_monitor"),
               "map", 20, 0, 0, 100, "pose of base_link in map, twist in base_link; covariance[0] < 0: unknown"),
+    Interface("localization/scan_match", "geometry_msgs/msg/PoseWithCovarianceStamped", Qos.STATE, "map_matcher",
+              ("localization",), "map", 100, 0, 80, 500,
+              "base_link in the localization map; covariance[0] < 0: none; a variance of 1e6 or more: not known"),
     # ---- perception
     Interface("perception/objects", _CLOUD, Qos.STATE, "lidar_perception", ("planner", "health_monitor"),
               "map", 100, 0, 60, 400, "tracked objects, types.OBJECT_DTYPE"),
@@ -137,8 +141,12 @@ _ALL = (
 
 INTERFACES: dict[str, Interface] = {item.topic: item for item in _ALL}
 
+OPTIONAL = frozenset({"localization/scan_match"})
+"""Topics that are missed by nobody: written only where a localization map is given."""
+
 TRIGGERS: dict[str, str] = {
     "localization": "sensing/imu/data",
+    "map_matcher": "sensing/lidar/top/pointcloud",
     "lidar_perception": "sensing/lidar/top/pointcloud",
     "camera_perception": "sensing/camera/front/image_raw",
     "planner": "localization/kinematic_state",

@@ -13,7 +13,10 @@ from robotaxi.stack import StackArguments, parameter_files
 
 # node -> {parameter prefix: module:config dataclass}, by domain (one file each)
 CONFIGS: dict[str, dict[str, dict[str, str]]] = {
-    "localization": {"localization": {"": "robotaxi.localization:LocalizationConfig"}},
+    "localization": {
+        "localization": {"": "robotaxi.localization:LocalizationConfig"},
+        "map_matcher": {"": "robotaxi.localization:MatchConfig"},
+    },
     "perception": {
         "lidar_perception": {"": "robotaxi.perception.lidar:LidarPerceptionConfig"},
         "camera_perception": {"": "robotaxi.perception.camera:TrafficLightConfig"},
@@ -38,6 +41,7 @@ CONFIGS: dict[str, dict[str, dict[str, str]]] = {
 # parameters that a node has beside its config; see `stack.common_parameters` and each node's `setup`
 _COMMON = {"map", "vehicle", "sensors", "use_sim_time", "peers", "record_profile", "autostart"}
 _OWN = {
+    "map_matcher": {"localization_map"},
     "lidar_perception": {"use_map"},
     "dispatch_bridge": {"broker", "pki", "outbox", "wait_for_order"},
     "simulator": {"seed", "camera", "real_time_rate", "max_duration", "stop_after_trip"},

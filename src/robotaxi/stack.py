@@ -45,6 +45,7 @@ class StackArguments:
     carla: str = "127.0.0.1:2000"
     broker: str = ""
     pki: str = ""
+    localization_map: str = ""
 
 
 HELP: dict[str, str] = {
@@ -63,6 +64,7 @@ HELP: dict[str, str] = {
     "carla": "host:port of the CARLA server in mode:=carla",
     "broker": "host:port of the dispatch broker; empty: no dispatch bridge",
     "pki": "folder with the certificates for the broker",
+    "localization_map": "folder that `robotaxi map build` made; empty: no scan matching",
 }
 
 
@@ -115,12 +117,20 @@ def check(arguments: StackArguments) -> StackArguments:
         raise StackError("mode:=bag needs bag:=PATH, the bag to play")
     if arguments.params_file and not Path(arguments.params_file).is_file():
         raise StackError(f"launch argument 'params_file' is '{arguments.params_file}', which is not a file")
+    if arguments.localization_map and not (Path(arguments.localization_map) / "map.yaml").is_file():
+        raise StackError(
+            f"launch argument 'localization_map' is '{arguments.localization_map}', which holds no map.yaml; "
+            "make a map with 'robotaxi map build'"
+        )
     return arguments
 
 
 def describe(arguments: StackArguments, *, recorder: bool = False, record_profile: str = "") -> list[Executable]:
     """Every process of the stack, the clock's owner first."""
     stack = _driving()
+    if arguments.localization_map:
+        parameters = {"localization_map": arguments.localization_map}
+        stack.insert(1, Executable("map_matcher", "localization", ("map_matcher",), parameters))
     if arguments.broker:
         address = {"broker": arguments.broker, "pki": arguments.pki}
         stack.append(Executable("dispatch", "dispatch", ("dispatch_bridge",), address))

@@ -40,10 +40,12 @@ def simulator() -> None:
 
 def localization() -> None:
     from robotaxi.localization import LocalizationConfig, Localizer
+    from robotaxi.localization.map_match import warm_up
     from robotaxi.types import ImuSample
 
     lane_map = _town()
     localizer = Localizer(LocalizationConfig(), lane_map.origin, load_rig("robotaxi").gnss_lever_arm)
+    warm_up()
     for k in range(10):
         stamp_ns = k * 20_000_000
         fix = GnssFix(stamp_ns, *lane_map.origin, np.full(3, 0.02))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from robotaxi.interfaces import INTERFACES, TRIGGERS, Interface, inputs_of, outputs_of
+from robotaxi.interfaces import INTERFACES, OPTIONAL, TRIGGERS, Interface, inputs_of, outputs_of
 
 Stamps = NDArray[np.int64]
 NEVER_NS = 1 << 62
@@ -76,7 +76,8 @@ def plan_replay(
     }
     missing = {}
     for role in running:
-        absent = tuple(i.topic for i in inputs_of(role) if i.topic not in fresh | played and i.period_ms > 0)
+        here = fresh | played | OPTIONAL
+        absent = tuple(i.topic for i in inputs_of(role) if i.topic not in here and i.period_ms > 0)
         if absent:
             missing[role] = absent
     stamps: dict[str, Stamps] = {topic: recorded[topic] for topic in played}

@@ -12,6 +12,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from robotaxi.evaluation.drive_log import SensorLog, Truth
+from robotaxi.geometry.se3 import rotation
 from robotaxi.types import FloatArray, GnssFix, ImuSample, RecordArray, VehicleReport
 
 _NS = 1_000_000_000
@@ -148,13 +149,8 @@ def _mounting(message: Any, known: FloatArray | None) -> FloatArray | None:
     for item in message.transforms:
         if item.header.frame_id.endswith("base_link") and "lidar" in item.child_frame_id:
             t, q = item.transform.translation, item.transform.rotation
-            x, y, z, w = q.x, q.y, q.z, q.w
             out = np.eye(4)
-            out[:3, :3] = [
-                [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-                [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-                [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-            ]
+            out[:3, :3] = rotation(q.x, q.y, q.z, q.w)
             out[:3, 3] = t.x, t.y, t.z
             return out
     return known

@@ -11,6 +11,7 @@ from typing import Any
 _BENCHES: tuple[str, ...] = (  # modules, each registers its sub-command
     "robotaxi.commands.bench_bags",
     "robotaxi.commands.bench_gnss_imu",
+    "robotaxi.commands.bench_localization",
     "robotaxi.commands.bench_odometry",
     "robotaxi.commands.bench_gate",
     "robotaxi.commands.bench_perception",

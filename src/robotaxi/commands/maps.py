@@ -1,4 +1,4 @@
-"""`robotaxi map picture|town|check`."""
+"""`robotaxi map picture|town|check|build`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from robotaxi.commands import map_build
 from robotaxi.hdmap.lane_map import MapError
 
 
@@ -25,6 +26,7 @@ def register(subparsers: Any) -> None:
     check = commands.add_parser("check", help="load a map and say what is in it")
     check.add_argument("map", help="map name, or path to .osm or .xodr")
     check.set_defaults(run=run_check)
+    map_build.register(commands)
     town = commands.add_parser("town", help="write the built-in town's OpenDRIVE and Lanelet2 files")
     town.add_argument("-o", "--output", type=Path, default=Path("town"))
     town.set_defaults(run=run_town)

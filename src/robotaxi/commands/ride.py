@@ -67,6 +67,9 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--max-duration", type=_rate, default=defaults.max_duration, help="ride time after which it ends, s"
     )
+    parser.add_argument(
+        "--localization-map", default="", metavar="DIR", help="match sweeps with this map (see 'robotaxi map build')"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.set_defaults(run=run)
 
@@ -103,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         params_file=args.params_file,
         runs=args.runs,
         max_duration=args.max_duration,
+        localization_map=args.localization_map,
     )
     try:
         summary = ride(options, shlex.join(["robotaxi", *sys.argv[1:]]))
@@ -129,7 +133,14 @@ def ride(options: RideOptions, command_line: str) -> dict[str, Any]:
     from robotaxi.vehicle import load_vehicle
 
     options = _absolute(options)
-    arguments = check(StackArguments(mode=options.mode, map=options.map, params_file=options.params_file))
+    arguments = check(
+        StackArguments(
+            mode=options.mode,
+            map=options.map,
+            params_file=options.params_file,
+            localization_map=options.localization_map,
+        )
+    )
     check_parameter_files(arguments)
     load_vehicle(options.vehicle)
     load_rig(options.sensors)
@@ -176,6 +187,8 @@ def _absolute(options: RideOptions) -> RideOptions:
     paths = {
         n: str(Path(v).resolve()) for n in names if (v := getattr(options, n)) and Path(v).suffix and Path(v).exists()
     }
+    if options.localization_map:
+        paths["localization_map"] = str(Path(options.localization_map).resolve())
     return replace(options, runs=options.runs.resolve(), **paths)  # type: ignore[arg-type]
 
 

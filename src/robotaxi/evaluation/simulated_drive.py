@@ -109,7 +109,7 @@ def _route(lane_map: LaneMap, rng: np.random.Generator, length: float) -> tuple[
     best: tuple[RoutePath, Pose2] | None = None
     for _ in range(60):
         first, last = (lanes[i] for i in rng.choice(len(lanes), 2, replace=False))
-        start, goal = (Pose2(*lane_map.lane_point(n.id, 12.0)[:2], lane_map.lane_yaw(n.id, 12.0)) for n in (first, last))
+        start, goal = _on_lane(lane_map, first.id), _on_lane(lane_map, last.id)
         try:
             path = lane_map.route_path(lane_map.route(start, goal))
         except RouteError:
@@ -123,12 +123,19 @@ def _route(lane_map: LaneMap, rng: np.random.Generator, length: float) -> tuple[
     return best
 
 
+def _on_lane(lane_map: LaneMap, lane_id: int) -> Pose2:
+    x, y = lane_map.lane_point(lane_id, 12.0)[:2]
+    return Pose2(float(x), float(y), lane_map.lane_yaw(lane_id, 12.0))
+
+
 class _Driver:
     """Pure pursuit by true pose; intelligent driver model (Treiber et al. 2000) behind who is in the way."""
 
     def __init__(self, path: RoutePath, vehicle: VehicleParams) -> None:
         self._path, self._vehicle = path, vehicle
-        limit = np.minimum(np.minimum(path.speed_limit, _SLOW), np.sqrt(_LATERAL / np.maximum(abs(path.curvature), 1e-3)))
+        limit = np.minimum(
+            np.minimum(path.speed_limit, _SLOW), np.sqrt(_LATERAL / np.maximum(abs(path.curvature), 1e-3))
+        )
         limit[-3:] = 0.0
         for i in range(len(limit) - 2, -1, -1):
             limit[i] = min(limit[i], math.sqrt(limit[i + 1] ** 2 + 2.0 * 1.5 * (path.s[i + 1] - path.s[i])))

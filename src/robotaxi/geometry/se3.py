@@ -52,6 +52,34 @@ def roll_pitch_yaw(T: FloatArray) -> tuple[float, float, float]:
     )
 
 
+def quaternion(T: FloatArray) -> tuple[float, float, float, float]:
+    """(x, y, z, w) of a rigid 4x4 transform, w >= 0 (Shepperd 1978: by the largest component)."""
+    r = T[:3, :3]
+    squares = (float(np.trace(r)), float(r[0, 0]), float(r[1, 1]), float(r[2, 2]))
+    largest = squares.index(max(squares))
+    if largest == 0:
+        out = np.array([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], 1.0 + squares[0]])
+    else:
+        i = largest - 1
+        j, k = (i + 1) % 3, (i + 2) % 3
+        out = np.empty(4)
+        out[i] = 1.0 + r[i, i] - r[j, j] - r[k, k]
+        out[j], out[k], out[3] = r[j, i] + r[i, j], r[k, i] + r[i, k], r[k, j] - r[j, k]
+    out = out / math.copysign(float(np.linalg.norm(out)), 1.0 if out[3] >= 0.0 else -1.0)
+    return float(out[0]), float(out[1]), float(out[2]), float(out[3])
+
+
+def rotation(x: float, y: float, z: float, w: float) -> FloatArray:
+    """3x3 matrix of a unit quaternion."""
+    return np.array(
+        [
+            [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z), 2.0 * (x * z + w * y)],
+            [2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - w * x)],
+            [2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)],
+        ]
+    )
+
+
 def quaternion_from_yaw(yaw: float) -> tuple[float, float, float, float]:
     """(x, y, z, w) of a rotation about z."""
     return 0.0, 0.0, math.sin(yaw / 2.0), math.cos(yaw / 2.0)

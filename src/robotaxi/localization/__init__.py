@@ -1,6 +1,7 @@
-"""Where the car is: error-state Kalman filter with integrity monitoring."""
+"""Where the car is: error-state Kalman filter, scan matching, map making, integrity monitoring."""
 
 from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.localizer import Localization, Localizer
+from robotaxi.localization.map_match import MatchConfig
 
-__all__ = ["Localization", "LocalizationConfig", "Localizer"]
+__all__ = ["Localization", "LocalizationConfig", "Localizer", "MatchConfig"]

@@ -38,6 +38,8 @@ class LocalizationConfig:
     # scan matches
     match_max_delay: float = param(0.5, lo=0.05, hi=2.0, unit="s", doc="older scan matches are dropped")
     match_timeout: float = param(1.0, lo=0.1, hi=60.0, unit="s", doc="a scan match this old is no witness any more")
+    map_sigma: float = param(0.025, lo=0.0, hi=1.0, unit="m", doc="error of the localization map itself")
+    map_yaw_sigma: float = param(0.0005, lo=0.0, hi=0.1, unit="rad", doc="the same for yaw")
     match_rejection: float = param(2.0, lo=0.1, hi=60.0, unit="s", doc="without an accepted match: degraded")
 
     # wheels

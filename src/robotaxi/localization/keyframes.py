@@ -110,7 +110,8 @@ def extract(
             points = deskew(points, when[keep], twist_of(odometry.motion, period))
         images.append(range_image(points))
         clouds.append(apply(T_base_lidar, thin(points, _THINNING)).astype(np.float32))
-        antenna, sigma = np.full(3, np.nan), math.nan
+        antenna: FloatArray = np.full(3, np.nan)
+        sigma = math.nan
         if len(good):
             j = int(np.argmin(np.abs(fix_stamps - stamp)))
             if abs(int(fix_stamps[j]) - stamp) <= 20_000_000:

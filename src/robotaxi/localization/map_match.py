@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robotaxi.geometry.se3 import inverse
+from robotaxi.localization.point_map import PointMap
 from robotaxi.localization.registration import Match, match
 from robotaxi.localization.scan import cartesian, thin, within
 from robotaxi.localization.tiles import MapInfo, TileCache
@@ -55,7 +56,23 @@ class PoseFix:
     accepted: bool
     reason: str
 
+    @classmethod
+    def from_covariance(cls, stamp_ns: int, T_map_base: FloatArray, covariance: FloatArray, accepted: bool) -> PoseFix:
+        """From a 6x6 covariance over position and rotation vector in map axes; very large ones are open directions."""
+        if not accepted:
+            return _none(stamp_ns, T_map_base, "the sweep does not fit the localization map")
+        scale = np.diag([1.0, 1.0, 1.0, _LEVER, _LEVER, _LEVER])
+        values, vectors = np.linalg.eigh(scale @ (0.5 * (covariance + covariance.T)) @ scale)
+        known = (values > 0.0) & (values < 0.5 * UNKNOWN_VARIANCE)
+        directions = vectors.T[known].copy()
+        directions[:, 3:] *= _LEVER
+        blind = [v[:3] / np.linalg.norm(v[:3]) for v in vectors.T[~known] if np.linalg.norm(v[:3]) > 0.5]
+        open_directions = np.array(blind).reshape(-1, 3)
+        sigmas = np.sqrt(values[known])
+        return cls(stamp_ns, T_map_base, directions, sigmas, open_directions, math.nan, math.nan, True, "")
 
+
+UNKNOWN_VARIANCE = 1e6  # m^2, of a direction that a match leaves open
 _LEVER = 10.0  # m, makes radians and metres comparable when directions are told apart
 
 
@@ -77,10 +94,10 @@ class MapMatcher:
         points = cartesian(sweep.points)
         points = points[within(points, c.range_min, c.range_max)]
         if self._tiles.around(float(T_guess[0, 3]), float(T_guess[1, 3])) == 0:
-            return _nothing(sweep.stamp_ns, T_guess, "the localization map has no tile here")
+            return _none(sweep.stamp_ns, T_guess, "the localization map has no tile here")
         source = thin(points, c.thinning)
         if len(source) < 100:
-            return _nothing(sweep.stamp_ns, T_guess, f"the sweep has {len(source)} usable points only")
+            return _none(sweep.stamp_ns, T_guess, f"the sweep has {len(source)} usable points only")
         found = match(
             source, self._tiles.points, T_guess @ sweep.T_base_lidar, c.max_distance, c.kernel, c.max_iterations,
             c.tolerance, c.scatter_weight,
@@ -124,7 +141,21 @@ class MapMatcher:
         return np.array(keep).reshape(-1, 6), np.array(sigmas), np.array(blind).reshape(-1, 3)
 
 
-def _nothing(stamp_ns: int, T_guess: FloatArray, reason: str) -> PoseFix:
+def warm_up() -> None:
+    """Compile everything, on made-up points."""
+    side = np.linspace(-5.0, 5.0, 40)
+    floor = np.stack([*(a.ravel() for a in np.meshgrid(side, side)), np.zeros(1600)], axis=1)
+    scratch = PointMap(1.0, 20, 0.2, 0.8, 1 << 8)
+    scratch.insert(floor)
+    match(thin(floor, 0.5), scratch, np.eye(4), 1.0, 0.1, 3)
+
+
+def no_match(stamp_ns: int, reason: str) -> PoseFix:
+    """A fix that says nothing but why."""
+    return _none(stamp_ns, np.eye(4), reason)
+
+
+def _none(stamp_ns: int, T_guess: FloatArray, reason: str) -> PoseFix:
     empty = np.zeros((0, 6))
     return PoseFix(stamp_ns, T_guess, empty, np.zeros(0), np.zeros((0, 3)), 0.0, math.inf, False, reason)
 

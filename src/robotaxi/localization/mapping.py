@@ -78,9 +78,7 @@ def make_map(
 Loop = tuple[int, int, int, int, FloatArray]  # drive and keyframe, of both, and T_first_second
 
 
-def _find_loops(
-    config: MappingConfig, drives: list[Keyframes], tell: Callable[[str, int, int], None]
-) -> list[Loop]:
+def _find_loops(config: MappingConfig, drives: list[Keyframes], tell: Callable[[str, int, int], None]) -> list[Loop]:
     """Matches of every third keyframe with the nearest keyframe of another pass."""
     everyone = [(d, k) for d, drive in enumerate(drives) for k in range(len(drive))]
     place = np.array([drives[d].prior[k][:2, 3] for d, k in everyone])
@@ -157,9 +155,7 @@ def _optimise(config: MappingConfig, drives: list[Keyframes], loops: list[Loop])
         if len(drive) and not anchored:
             graph.add(gtsam.PriorFactorPose3(int(first[d]), gtsam.Pose3(drive.prior[0]), noise(1e-3, 1e-3)))
     for e, j, d, k, T in loops:
-        graph.add(
-            gtsam.BetweenFactorPose3(int(first[e]) + j, int(first[d]) + k, gtsam.Pose3(T), loop_noise)
-        )
+        graph.add(gtsam.BetweenFactorPose3(int(first[e]) + j, int(first[d]) + k, gtsam.Pose3(T), loop_noise))
     result = gtsam.LevenbergMarquardtOptimizer(graph, values, gtsam.LevenbergMarquardtParams()).optimize()
     return [
         np.array([result.atPose3(int(first[d]) + k).matrix() for k in range(len(drive))]).reshape(-1, 4, 4)

@@ -42,6 +42,15 @@ class MapInfo:
     tiles: dict[tuple[int, int], tuple[str, str]]
     drives: list[str] = field(default_factory=list)
 
+    def check_origin(self, origin: tuple[float, float, float]) -> None:
+        """LocalizationMapError unless the lane map has the same origin: else the two lie apart."""
+        apart = max(abs(a - b) for a, b in zip(self.origin[:2], origin[:2], strict=True))
+        if apart > 1e-7:
+            raise LocalizationMapError(
+                f"{self.folder / OWN}: origin is {self.origin[0]:.6f}, {self.origin[1]:.6f}, the lane map's is "
+                f"{origin[0]:.6f}, {origin[1]:.6f}: it is a map of another place"
+            )
+
 
 def write_map(
     folder: str | Path,
@@ -101,8 +110,8 @@ def read_info(folder: str | Path) -> MapInfo:
     try:
         if document["version"] != VERSION:
             raise LocalizationMapError(f"{path}: version {document['version']}, expected {VERSION}; build it again")
-        numbers = [float(document[key]) for key in ("tile_size", "voxel_size", "spacing")]
-        origin = tuple(float(v) for v in document["origin"])
+        tile_size, voxel_size, spacing = (float(document[key]) for key in ("tile_size", "voxel_size", "spacing"))
+        latitude, longitude, altitude = (float(v) for v in document["origin"])
         tiles = {
             (int(entry["cell"][0]), int(entry["cell"][1])): (str(name), str(entry["sha256"]))
             for name, entry in document["tiles"].items()
@@ -112,9 +121,10 @@ def read_info(folder: str | Path) -> MapInfo:
         if isinstance(error, LocalizationMapError):
             raise
         raise LocalizationMapError(f"{path}: is no localization map: {error!r}; build it again") from error
-    if len(origin) != 3 or not all(map(math.isfinite, (*numbers, *origin))) or min(numbers) <= 0.0:
+    sizes, origin = (tile_size, voxel_size, spacing), (latitude, longitude, altitude)
+    if not all(map(math.isfinite, (*sizes, *origin))) or min(sizes) <= 0.0:
         raise LocalizationMapError(f"{path}: sizes and origin must be finite numbers; build it again")
-    return MapInfo(folder, *numbers, origin, tiles, drives)  # type: ignore[arg-type]
+    return MapInfo(folder, tile_size, voxel_size, spacing, origin, tiles, drives)
 
 
 def read_tile(info: MapInfo, cell: tuple[int, int]) -> tuple[FloatArray, FloatArray, NDArray[np.int8]]:
@@ -158,9 +168,7 @@ class TileCache:
     def around(self, x: float, y: float) -> int:
         """Load what is within reach of (x, y), forget what is far from it. Returns the tiles held."""
         size, reach = self._info.tile_size, self._reach
-        wanted = [
-            cell for cell in self._cells(x, y, reach) if cell not in self._loaded and cell not in self.faults
-        ]
+        wanted = [cell for cell in self._cells(x, y, reach) if cell not in self._loaded and cell not in self.faults]
         stale = [c for c in self._loaded if self._distance(c, x, y) > reach + size]
         if stale:
             self._rebuild([c for c in self._loaded if c not in stale])

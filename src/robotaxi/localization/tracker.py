@@ -62,6 +62,7 @@ class Tracker:
         self._pending: list[GnssFix] = []
         self._still_since_ns: int | None = None
         self._standing = False
+        self._matched = False  # a scan match was used since the start
         self._acceleration = 0.0
         self._yaw_rate = 0.0
         self._monitor = IntegrityMonitor(config, imu.stamp_ns)
@@ -175,6 +176,7 @@ class Tracker:
             self._monitor.saw_match(self.stamp_ns, False, fix.reason, len(fix.open))
         elif self._kalman.reaches(fix.stamp_ns):
             accepted = self._kalman.update_pose(fix)
+            self._matched = self._matched or accepted
             offset = fix.T_map_base[:3, 3] - self._kalman.state[:3]
             why = "" if accepted else f"the scan match contradicts the estimate by {np.hypot(*offset[:2]):.1f} m"
             self._monitor.saw_match(self.stamp_ns, accepted, why, len(fix.open))
@@ -185,6 +187,9 @@ class Tracker:
             self._limiter.offset, self._monitor.contradiction(self.stamp_ns), self._force, self._rate
         )
         x, y, z, yaw, speed, acceleration, yaw_rate, lateral_sigma, yaw_sigma = values.tolist()
+        if self._matched:  # many matches share the map's own error: averaging does not take it away
+            covariance = covariance + np.diag([c.map_sigma**2, c.map_sigma**2, c.map_yaw_sigma**2])
+            lateral_sigma, yaw_sigma = math.hypot(lateral_sigma, c.map_sigma), math.hypot(yaw_sigma, c.map_yaw_sigma)
         if self._standing:
             acceleration = yaw_rate = 0.0
         self._acceleration = low_pass(self._acceleration, acceleration, dt, c.acceleration_time)

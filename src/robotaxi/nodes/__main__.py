@@ -14,6 +14,7 @@ from robotaxi.environment import keep_memory
 
 EXECUTABLES: dict[str, tuple[str, ...]] = {
     "localization": ("localization:LocalizationNode",),
+    "map_matcher": ("map_matcher:MapMatcherNode",),
     "perception": ("lidar_perception:LidarPerceptionNode", "camera_perception:CameraPerceptionNode"),
     "planning": ("planner:PlannerNode",),
     "control": ("controller:ControllerNode",),

@@ -16,6 +16,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CameraInfo, Imu, JointState, NavSatFix, NavSatStatus
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from robotaxi.geometry.se3 import quaternion, rotation
+from robotaxi.localization.map_match import UNKNOWN_VARIANCE as _UNKNOWN_VARIANCE
+from robotaxi.localization.map_match import PoseFix
 from robotaxi.nodes.records import TYPES, from_cloud, from_record, header, to_cloud, to_ns, to_record, to_time
 from robotaxi.types import (
     LIGHT_DTYPE,
@@ -81,6 +84,40 @@ def odometry(state: EgoState | None, stamp_ns: int) -> Any:
         pose=_geometry("PoseWithCovariance")(pose=pose, covariance=covariance.ravel()),
         twist=_geometry("TwistWithCovariance")(twist=twist, covariance=np.zeros(36)),
     )
+
+
+def scan_match(fix: PoseFix) -> Any:
+    """Pose and covariance of a scan match; directions that it leaves open get `_UNKNOWN_VARIANCE`."""
+    covariance = np.zeros((6, 6))
+    x, y, z, w = quaternion(fix.T_map_base)
+    if not fix.accepted:
+        covariance[0, 0] = -1.0
+    else:
+        information = np.eye(6) / _UNKNOWN_VARIANCE
+        information += (fix.directions.T / fix.sigmas**2) @ fix.directions
+        covariance[:] = np.linalg.inv(information)
+    position = _geometry("Point")(**dict(zip("xyz", map(float, fix.T_map_base[:3, 3]), strict=True)))
+    pose = _geometry("Pose")(position=position, orientation=_geometry("Quaternion")(x=x, y=y, z=z, w=w))
+    return _geometry("PoseWithCovarianceStamped")(
+        header=header(fix.stamp_ns, "map"),
+        pose=_geometry("PoseWithCovariance")(pose=pose, covariance=covariance.ravel()),
+    )
+
+
+def pose_fix(message: Any) -> PoseFix | None:
+    """Inverse of `scan_match`; None for another frame or what is no pose."""
+    if message.header.frame_id != "map":
+        return None
+    p, q = message.pose.pose.position, message.pose.pose.orientation
+    norm = math.sqrt(q.x**2 + q.y**2 + q.z**2 + q.w**2)
+    covariance = np.asarray(message.pose.covariance, float).reshape(6, 6)
+    if not math.isfinite(norm) or abs(norm - 1.0) > 1e-3 or not np.isfinite([p.x, p.y, p.z, *covariance.ravel()]).all():
+        return None
+    T = np.eye(4)
+    T[:3, :3] = rotation(q.x / norm, q.y / norm, q.z / norm, q.w / norm)
+    T[:3, 3] = p.x, p.y, p.z
+    accepted = bool(covariance[0, 0] >= 0.0)
+    return PoseFix.from_covariance(to_ns(message.header.stamp), T, covariance, accepted)
 
 
 def _geometry(name: str) -> Any:
@@ -392,6 +429,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "sensing/imu/data": imu_sample,
     "vehicle/status": vehicle_report,
     "localization/kinematic_state": ego_state,
+    "localization/scan_match": pose_fix,
     "perception/objects": _objects,
     "perception/traffic_lights": _lights,
     "dispatch/goal": goal,

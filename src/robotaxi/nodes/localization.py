@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from robotaxi.interfaces import TICK_NS
 from robotaxi.localization import LocalizationConfig, Localizer
 from robotaxi.nodes import convert
@@ -9,6 +11,7 @@ from robotaxi.nodes.common import load_lane_map, load_sensor_rig
 from robotaxi.nodes.runtime import StackNode
 
 _IMU, _STATUS, _GNSS = "sensing/imu/data", "vehicle/status", "sensing/gnss/fix"
+_MATCH = "localization/scan_match"
 
 
 class LocalizationNode(StackNode):
@@ -20,16 +23,22 @@ class LocalizationNode(StackNode):
     def setup(self) -> None:
         lane_map, rig = load_lane_map(self), load_sensor_rig(self)
         self._localizer = Localizer(self.config(LocalizationConfig), lane_map.origin, rig.gnss_lever_arm)
-        self._used_fix_ns = -1
+        self._used_ns = {_GNSS: -1, _MATCH: -1}
 
     def activate(self, at_ns: int) -> None:
         imu = self.read(_IMU, at_ns)
         if imu is None:
             return
-        fix = self.read_stamped(_GNSS, at_ns)
-        fresh = fix is not None and fix[1] is not None and fix[0] > self._used_fix_ns
-        if fresh and fix is not None:
-            self._used_fix_ns = fix[0]
-        result = self._localizer.step(imu, self.read(_STATUS, at_ns), [fix[1]] if fresh and fix else [])
+        result = self._localizer.step(
+            imu, self.read(_STATUS, at_ns), self._fresh(_GNSS, at_ns), self._fresh(_MATCH, at_ns)
+        )
         self.set_status(result.status == "good", result.reason or result.status)
         self.write("localization/kinematic_state", convert.odometry(result.state, at_ns))
+
+    def _fresh(self, topic: str, at_ns: int) -> list[Any]:
+        """What counts at ``at_ns`` and was not used before: one reading or none."""
+        found = self.read_stamped(topic, at_ns)
+        if found is None or found[1] is None or found[0] <= self._used_ns[topic]:
+            return []
+        self._used_ns[topic] = found[0]
+        return [found[1]]

@@ -34,3 +34,4 @@ class RideOptions:
     runs: Path = Path("runs")
     max_duration: float = 900.0
     inject: tuple[str, ...] = ()  # rows of `nodes.inject`
+    localization_map: str = ""

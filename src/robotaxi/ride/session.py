@@ -142,6 +142,7 @@ class _Ride:
             seed=options.seed,
             carla=options.carla or StackArguments.carla,
             params_file=options.params_file,
+            localization_map=options.localization_map,
             broker=f"localhost:{broker_port}",
             pki=str(self._cloud.pki),
         )

@@ -1,0 +1,43 @@
+"""Map matching node: sweeps and the localization map to `localization/scan_match`."""
+
+from __future__ import annotations
+
+from robotaxi.geometry.se3 import transform
+from robotaxi.interfaces import MS
+from robotaxi.localization.map_match import MapMatcher, MatchConfig, PoseFix, no_match, warm_up
+from robotaxi.localization.tiles import read_info
+from robotaxi.nodes import convert
+from robotaxi.nodes.common import load_lane_map, load_sensor_rig
+from robotaxi.nodes.runtime import StackNode
+from robotaxi.types import LidarSweep
+
+_SWEEP, _STATE = "sensing/lidar/top/pointcloud", "localization/kinematic_state"
+
+
+class MapMatcherNode(StackNode):
+    role = "map_matcher"
+    trigger = _SWEEP
+    period_ns = 100 * MS
+    wait_timeout_s = 2.5
+
+    def setup(self) -> None:
+        info = read_info(self.parameter("localization_map", ""))
+        info.check_origin(load_lane_map(self).origin)
+        self._matcher = MapMatcher(self.config(MatchConfig), info)
+        warm_up()
+        self._T_base_lidar = load_sensor_rig(self).T_base_lidar
+
+    def activate(self, at_ns: int) -> None:
+        fix = self._match(at_ns)
+        faults = self._matcher.faults
+        self.set_status(fix.accepted and not faults, fix.reason or "; ".join(faults) or "running")
+        self.write("localization/scan_match", convert.scan_match(fix))
+
+    def _match(self, at_ns: int) -> PoseFix:
+        points, state = self.read(_SWEEP, at_ns), self.read(_STATE, at_ns)
+        if state is None:
+            return no_match(at_ns, "waiting for a first pose")
+        if points is None or not {"x", "y", "z"} <= set(points.dtype.names or ()):
+            return no_match(at_ns, "the sweep's cloud cannot be read")
+        guess = transform(state.x, state.y, state.z, yaw=state.yaw)
+        return self._matcher.fix(LidarSweep(at_ns, points, self._T_base_lidar), guess)
