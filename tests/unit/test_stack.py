@@ -36,7 +36,7 @@ def test_bad_arguments_are_named(word, message):
 
 
 def test_every_end_of_the_interface_table_is_in_the_stack():
-    stack = describe(StackArguments(broker="localhost:1"))
+    stack = describe(StackArguments(broker="localhost:1", localization_map="town.lmap"))
     roles = {role for item in stack for role in item.roles}
     ends = {item.producer for item in INTERFACES.values()} | {c for i in INTERFACES.values() for c in i.consumers}
     assert ends - {""} == roles

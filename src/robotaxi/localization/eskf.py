@@ -94,7 +94,8 @@ class ErrorStateFilter:
 
     def update_place(self, place: FloatArray, arm: FloatArray, sigma: FloatArray) -> PositionOutcome:
         """The same with the measured antenna position less ``arm``, (3,) map."""
-        return self.update_position(place - self.state[:3], arm, sigma)
+        # not what a subclass makes of it: a replay must not be remembered as a new measurement
+        return ErrorStateFilter.update_position(self, place - self.state[:3], arm, sigma)
 
     def update_body_velocity(self, wheel_speed: float, slip_speed: float, slip_sigma: float) -> tuple[bool, bool]:
         """``wheel_speed`` NaN for none; ``slip_speed`` sideways speed of the rear axle, left positive.
