@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import queue
@@ -75,6 +76,8 @@ class CarlaWorld:
         self._kinds: dict[int, tuple[int, float, float, float]] = {}
         self._touched: dict[int, int] = {}
         self._connect(start)
+        if hashlib.sha256(self.connection.map.to_opendrive().encode()).hexdigest() != lane_map.checksum:
+            LOG.warning("the map '%s' is not the file that the server drives on; they may differ", lane_map.name)
         self.connection.mount(phase_of, 0)
         self._observe(self.connection.tick(0.0, 0.0, 1.0))
 

@@ -66,7 +66,7 @@ def _one(server: CarlaServer, command: Any, born: int | None) -> list[Any]:
         return [[1, actor]]
     except ActorError as error:
         return _bad(str(error))
-    except (TypeError, ValueError, IndexError, KeyError, OverflowError) as error:
+    except Exception as error:  # one command must not take the others with it
         return _bad(f"malformed batch command: {error}")
 
 

@@ -72,7 +72,7 @@ class Calls:
             return function(*arguments)
         except (ActorError, MapError) as error:
             return wire.bad(str(error))
-        except (TypeError, ValueError, KeyError, IndexError, OverflowError, AttributeError) as error:
+        except Exception as error:  # whatever one client sends, the others are served on
             LOG.debug("%s%r: %s", name, arguments, error, exc_info=True)
             return wire.bad(f"{name}: malformed arguments ({error}); this server speaks CARLA {wire.VERSION}")
 
@@ -85,6 +85,8 @@ class Calls:
         return wire.good([self._server.episode.number, [self._token(wire.WORLD_STREAM)]])
 
     def get_sensor_token(self, stream: int) -> Any:
+        if not 0 <= int(stream) < 1 << 32:
+            raise ActorError(f"there is no stream {stream}")
         self._server.expect_listener(int(stream))
         return wire.good([self._token(int(stream))])
 

@@ -18,7 +18,7 @@ from robotaxi.carla_link.server.collisions import Touch, Walls, overlaps, resolv
 from robotaxi.carla_link.server.lights import TrafficLights
 from robotaxi.carla_link.server.sensors import Scene, Sensor, SensorError, Sight, make_sensor
 from robotaxi.carla_link.server.town import Town
-from robotaxi.carla_link.server.vehicles import BRAKE, CONTROL_SIZE, MAX_STEER_DEG, Fleet
+from robotaxi.carla_link.server.vehicles import CONTROL_SIZE, MAX_STEER_DEG, REVERSE, Fleet
 from robotaxi.sim.ego import AX, AY, VX, VY, YAW, YAW_RATE, X, Y
 from robotaxi.sim.view import AGENT_DTYPE
 from robotaxi.types import FloatArray, ObjectClass, RecordArray
@@ -35,6 +35,8 @@ _LABEL = {
     Tag.PEDESTRIANS: ObjectClass.PEDESTRIAN,
 }
 _STREAMLESS = ("sensor.other.lane_invasion",)
+_LARGEST = 1e7  # of any number that a client sends, in SI units
+_ACKERMANN_GAIN = 0.6  # pedal per m/s that the speed differs
 _SPAWN_HEIGHT = 3.0  # m: what is farther above or below is not in the way
 _CLEAR_NOON = [10.0, 0.0, 0.0, 10.0, -1.0, 45.0, 2.0, 0.75, 0.1, 0.0, 1.0, 0.03, 0.0331, 0.0]
 
@@ -58,6 +60,7 @@ class Episode:
         self.touches: list[Touch] = []
         self._yaw_rate_before: dict[int, float] = {}
         self._light_table: Any = None
+        self._ackermann: dict[int, tuple[float, float]] = {}
         start = town.spawn_points[0] if town.spawn_points else None
         pose = planar(start.x, start.y, start.z + 30.0, start.yaw, 0.9) if start else np.eye(4)
         self.actors[SPECTATOR] = Actor(SPECTATOR, "spectator", [0, "spectator", []], {}, pose)
@@ -160,6 +163,7 @@ class Episode:
                 child.parent, child.T_parent = 0, None
         self.fleet.remove(actor.id)
         self.walls.forget(actor.id)
+        self._ackermann.pop(actor.id, None)
         self.sensors.pop(actor.id, None)
         del self.actors[actor.id]
         return [actor.stream] if actor.stream else []
@@ -193,17 +197,24 @@ class Episode:
         numbers = read_numbers(values, CONTROL_SIZE, "vehicle control")
         numbers[:3] = np.clip(numbers[:3], (0.0, -1.0, 0.0), (1.0, 1.0, 1.0))
         self.fleet.control[row] = numbers
+        self._ackermann.pop(number, None)
 
     def ackermann(self, number: Any, values: Any) -> None:
-        """[steer (rad), steer speed, speed (m/s), acceleration, jerk]: held by a proportional controller."""
-        _, row = self.vehicle(number)
-        steer, _, speed, _, _ = read_numbers(values, 5, "Ackermann control")
-        wanted = float(speed) - float(self.fleet.state[row, VX])
-        pedal = max(-1.0, min(1.0, 0.6 * wanted))
-        control = np.zeros(CONTROL_SIZE)
-        control[:3] = max(pedal, 0.0), float(steer) / math.radians(MAX_STEER_DEG), max(-pedal, 0.0)
-        control[4] = 1.0 if speed < 0.0 else 0.0
-        self.fleet.control[row] = control
+        """[steer (rad), steer speed, speed (m/s), acceleration, jerk]: followed by a proportional controller
+        until other pedals come."""
+        vehicle, _ = self.vehicle(number)
+        steer, _, speed, _, _ = read_numbers(values, 5, "Ackermann control").tolist()
+        self._ackermann[vehicle.id] = (steer, speed)
+
+    def _follow_ackermann(self) -> None:
+        for number, (steer, speed) in self._ackermann.items():
+            row = self.fleet.row(number)
+            wanted = abs(speed) - abs(float(self.fleet.state[row, VX]))
+            pedal = max(-1.0, min(1.0, _ACKERMANN_GAIN * wanted))
+            control = np.zeros(CONTROL_SIZE)
+            control[:3] = max(pedal, 0.0), max(-1.0, min(1.0, steer / math.radians(MAX_STEER_DEG))), max(-pedal, 0.0)
+            control[REVERSE] = 1.0 if speed < 0.0 else 0.0
+            self.fleet.control[row] = control
 
     def walk(self, number: Any, values: Any) -> None:
         actor = self._walker(number)
@@ -280,6 +291,7 @@ class Episode:
         self.time += dt
         self.delta = dt
         self.lights.step(dt)
+        self._follow_ackermann()
         before = self.fleet.state[:, YAW_RATE].copy()
         self.fleet.step(dt)
         self._yaw_rate_before = dict(zip(self.fleet.ids.tolist(), before.tolist(), strict=True))
@@ -466,8 +478,8 @@ def read_numbers(values: Any, count: int, what: str) -> FloatArray:
     """Finite numbers (count,) from a message. Raises ActorError."""
     if not isinstance(values, list) or len(values) != count:
         raise ActorError(f"malformed {what}: expected {count} numbers; this server speaks CARLA {wire.VERSION}")
-    if not all(isinstance(v, int | float) and math.isfinite(v) and abs(v) < 1e12 for v in values):
-        raise ActorError(f"malformed {what}: {values!r} are not {count} finite numbers")
+    if not all(isinstance(v, int | float) and math.isfinite(v) and abs(v) < _LARGEST for v in values):
+        raise ActorError(f"malformed {what}: {values!r} are not {count} finite numbers below {_LARGEST:g}")
     return np.array([float(v) for v in values])
 
 
@@ -480,4 +492,4 @@ def read_transform(value: Any) -> FloatArray:
     )
 
 
-__all__ = ["BRAKE", "SPECTATOR", "ActorError", "Episode", "pose_of", "read_numbers", "read_transform"]
+__all__ = ["SPECTATOR", "ActorError", "Episode", "pose_of", "read_numbers", "read_transform"]

@@ -166,7 +166,11 @@ class RpcPeer(Peer):
                 self.send(wire.refusal(call_id, text))
             return
         if kind == 0:
-            self.send(wire.reply(call_id, result))
+            try:
+                data = wire.reply(call_id, result)
+            except (TypeError, ValueError, OverflowError) as error:
+                data = wire.reply(call_id, wire.bad(f"{method}: the answer cannot be sent: {error}"))
+            self.send(data)
 
 
 class StreamPeer(Peer):

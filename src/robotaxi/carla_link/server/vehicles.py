@@ -22,6 +22,7 @@ MAX_STEER_DEG = 45.0
 STEERING_CURVE = ((0.0, 1.0), (20.0, 0.9), (60.0, 0.8), (120.0, 0.7))  # km/h, share of the full angle
 SUBSTEP = 0.01  # s, longest step of the integration
 
+_FASTEST, _FASTEST_TURN = 150.0, 20.0  # m/s and rad/s that a client may set
 _THROTTLE = 4.5  # m/s^2 at full throttle, standing start
 _POWER = 65.0  # W/kg at the wheels
 _BRAKE = 8.0  # m/s^2 at full brake
@@ -107,6 +108,9 @@ class Fleet:
 
     def step(self, dt: float) -> None:
         """Advance every vehicle by ``dt`` seconds."""
+        np.clip(self.state[:, VX : VY + 1], -_FASTEST, _FASTEST, out=self.state[:, VX : VY + 1])
+        np.clip(self.state[:, YAW_RATE], -_FASTEST_TURN, _FASTEST_TURN, out=self.state[:, YAW_RATE])
+        np.clip(self.constant_speed, -_FASTEST, _FASTEST, out=self.constant_speed)
         if len(self) and dt > 0.0:
             substeps = max(1, math.ceil(dt / SUBSTEP - 1e-9))
             _step(self.state, self.control, self.constants, self.physics, self.constant_speed, dt / substeps, substeps)
