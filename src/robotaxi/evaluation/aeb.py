@@ -262,8 +262,8 @@ def _weather(cloud: RecordArray, noise: str, rng: np.random.Generator, tick: int
         places = (away * np.cos(angle), away * np.sin(angle), height)
     elif noise == "leaf" and tick % 25 == 0:
         count = 25
-        away = rng.uniform(4.0, 15.0)
-        places = tuple(c + rng.normal(0.0, 0.06, count) for c in (away, rng.normal(0.0, 0.5), -0.8))  # type: ignore
+        ahead = rng.uniform(4.0, 15.0)
+        places = tuple(c + rng.normal(0.0, 0.06, count) for c in (ahead, rng.normal(0.0, 0.5), -0.8))  # type: ignore
     else:
         return cloud
     extra = np.zeros(count, cloud.dtype)

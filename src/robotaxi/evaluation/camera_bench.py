@@ -57,7 +57,7 @@ def run_camera(
     for image in images:
         progress()
         begun = time.perf_counter()
-        pixels = cv2.imread(str(image.path))
+        pixels: Any = cv2.imread(str(image.path))
         if pixels is None:
             raise ValueError(f"{image.path}: cannot be read as an image")
         loaded = time.perf_counter()

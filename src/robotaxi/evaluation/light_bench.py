@@ -62,7 +62,7 @@ def run_lights(
     truth, found, seen, milliseconds, unreadable = [], [], [], [], []
     for crop in crops:
         progress()
-        image = cv2.imread(str(crop.path))
+        image: Any = cv2.imread(str(crop.path))
         if image is None:
             unreadable.append(str(crop.path))
             continue
@@ -73,7 +73,7 @@ def run_lights(
         found.append(int(state))
         seen.append(crop.path.name in trained_on)
     t, f, s = np.array(truth, int), np.array(found, int), np.array(seen, bool)
-    figures = {"crops": len(t), "unreadable": unreadable, "ms": percentiles(milliseconds),
+    figures: dict[str, Any] = {"crops": len(t), "unreadable": unreadable, "ms": percentiles(milliseconds),
                "all": _score(t, f), "held_out": _score(t[~s], f[~s]), "trained_on": int(s.sum())}  # fmt: skip
     held = figures["held_out"]
     figures["holds"] = bool(

@@ -85,7 +85,7 @@ def _batch(examples: Examples, index: np.ndarray, rng: np.random.Generator) -> t
     mirrored = rng.random(len(index)) < 0.5
     patch[mirrored] = patch[mirrored][..., ::-1]
     fact[mirrored, _SINE_FACT] = 1.0 - fact[mirrored, _SINE_FACT]
-    target[np.ix_(mirrored, [1, 5])] *= -1.0
+    target[np.ix_(np.flatnonzero(mirrored), np.array([1, 5]))] *= -1.0
     thinned = np.flatnonzero(rng.random(len(index)) < 0.3)
     lost = rng.uniform(0.05, 0.5, (len(thinned), 1, 1, 1))
     patch[thinned] *= rng.random((len(thinned), *patch.shape[1:]), np.float32) > lost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -41,7 +42,7 @@ def train(crops: tuple[Crop, ...], seed: int) -> LightStateNetwork:
     rng = np.random.default_rng([seed, 8])
     rows, labels = [], []
     for crop in crops:
-        image = cv2.imread(str(crop.path))
+        image: Any = cv2.imread(str(crop.path))
         for copy in range(_COPIES):
             rows.append(features(image if copy == 0 else _changed(image, rng)))
             labels.append(STATES.index(crop.state))
