@@ -17,6 +17,7 @@ _COMMANDS = (
     "robotaxi.commands.view",
     "robotaxi.commands.evaluate",
     "robotaxi.commands.bench",
+    "robotaxi.commands.why",
     "robotaxi.commands.models",
     "robotaxi.commands.train",
     "robotaxi.dispatch.commands",

@@ -11,6 +11,7 @@ from robotaxi.hdmap.lane_map import LaneMap, Route
 from robotaxi.planning.behaviour.crossing_traffic import mind_crossing_traffic
 from robotaxi.planning.behaviour.crosswalk import WalkerMemory, mind_pedestrians
 from robotaxi.planning.behaviour.give_way import LineMemory, give_way, halt_at_stop_signs
+from robotaxi.planning.behaviour.keep_clear import keep_clear
 from robotaxi.planning.behaviour.lead import follow
 from robotaxi.planning.behaviour.merge import MERGE_TIME, blocking, change_lanes, leave_bay, next_change
 from robotaxi.planning.behaviour.pass_by import PassBy
@@ -197,6 +198,7 @@ class Planner:
             *obey_lights(scene, memory.lights),
             *halt_at_stop_signs(scene, memory.lines),
             *give_way(scene),
+            *keep_clear(scene),
             *mind_pedestrians(scene, memory.walkers),
             *mind_crossing_traffic(scene),
             *leave_bay(scene),
