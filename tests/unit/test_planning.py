@@ -365,13 +365,13 @@ def test_keeps_a_junction_clear_that_it_could_not_leave() -> None:
     drive = start(crossing(), x=150.0, speed=8.0)
 
     def seen(t: float) -> np.ndarray:
-        return thing(226.0 if t < 15.0 else 226.0 + 6.0 * (t - 15.0), 0.0, 0.0 if t < 15.0 else 6.0, static=0)
+        return thing(219.0 if t < 15.0 else 219.0 + 6.0 * (t - 15.0), 0.0, 0.0 if t < 15.0 else 6.0, static=0)
 
     output = drive.run(14.0, seen)
     assert 197.0 - 1.5 < front(drive.state) <= LINE_X
     assert output.explanation.cause == Cause.LEAD and "no room behind car 17" in output.explanation.sentence
-    drive.run(14.0, seen)
-    assert drive.state.x > 225.0
+    drive.run(10.0, seen)
+    assert drive.state.x > 212.0
 
 
 # ---------------------------------------------------------------------------- pedestrians

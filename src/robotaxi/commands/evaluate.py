@@ -6,7 +6,11 @@ import argparse
 from importlib import import_module
 from typing import Any
 
-_SUITES = ("robotaxi.commands.eval_rides", "robotaxi.commands.eval_faults")  # each registers its sub-commands
+_SUITES = (  # each registers its sub-commands
+    "robotaxi.commands.eval_rides",
+    "robotaxi.commands.eval_faults",
+    "robotaxi.commands.eval_scenarios",
+)
 
 
 def register(subparsers: Any) -> None:

@@ -49,9 +49,7 @@ def judge(scenario: Scenario, seed: int, lane_map: LaneMap, vehicle: VehiclePara
     return Outcome(scenario.name, seed, failed, float(trace[-1, 0]), loop.clearance, trace, tuple(loop.said))
 
 
-def _check(
-    name: str, wanted: Any, lane_map: LaneMap, vehicle: VehicleParams, loop: Loop, trace: np.ndarray
-) -> str:
+def _check(name: str, wanted: Any, lane_map: LaneMap, vehicle: VehicleParams, loop: Loop, trace: np.ndarray) -> str:
     later = trace[trace[:, 0] >= SETTLE]
     if name == "reaches_goal":
         last = loop.said[-1][2] if loop.said else "nothing said"

@@ -1,4 +1,4 @@
-"""Keeping junctions clear: stay before one that the car could not leave again (StVO § 11, Vienna Convention art. 18)."""
+"""Keeping junctions clear: stay before one that the car could not leave again (Vienna Convention, article 18)."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ SPEED_TIMES = (1.5, 3.5)  # s
 SHIFT_TIMES = (2.0, 4.0)  # s
 OFFSETS = (0.0, 0.5, -0.5, 1.1, -1.1, 2.0, -2.0, 3.4, -3.4, 5.0, -5.0)  # m
 MIN_SHIFT = 7.0  # m
+HIT_COST = 1.0e4  # added where a coarse sample is not free
 MAX_CHECKS = 300  # proposals looked at closely
 COARSE = 0.5  # s between two samples of the first look
 
@@ -277,6 +278,12 @@ def _search(  # type: ignore[no-untyped-def]
                     coarse,
                 )
                 cost[number] = _cost(coarse, n, target, limits, step * stride, step * (steps - 1))
+                if np.isfinite(cost[number]):
+                    # a look at the coarse samples keeps those that run into something out of the close look
+                    first = steps - 1 - (n - 1) * stride
+                    free = _free(coarse, n, first, stride, limits, ox, oy, oyaw, olength, owidth, margin, ground)
+                    if free < n:
+                        cost[number] += HIT_COST * (1.0 + (n - free) / n)
                 number += 1
     order = np.argsort(cost, kind="mergesort")
     full = np.empty((12, steps))
@@ -286,7 +293,7 @@ def _search(  # type: ignore[no-untyped-def]
             break
         row = rows[number]
         _roll(px, py, pyaw, pbend, spacing, state, row[0], row[1], row[2], row[3], step, steps, 1, full)
-        free = _free(full, steps, limits, ox, oy, oyaw, olength, owidth, margin, ground)
+        free = _free(full, steps, 0, 1, limits, ox, oy, oyaw, olength, owidth, margin, ground)
         checked += 1
         if free > best_free:
             best, best_free = number, free
@@ -367,13 +374,17 @@ def _miss(path, k, target):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _free(path, steps, limits, ox, oy, oyaw, olength, owidth, margin, ground):  # type: ignore[no-untyped-def]
-    """Steps until the first contact or the first corner off the ground; ``steps`` for none."""
+def _free(path, count, first, stride, limits, ox, oy, oyaw, olength, owidth, margin, ground):  # type: ignore[no-untyped-def]
+    """Samples until the first contact or the first corner off the ground; ``count`` for none.
+
+    Sample ``k`` of ``path`` is at step ``first + k * stride`` of the others.
+    """
     half_length, half_width = 0.5 * limits[0], 0.5 * limits[1]
     reach = math.hypot(half_length, half_width)
     low_x, low_y, cell = ground[0, 0], ground[0, 1], ground[0, 2]
     off_before = False
-    for k in range(steps):
+    for k in range(count):
+        at = first + k * stride
         x, y, yaw = path[0, k], path[1, k], path[2, k]
         c, s = math.cos(yaw), math.sin(yaw)
         if cell > 0.0:
@@ -385,19 +396,19 @@ def _free(path, steps, limits, ox, oy, oyaw, olength, owidth, margin, ground):  
                     i, j = int((qy - low_y) / cell) + 1, int((qx - low_x) / cell)
                     if qy < low_y or qx < low_x or i >= ground.shape[0] or j >= ground.shape[1] or ground[i, j] < 0.5:
                         off = True
-            if off and not off_before and k > 0:
+            if off and not off_before and at > 0:
                 return k
             off_before = off if k == 0 else off_before and off
         for i in range(ox.shape[0]):
-            bx, by = ox[i, k], oy[i, k]
+            bx, by = ox[i, at], oy[i, at]
             if not np.isfinite(bx):
                 continue
-            hl, hw = 0.5 * olength[i] + margin[k], 0.5 * owidth[i] + 0.5 * margin[k]
+            hl, hw = 0.5 * olength[i] + margin[at], 0.5 * owidth[i] + 0.5 * margin[at]
             dx, dy = bx - x, by - y
             far = reach + math.hypot(hl, hw)
             if dx * dx + dy * dy > far * far:
                 continue
-            cc, ss = math.cos(oyaw[i, k]), math.sin(oyaw[i, k])
+            cc, ss = math.cos(oyaw[i, at]), math.sin(oyaw[i, at])
             cr, sr = abs(c * cc + s * ss), abs(c * ss - s * cc)
             if abs(dx * c + dy * s) > half_length + hl * cr + hw * sr:
                 continue
@@ -407,7 +418,7 @@ def _free(path, steps, limits, ox, oy, oyaw, olength, owidth, margin, ground):  
                 continue
             if abs(-dx * ss + dy * cc) > hw + half_length * sr + half_width * cr:
                 continue
-            if k == 0:
+            if at == 0:
                 continue  # in contact already: margins only
             return k
-    return steps
+    return count

@@ -1,0 +1,39 @@
+"""Scenario files: what is wrong in one is named; the built-in suite reads; one drive passes its checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from robotaxi.evaluation.scenarios.model import ScenarioError, load_file, load_suite
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("goal: 10\nchecks: {}\n", "field 'name' is missing"),
+        ("name: a\ngoal: [9, 3]\nchecks: {}\n", "goal is [9, 3], low is above high"),
+        ("name: a\ngoal: 10\nchecks: {flies: true}\n", "unknown field 'flies'"),
+        ("name: a\ngoal: 10\nchecks: {}\nactors: [{kind: cow, s: 5}]\n", "kind is 'cow', allowed are car"),
+        ("name: a\ngoal: 10\nchecks: {}\nactors: [{kind: car}]\n", "field 's' is missing"),
+        ("name: a\ngoal: 10\nchecks: {}\nlight: {0: pink}\n", "light is 'pink'"),
+        ("name: a\ngoal: far\nchecks: {}\n", "goal is 'far', expected a number"),
+        ("just words\n", "expected 'field: value' lines"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text(text)
+    with pytest.raises(ScenarioError) as error:
+        load_file(file)
+    assert "broken.yaml" in str(error.value) and words in str(error.value)
+
+
+def test_the_built_in_suite_reads_and_an_unknown_one_is_named() -> None:
+    suite = load_suite("basics")
+    assert len(suite) >= 20
+    assert len({scenario.name for scenario in suite}) == len(suite)
+    assert all(scenario.description and scenario.checks for scenario in suite)
+    with pytest.raises(ScenarioError, match="known are: basics"):
+        load_suite("nowhere")
