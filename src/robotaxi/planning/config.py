@@ -45,8 +45,8 @@ class PlannerConfig:
     # -- going round what stands in the way
     detour_range: float = param(50.0, lo=10.0, hi=150.0, unit="m", doc="obstacles nearer than this are gone round")
     detour_gap: float = param(6.0, lo=2.0, hi=20.0, unit="m", doc="gap before a standing obstacle: room to go round")
-    detour_clearance: float = param(0.6, lo=0.2, hi=2.0, unit="m", doc="beside an obstacle, wanted")
-    detour_clearance_min: float = param(0.35, lo=0.2, hi=1.0, unit="m", doc="beside an obstacle, at least")
+    detour_clearance: float = param(0.7, lo=0.2, hi=2.0, unit="m", doc="beside an obstacle, wanted")
+    detour_clearance_min: float = param(0.45, lo=0.2, hi=1.0, unit="m", doc="beside an obstacle, at least")
     detour_offset_max: float = param(5.0, lo=0.5, hi=8.0, unit="m", doc="farthest from the path")
     detour_speed: float = param(8.0, lo=2.0, hi=15.0, unit="m/s", doc="fastest while going round")
     detour_lateral_acceleration: float = param(0.9, lo=0.3, hi=3.0, unit="m/s^2", doc="of the shift, where room allows")

@@ -77,3 +77,40 @@ def occupancy(path_x, path_y, path_yaw, path_s, left, right, lo, hi, x, y, yaw, 
         if s_hi >= s_lo:
             out[i, 0], out[i, 1] = s_lo, s_hi
     return out
+
+
+@njit(cache=True)
+def swept_gap(path_x, path_y, path_yaw, rear, front, half, x, y, yaw, length, width):  # type: ignore[no-untyped-def]
+    """Smallest distance (N,) between boxes ``x, y, yaw, length, width`` (N,) and the body driven along the path.
+
+    The body reaches ``rear`` behind and ``front`` before each path point and ``half`` to either side; 0 in contact.
+    """
+    out = np.full(x.shape[0], np.inf)
+    for i in range(x.shape[0]):
+        reach = 0.5 * math.hypot(length[i], width[i]) + front + 3.0
+        bc, bs = math.cos(yaw[i]), math.sin(yaw[i])
+        for k in range(path_x.shape[0]):
+            dx, dy = x[i] - path_x[k], y[i] - path_y[k]
+            if dx * dx + dy * dy > reach * reach:
+                continue
+            c, s = math.cos(path_yaw[k]), math.sin(path_yaw[k])
+            for side in range(2 * SIDE_POINTS + 2 * END_POINTS):
+                if side < 2 * SIDE_POINTS:
+                    u = length[i] * ((side % SIDE_POINTS) / (SIDE_POINTS - 1) - 0.5)
+                    v = width[i] * (0.5 if side < SIDE_POINTS else -0.5)
+                else:
+                    j = side - 2 * SIDE_POINTS
+                    u = length[i] * (0.5 if j < END_POINTS else -0.5)
+                    v = width[i] * ((j % END_POINTS + 1) / (END_POINTS + 1) - 0.5)
+                qx, qy = dx + bc * u - bs * v, dy + bs * u + bc * v
+                along, aside = c * qx + s * qy, -s * qx + c * qy
+                far = math.hypot(max(along - front, -rear - along, 0.0), max(abs(aside) - half, 0.0))
+                out[i] = min(out[i], far)
+            # corners of the body against the box
+            for u in (-rear, front):
+                for v in (-half, half):
+                    qx, qy = c * u - s * v - dx, s * u + c * v - dy
+                    along, aside = bc * qx + bs * qy, -bs * qx + bc * qy
+                    far = math.hypot(max(abs(along) - 0.5 * length[i], 0.0), max(abs(aside) - 0.5 * width[i], 0.0))
+                    out[i] = min(out[i], far)
+    return out

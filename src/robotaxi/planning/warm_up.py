@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from robotaxi.hdmap.lane_map import LaneMap
+from robotaxi.planning.path_math import swept_gap
 from robotaxi.planning.planner import Planner, PlanningInput
 from robotaxi.types import LIGHT_DTYPE, OBJECT_DTYPE, EgoState, Goal
 
@@ -23,6 +24,8 @@ def warm_up(planner: Planner, lane_map: LaneMap) -> None:
     others = np.zeros(1, OBJECT_DTYPE)
     others["x"], others["y"], others["yaw"], others["length"], others["width"] = x0 + 15.0, y0, yaw, 4.0, 1.8
     lights = np.zeros(0, LIGHT_DTYPE)
+    one = np.ones(1)
+    swept_gap(x0 * one, y0 * one, yaw * one, 1.0, 3.8, 0.95, one, one, one, one, one)
     for k in range(3):
         stamp_ns = k * _PERIOD_NS
         state = EgoState(stamp_ns, float(x0), float(y0), yaw, 3.0)

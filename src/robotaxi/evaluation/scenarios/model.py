@@ -24,7 +24,7 @@ CHECKS = (
     "reaches_goal", "no_collision", "on_road", "clearance", "max_deceleration", "max_lateral_acceleration",
     "stands_before", "min_speed", "max_speed", "cause", "no_red_light", "stays_in_lane",
 )  # fmt: skip
-PLACES = ("min_length", "oncoming", "neighbour", "ends_with", "min_limit", "max_limit", "crosswalk")
+PLACES = ("min_length", "oncoming", "neighbour", "ends_with", "min_limit", "max_limit", "crosswalk", "from_end")
 _ACTOR = ("kind", "s", "offset", "heading", "speed", "trigger", "after", "stop_after", "acceleration", "seen")
 
 Range = tuple[float, float]
@@ -56,7 +56,7 @@ class Scenario:
     description: str
     map: str
     place: Mapping[str, Any]
-    start: Range  # m along the lane found
+    start: Range  # m along the lane found; with ``from_end`` in the place: before its end
     speed: Range  # m/s at the start
     goal: Range  # m ahead of the start
     duration: float

@@ -106,7 +106,8 @@ def find_place(scenario: Scenario, lane_map: LaneMap, rng: np.random.Generator) 
     if not fitting:
         raise ScenarioError(f"{scenario.name}: map '{lane_map.name}' has no lane with {dict(want)}")
     lane = fitting[int(rng.integers(len(fitting)))]
-    s = min(float(rng.uniform(*scenario.start)), lane.length - 5.0)
+    at = float(rng.uniform(*scenario.start))
+    s = max(lane.length - at, 1.0) if want.get("from_end") else min(at, lane.length - 5.0)
     point = lane_map.lane_point(lane.id, s)
     return lane, Pose2(float(point[0]), float(point[1]), lane_map.lane_yaw(lane.id, s))
 

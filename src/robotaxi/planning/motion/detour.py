@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.planning.config import PlannerConfig
 from robotaxi.planning.motion.lateral_shift import blend, shifted_points, state_at
-from robotaxi.planning.path_math import occupancy, project
-from robotaxi.planning.reference import SPACING, Reference
+from robotaxi.planning.path_math import project, swept_gap
+from robotaxi.planning.reference import Reference
 from robotaxi.planning.route_features import RouteFeatures
 from robotaxi.prediction import LaneGraph
 from robotaxi.types import RecordArray, VehicleParams
@@ -34,7 +34,7 @@ KEEP_LANE = 0.15  # m over the lane's edge that does not count as borrowing
 CROSSWALK_BEFORE, CROSSWALK_AFTER = 5.0, 2.0  # m around a crosswalk where no other lane is borrowed
 JUNCTION_MARGIN = 3.0  # m around a junction where no other lane is borrowed
 MAX_GROUP = 5  # obstacles passed in one go
-MIN_CLEARANCE_SHARE = 0.8  # of the wanted clearance that the finished profile must keep
+MIN_CLEARANCE_SHARE = 0.9  # of the wanted clearance that the finished profile must keep
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,10 @@ class DetourSearch:
                 return None
             candidate, start, end, offset = built
             lo, hi = base.index(s), base.index(end + 5.0) + 1
-            x, y, yaw, arc, bend = shifted_points(base, candidate, lo, hi)
+            x, y, yaw, _, bend = shifted_points(base, candidate, lo, hi)
             if np.abs(bend).max() > self._max_bend:
                 return None
-            clear = self._clearances(x, y, yaw, arc, bend, standing)
+            clear = self._clearances(x, y, yaw, standing)
             tight = np.flatnonzero(clear < MIN_CLEARANCE_SHARE * clearance)
             new = [int(i) for i in tight if i not in group and extents[int(i)] is not None]
             if tight.size and not new:
@@ -199,21 +199,14 @@ class DetourSearch:
         out = np.where(samples >= hold, blend(samples, hold, hold + back, (offset, 0.0, 0.0), 0.0), out)
         return out, start, hold + back, offset
 
-    def _clearances(
-        self, x: FloatArray, y: FloatArray, yaw: FloatArray, arc: FloatArray, bend: FloatArray, standing: RecordArray
-    ) -> FloatArray:
+    def _clearances(self, x: FloatArray, y: FloatArray, yaw: FloatArray, standing: RecordArray) -> FloatArray:
         """Metres (N,) between the swept body and each box, inf for those far away."""
-        swing = np.minimum(0.5 * self._vehicle.front**2 * np.abs(bend), 1.0)
-        left = self._half + np.where(bend > 0.0, 0.0, swing)
-        right = self._half + np.where(bend > 0.0, swing, 0.0)
         box = {name: standing[name].astype(np.float64) for name in ("x", "y", "yaw", "length", "width")}
-        even = np.arange(0.0, arc[-1], SPACING)
-        px, py, pyaw, room_left, room_right = (np.interp(even, arc, values) for values in (x, y, yaw, left, right))
-        covered = occupancy(
-            px, py, pyaw, even, room_left, room_right, 0, even.size,
+        gap = swept_gap(
+            x, y, yaw, self._vehicle.rear_overhang, self._vehicle.front, self._half,
             box["x"], box["y"], box["yaw"], box["length"], box["width"],
         )  # fmt: skip
-        return np.where(np.isnan(covered[:, 2]), np.inf, covered[:, 2])
+        return np.asarray(gap)
 
     def _corners(self, x: FloatArray, y: FloatArray, yaw: FloatArray, edge: float) -> tuple[FloatArray, FloatArray]:
         """Points (n, 4) on both sides of the rear axle and at both front corners."""
