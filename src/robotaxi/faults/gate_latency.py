@@ -13,6 +13,7 @@ import numpy as np
 
 from robotaxi.environment import reserve_domain, stack_environment
 from robotaxi.interfaces import INTERFACES
+from robotaxi.precedence import take_precedence
 from robotaxi.stack import Executable, StackArguments
 from robotaxi.supervisor import Supervisor
 from robotaxi.types import (
@@ -46,6 +47,7 @@ def measure(vehicle: str, seconds: float, busy: int | None = None) -> dict[str, 
                 feeder.wait_for_gate(_START_S)
                 for hog in hogs:
                     hog.start()
+                take_precedence()  # a vehicle's interface has a computer of its own
                 feeder.drive(seconds)
             finally:
                 feeder.close()

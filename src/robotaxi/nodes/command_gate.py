@@ -10,6 +10,7 @@ from robotaxi.nodes import convert
 from robotaxi.nodes.common import load_sensor_rig, load_vehicle_params
 from robotaxi.nodes.let import is_scheduled
 from robotaxi.nodes.runtime import StackNode
+from robotaxi.precedence import take_precedence
 from robotaxi.safety import CommandGate, GateConfig, GateInput
 from robotaxi.safety.publishers import GUARDED, PublisherWatch
 from robotaxi.types import Health, LidarSweep, Permit, Request
@@ -31,6 +32,8 @@ class CommandGateNode(StackNode):
     def setup(self) -> None:
         self._gate = CommandGate(self.config(GateConfig), load_vehicle_params(self))
         self._gate.warm_up()
+        if not self.lockstep:  # on a car nothing on this computer is more urgent
+            take_precedence()
         self._T_base_lidar = load_sensor_rig(self).T_base_lidar
         self._seen_sweep_ns = -1
         self._mode: object = None
