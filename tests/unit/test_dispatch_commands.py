@@ -252,3 +252,11 @@ def test_an_event_is_kept_until_its_receipt() -> None:
     setup.link.connected = False
     setup.bridge.report(Event(stamp_ns=1, kind="disengagement", text="the safety driver took over"))
     assert setup.bridge.backlog == 1
+
+
+def test_a_goal_with_closed_areas_goes_over_ros_and_back() -> None:
+    convert = pytest.importorskip("robotaxi.nodes.convert")
+    from robotaxi.types import Goal
+
+    for goal in (Goal("a", 1.0, 2.0, 0.5, True), Goal("b", 1.0, 2.0, avoid=((1.5, -2.25, 20.0), (0.1, 0.2, 5.0)))):
+        assert convert.goal(convert.goal_record(goal, 5)) == goal

@@ -354,6 +354,8 @@ def goal_record(item: Goal | None, stamp_ns: int) -> DiagnosticArray:
         "yaw": float(item.yaw),
         "hold": int(item.hold),
     }
+    if item.avoid:
+        values["avoid"] = ";".join(",".join(repr(float(number)) for number in circle) for circle in item.avoid)
     return to_record("goal", f"goal {item.goal_id}", values, stamp_ns, frame="map")
 
 
@@ -361,7 +363,10 @@ def goal(message: DiagnosticArray) -> Goal | None:
     _, values = from_record(message)
     if not values:
         return None
-    return Goal(values["goal_id"], float(values["x"]), float(values["y"]), float(values["yaw"]), values["hold"] == "1")
+    x, y, yaw = (float(values[name]) for name in ("x", "y", "yaw"))
+    circles = [part.split(",") for part in values.get("avoid", "").split(";") if part]
+    avoid = tuple((float(part[0]), float(part[1]), float(part[2])) for part in circles)
+    return Goal(values["goal_id"], x, y, yaw, values["hold"] == "1", avoid)
 
 
 def mode_record(mode: SystemMode, reason: str, stamp_ns: int, source: str = "gate") -> DiagnosticArray:

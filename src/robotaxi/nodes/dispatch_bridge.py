@@ -6,6 +6,7 @@ from pathlib import Path
 
 from robotaxi.dispatch.bridge import Bridge, BridgeConfig, BridgeInput
 from robotaxi.dispatch.commands import DEFAULT_PKI
+from robotaxi.dispatch.decisions import STANDSTILL_SPEED
 from robotaxi.dispatch.outbox import Outbox, OutboxConfig
 from robotaxi.dispatch.pki import make_test_pki
 from robotaxi.dispatch.signing import FolderVerifier
@@ -16,7 +17,7 @@ from robotaxi.nodes import convert
 from robotaxi.nodes.common import load_lane_map
 from robotaxi.nodes.runtime import StackNode
 from robotaxi.params import ParameterError, build
-from robotaxi.types import EgoState, Goal, Pose2, SystemMode
+from robotaxi.types import Cause, EgoState, Goal, Pose2, SystemMode
 
 _STATUS, _STATE, _MODE = "vehicle/status", "localization/kinematic_state", "system/mode"
 _MISSION, _EXPLANATION = "planning/mission", "planning/explanation"
@@ -69,15 +70,19 @@ class DispatchBridgeNode(StackNode):
     def activate(self, at_ns: int) -> None:
         mode = self.read(_MODE, at_ns)
         explanation = self.read(_EXPLANATION, at_ns)
+        report = self.read(_STATUS, at_ns)
+        stands = report is not None and abs(report.speed) < STANDSTILL_SPEED
+        blocked = explanation is not None and explanation.cause is Cause.OBSTACLE and stands
         output = self._bridge.step(
             BridgeInput(
                 stamp_ns=at_ns,
                 state=self.read(_STATE, at_ns),
                 mission=self.read(_MISSION, at_ns),
-                report=self.read(_STATUS, at_ns),
+                report=report,
                 mode=mode[0] if mode else SystemMode.STOP,
                 mode_reason=mode[1] if mode else "",
                 sentence=explanation.sentence if explanation else "",
+                blocked_by=explanation.sentence if blocked else "",
             )
         )
         self.set_status(not self._bridge.problem, self._bridge.problem or self._bridge.link_detail)
