@@ -67,7 +67,7 @@ def run_lights(
             unreadable.append(str(crop.path))
             continue
         begun = time.perf_counter()
-        state, _ = network.read(image)
+        state, _ = network.read(image.astype(np.uint8, copy=False))
         milliseconds.append(1e3 * (time.perf_counter() - begun))
         truth.append(int(crop.state if crop.state in STATES else LightState.UNKNOWN))
         found.append(int(state))
