@@ -37,6 +37,7 @@ from robotaxi.types import (
     ImuSample,
     LidarSweep,
     MissionState,
+    Permit,
     RecordArray,
     VehicleParams,
     VehicleReport,
@@ -53,6 +54,7 @@ _SCHEDULE = {"localization": (TICK_NS, 0), "lidar_perception": (100 * MS, 0), "c
              "planner": (100 * MS, 60 * MS), "controller": (TICK_NS, 0), "command_gate": (TICK_NS, 0),
              "health_monitor": (100 * MS, 80 * MS), "dispatch_bridge": (100 * MS, 0)}  # fmt: skip
 _HOG = 4.0  # times slower with every core taken
+_NO_HEALTH = "Cannot go yet: waiting for health_monitor."
 _WATCHDOG_NS, _WATCHDOG_DECELERATION = 100 * MS, 4.0  # of a drive-by-wire interface whose commands cease
 _IMU_HOLD_NS, _IMU_LOST_NS = 100 * MS, 300 * MS
 _SIGMA, _SIGMA_GROWTH = 0.03, 0.05  # m; m/s without satellites
@@ -287,7 +289,7 @@ class Twin:
             self._seen_sweep_ns = sweep[0]
         output = self.cores["command_gate"].step(
             GateInput(now, report, self._get(_RAW, now), self._get(_STATE, now), self._get(_TRAJECTORY, now),
-                      sweep[1] if sweep else None, health=self._get(_HEALTH, now) or Health(now))
+                      sweep[1] if sweep else None, health=self._get(_HEALTH, now) or Health(now, Permit.STOP, "health_monitor", _NO_HEALTH))
         )  # fmt: skip
         self.output = output
         self._send(_COMMAND, now, output.command)
