@@ -287,9 +287,10 @@ class Twin:
             sweep = None
         if sweep is not None:
             self._seen_sweep_ns = sweep[0]
+        health = self._get(_HEALTH, now) or Health(now, Permit.STOP, "health_monitor", _NO_HEALTH)
         output = self.cores["command_gate"].step(
             GateInput(now, report, self._get(_RAW, now), self._get(_STATE, now), self._get(_TRAJECTORY, now),
-                      sweep[1] if sweep else None, health=self._get(_HEALTH, now) or Health(now, Permit.STOP, "health_monitor", _NO_HEALTH))
+                      sweep[1] if sweep else None, health=health)
         )  # fmt: skip
         self.output = output
         self._send(_COMMAND, now, output.command)
