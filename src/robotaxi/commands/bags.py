@@ -22,7 +22,7 @@ _EXIT_FELL_SHORT, _EXIT_UNUSABLE = 1, 2
 def register(subparsers: Any) -> None:
     bag = subparsers.add_parser(
         "bag",
-        help="make bags from other recordings",
+        help="import, look into, search, cut, repair and compare bags",
         epilog="example:\n  robotaxi bag import kitti ~/data/kitti_tracking_0000 -o kitti",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
