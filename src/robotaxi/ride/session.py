@@ -31,6 +31,7 @@ _STANDSTILL_S = 30.0  # wall time that the safety gate gets to stop the car afte
 _BOOKS_S = 10.0  # until the dispatcher's books are closed
 _POLL_S = 0.1
 _MEMORY_PERIOD_S = 5.0
+_GROWN = 1.05
 _ENDED = (TripState.COMPLETED, TripState.CANCELLED, TripState.ABORTED, TripState.NO_SHOW, TripState.REJECTED)
 
 
@@ -93,6 +94,7 @@ class _Ride:
         self._cloud = Cloud(outcome.folder / "dispatch", outcome.folder / "log", _OPERATOR, _VEHICLE_ID, options.map)
         outcome.notes = self._cloud.notes
         self._order_id = f"ride-{options.seed}"
+        self._resident_mb = 0.0
 
     def run(self) -> None:
         self._show(self._outcome.progress, "starting the dispatch desk")
@@ -187,6 +189,14 @@ class _Ride:
         return [owner, "localization", "lidar_perception", "camera_perception", "planner", "controller",
                 "command_gate", "health_monitor", "dispatch_bridge", "recorder"]  # fmt: skip
 
+    def _look_at_memory(self) -> None:
+        """The exact figure stops the processes for a moment: only when the rough one has grown."""
+        pids = (os.getpid(), *self._cloud.pids)
+        resident = self._supervisor.resident_mb(*pids)
+        if resident > _GROWN * self._resident_mb:
+            self._resident_mb = resident
+            self._outcome.memory_peak_mb = max(self._outcome.memory_peak_mb, self._supervisor.memory_mb(*pids))
+
     def _check_children(self) -> None:
         for child in self._supervisor.dead():
             words = child.last_words()
@@ -221,8 +231,7 @@ class _Ride:
                 return
             if time.monotonic() >= look_at_memory:
                 look_at_memory = time.monotonic() + _MEMORY_PERIOD_S
-                used = self._supervisor.memory_mb(os.getpid(), *self._cloud.pids)
-                self._outcome.memory_peak_mb = max(self._outcome.memory_peak_mb, used)
+                self._look_at_memory()
             if self._watch is not None:
                 self._watch(self._supervisor, monitor)
             broken = guardian.look(monitor.progress)
