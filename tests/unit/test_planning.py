@@ -141,6 +141,7 @@ class Drive:
 
     def comfortable(self, deceleration: float = 3.0) -> None:
         speeds = np.array([state.speed for state, _ in self.log])
+        speeds = speeds[: np.flatnonzero(speeds > 0.15)[-1] + 1]  # slower than that the brake holds the car
         a = np.diff(speeds) / 0.1
         assert a.max() < 2.4 and a.min() > -deceleration
         assert np.abs(np.diff(a)).max() / 0.1 < 8.4  # nuPlan's comfort limit of jerk
