@@ -173,7 +173,7 @@ def test_ctrl_c_ends_everything_in_order(tmp_path):
 
 @pytest.mark.parametrize("executable", ["planning", "localization"])
 def test_a_killed_process_stops_the_car_and_is_named(tmp_path, executable):
-    process, _ = start(tmp_path, "--max-duration", "25")
+    process, _ = start(tmp_path, "--max-duration", "15")
     os.kill(pid_of(tmp_path, executable), signal.SIGKILL)
     printed, _ = process.communicate(timeout=PATIENCE_S)
     figures = json.loads((tmp_path / "ride.json").read_text())
