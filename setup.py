@@ -44,6 +44,7 @@ EXTRAS = {
     "eval": ["kiss-icp==1.3.0"],  # the peer that our lidar odometry is measured beside
     "models": ["onnxruntime==1.23.2"],  # learned models on the CPU
     "mine": ["duckdb==1.5.6", "pyarrow==25.0.1"],  # `robotaxi bag find`; `bag import av2`
+    "postgres": ["psycopg[binary]==3.3.9"],  # the dispatch desk's books in PostgreSQL
     "view": ["foxglove-sdk==0.30.3"],  # `robotaxi view`
     "train": ["torch==2.13.0", "onnx==1.23.2"],  # `robotaxi train lidar`
 }

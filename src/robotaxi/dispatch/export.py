@@ -187,7 +187,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise ParameterError("Parquet needs pyarrow: pip install robotaxi[export]") from error
+        raise ParameterError("Parquet needs pyarrow: pip install robotaxi[mine]") from error
     return pyarrow, pyarrow.parquet
 
 
