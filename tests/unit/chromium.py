@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +78,18 @@ class Chromium:
         return answer["result"].get("value")
 
     def wait(self, script: str, timeout_s: float = 20.0) -> Any:
-        """Until the script gives something true."""
-        end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
-            if value := self.run(script):
-                return value
-            time.sleep(0.05)
+        """Until the script gives something true: the page looks before each frame that it draws."""
+        look = """new Promise(done => {
+            const end = performance.now() + %f;
+            const look = async () => {
+                let value = null;
+                try { value = await eval(%s); } catch (error) { /* not there yet */ }
+                if (value || performance.now() > end) done(value); else requestAnimationFrame(look);
+            };
+            look();
+        })"""
+        if value := self.run(look % (1e3 * timeout_s, json.dumps(script))):
+            return value
         raise AssertionError(f"never true: {script}; errors: {self.errors}; {self.run('document.body.innerText')}")
 
     def click(self, x: float, y: float) -> None:

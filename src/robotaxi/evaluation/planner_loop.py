@@ -22,7 +22,7 @@ import numpy as np
 from robotaxi.control import ControlConfig, Controller
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import LaneMap
-from robotaxi.interfaces import MS, TICK_NS
+from robotaxi.interfaces import INTERFACES, TICK_NS
 from robotaxi.planning import Planner, PlannerConfig, PlanningInput, PlanningOutput
 from robotaxi.sim.ride_plan import RidePlan, plan_ride
 from robotaxi.sim.scenery.config import SceneryConfig
@@ -44,9 +44,10 @@ from robotaxi.types import (
 )
 from robotaxi.vehicle import load_vehicle
 
-PLAN_PERIOD_NS, PLAN_PHASE_NS, PLAN_LET_NS = 100 * MS, 60 * MS, 40 * MS
-OBJECTS_LET_NS = 60 * MS
-LIGHTS_PERIOD_NS, LIGHTS_PHASE_NS = 200 * MS, 40 * MS
+_TRAJECTORY, _LIGHTS = INTERFACES["planning/trajectory"], INTERFACES["perception/traffic_lights"]
+PLAN_PERIOD_NS, PLAN_PHASE_NS, PLAN_LET_NS = _TRAJECTORY.period_ns, _TRAJECTORY.phase_ns, _TRAJECTORY.let_ns
+OBJECTS_LET_NS = INTERFACES["perception/objects"].let_ns
+LIGHTS_PERIOD_NS, LIGHTS_PHASE_NS = _LIGHTS.period_ns, _LIGHTS.phase_ns
 BOARDING_NS = 4_000_000_000
 RANGE = 60.0  # m
 LIGHT_RANGE = 70.0  # m

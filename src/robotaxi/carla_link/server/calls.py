@@ -139,7 +139,7 @@ class Calls:
     # ------------------------------------------------------------------ actors
 
     def get_actor_definitions(self) -> Any:
-        return wire.good([b.wire() for b in self._server.episode.library.values()])
+        return wire.good([b.wire() for b in self._server.episode.blueprints.values()])
 
     def get_spectator(self) -> Any:
         return wire.good(self._wired(self._server.episode.actors[SPECTATOR]))

@@ -50,7 +50,7 @@ class Episode:
 
     def __init__(self, town: Town, seed: int, number: int, scene: Scene | None, walls: RecordArray) -> None:
         self.town, self.seed, self.number, self.scene = town, seed, number, scene
-        self.library: dict[str, Blueprint] = build_library()
+        self.blueprints: dict[str, Blueprint] = build_library()
         self.actors: dict[int, Actor] = {}
         self.sensors: dict[int, Sensor] = {}
         self.fleet = Fleet.empty()
@@ -92,7 +92,7 @@ class Episode:
     def spawn(self, description: Any, transform: Any, parent: int = 0) -> Actor:
         """Raises ActorError: unknown blueprint or parent, wrong attributes, no room."""
         name, attributes = self._described(description)
-        blueprint = self.library[name]
+        blueprint = self.blueprints[name]
         pose = read_transform(transform)
         number = self._next_actor
         actor = Actor(number, name, [blueprint.uid, name, description[2]], attributes, pose, blueprint.body)
@@ -120,9 +120,9 @@ class Episode:
         if not (isinstance(description, list) and len(description) == 3 and isinstance(description[2], list)):
             raise ActorError("malformed actor description: expected [uid, id, [attributes]]")
         name = description[1]
-        if name not in self.library:
+        if name not in self.blueprints:
             raise ActorError(f"there is no blueprint '{name}'; see world.get_blueprint_library()")
-        attributes = {a.id: a.value for a in self.library[name].attributes}
+        attributes = {a.id: a.value for a in self.blueprints[name].attributes}
         for item in description[2]:
             if not (isinstance(item, list) and len(item) == 3 and all(isinstance(item[k], str) for k in (0, 2))):
                 raise ActorError(f"blueprint '{name}': malformed attribute {item!r}: expected [id, type, value]")

@@ -9,7 +9,7 @@ import logging
 import selectors
 import socket
 import struct
-import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +34,7 @@ class ServerError(RuntimeError):
     """The server cannot start; the message says why and what helps."""
 
 
-class Peer:
+class Peer(ABC):
     """One connection with what still has to be sent."""
 
     def __init__(self, network: Network, connection: socket.socket, address: Any) -> None:
@@ -48,8 +48,9 @@ class Peer:
         self._backlog = 0
         network.selector.register(connection, selectors.EVENT_READ, self)
 
+    @abstractmethod
     def receive(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Take what has arrived; whole messages are acted on."""
 
     def send(self, data: bytes) -> None:
         """Send now what the socket takes; the rest when it can take more."""
@@ -226,16 +227,18 @@ class Network:
 
     def poll_streams(self, timeout: float) -> None:
         """As `poll`, but calls are left for later: one of them is being answered."""
-        self.poll(timeout, streams_only=True)
+        callers = [key for key in self.selector.get_map().values() if isinstance(key.data, RpcPeer)]
+        for key in callers:
+            self.selector.unregister(key.fileobj)
+        try:
+            self.poll(timeout)
+        finally:
+            for key in (key for key in callers if key.data.open):
+                self.selector.register(key.fileobj, key.events, key.data)
 
-    def poll(self, timeout: float | None, *, streams_only: bool = False) -> None:
+    def poll(self, timeout: float | None) -> None:
         """Serve whoever has something to say, waiting at most ``timeout`` seconds."""
-        ready = self.selector.select(timeout)
-        if streams_only:
-            ready = [(key, mask) for key, mask in ready if not isinstance(key.data, RpcPeer)]
-            if not ready:
-                time.sleep(0.001)  # calls wait: do not spin on them
-        for key, mask in ready:
+        for key, mask in self.selector.select(timeout):
             if isinstance(key.data, Peer):
                 if key.data.open:
                     key.data.on_event(mask)

@@ -13,10 +13,17 @@ from typing import Any
 import numpy as np
 
 from robotaxi.control import ControlConfig, Controller
+from robotaxi.evaluation.planner_loop import (
+    LIGHT_RANGE,
+    OBJECTS_LET_NS,
+    PLAN_LET_NS,
+    PLAN_PERIOD_NS,
+    PLAN_PHASE_NS,
+)
 from robotaxi.evaluation.scenarios.model import HEADINGS, KINDS, Actor, Scenario, ScenarioError
 from robotaxi.geometry.boxes import distance
 from robotaxi.hdmap.lane_map import Lane, LaneMap, RouteError
-from robotaxi.interfaces import MS, TICK_NS
+from robotaxi.interfaces import TICK_NS
 from robotaxi.planning import Planner, PlannerConfig, PlanningInput, PlanningOutput
 from robotaxi.planning.reference import Reference, build_reference
 from robotaxi.sim.ego import DRIVE, VX, EgoVehicle
@@ -34,9 +41,6 @@ from robotaxi.types import (
     VehicleParams,
     VehicleReport,
 )
-
-PLAN_PERIOD_NS, PLAN_PHASE_NS, PLAN_LET_NS, OBJECTS_LET_NS = 100 * MS, 60 * MS, 40 * MS, 60 * MS
-LIGHT_RANGE = 70.0  # m
 
 
 class _Mover:
