@@ -10,10 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sim_maps import crossing_map
 
+from robotaxi.hdmap import load_map
 from robotaxi.params import ParameterError
 from robotaxi.sim.cabin import Cabin, RiderPlan
 from robotaxi.sim.contact import Box, Side, at_fault, impulse, overlap, touched_side
+from robotaxi.sim.infractions import Referee
 from robotaxi.sim.lights import Lights, worst
+from robotaxi.sim.traffic.network import RoadNetwork
+from robotaxi.sim.traffic.presence import Presence
 from robotaxi.sim.view import AGENT_DTYPE
 from robotaxi.sim.world_config import WorldConfig
 from robotaxi.types import LightState
@@ -192,3 +196,29 @@ def test_impulse_keeps_momentum_and_stops_at_a_wall() -> None:
     assert v[0] == pytest.approx(0.0)
     parting = impulse(normal, lever, np.array([-1.0, 0.0]), 0.0, 2000.0, 3000.0, np.zeros(2), 1000.0, 0.1)
     assert parting[0][0] == -1.0
+
+
+# --------------------------------------------------------------------- yield lines
+
+
+@pytest.mark.parametrize(("behind_the_merge", "kinds"), [(6.0, ["stop_line"]), (-1.0, [])])
+def test_a_roundabout_is_entered_behind_somebody_but_not_in_front(behind_the_merge: float, kinds: list[str]) -> None:
+    """``behind_the_merge``: metres from the other's bumper to where both ways become one; negative: it is past."""
+    lane_map, config = load_map("town"), WorldConfig()
+    net = RoadNetwork(lane_map, config)
+    lane, entry = next(
+        (lane, net.successors[lane][0])
+        for line in lane_map.stop_lines.values()
+        for lane in [net.index[line.lane_ids[0]]]
+        if line.kind == "yield" and len(line.lane_ids) == len(net.successors[lane]) == 1
+    )
+    zone = next(zone for zone in net.zones[entry] if zone.kind == "merge" and zone.other in net.yields[entry])
+    presence, half = Presence(), 2.0
+    presence.add_vehicle(net, 0, [-1, zone.other], zone.other_start - behind_the_merge - half, 2.0 * half, 7.0, 100.0)
+    presence.close()
+    referee = Referee(lane_map, net, config)
+    end, yaw = net.samples[net.first[lane] + net.count[lane] - 1], net.yaw[net.first[lane] + net.count[lane] - 1]
+    for metre in (-4.0, 2.0):  # of the body's centre from the end of the lane, along it
+        body = Box(end[0] + metre * math.cos(yaw), end[1] + metre * math.sin(yaw), yaw, 4.0, 1.8)
+        referee.watch(0, body, 5.0, False, 0.1, {}, presence)
+    assert [item.kind for item in referee.offences.infractions] == kinds

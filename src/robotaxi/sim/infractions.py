@@ -3,7 +3,7 @@
 * red_light: the front bumper crosses the stop line of the ego's lane while its light is red.
 * stop_line: it crosses a stop sign's line without having stood (slower than ``stop_sign_speed``) in
   the ``stop_sign_zone`` before it; or a yield line while somebody with right of way over every way on
-  is nearer than ``yield_time``.
+  comes and is nearer than ``yield_time``; whoever has come before is followed.
 * off_road: a corner of the body is outside the road; ``value`` grows with the metres driven so.
 * door_open: the ego moves while the door is open.
 * collision_*: recorded by the world from `contact`.
@@ -164,9 +164,9 @@ class Referee:
             if zone.other not in self._net.yields[way]:
                 continue
             for body in presence.bodies.get(zone.other, ()):
-                if body.who == EGO or body.crossing or body.rear > zone.other_end or body.speed < 1.0:
-                    continue
                 distance = zone.other_start - body.front
+                if body.who == EGO or body.crossing or distance < 0.0 or body.speed < 1.0:
+                    continue  # one who is in the zone already is ahead: the ego follows, it does not cut in
                 top = self._net.speed_limit[zone.other]
                 if time_to_cover(distance, body.speed, top, _PRIORITY_ACCELERATION) < self._config.yield_time:
                     return True
