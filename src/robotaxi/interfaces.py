@@ -94,6 +94,8 @@ _ALL = (
     Interface("localization/scan_match", "geometry_msgs/msg/PoseWithCovarianceStamped", Qos.STATE, "map_matcher",
               ("localization",), "map", 100, 0, 80, 500,
               "base_link in the localization map; covariance[0] < 0: none; a variance of 1e6 or more: not known"),
+    Interface("initialpose", "geometry_msgs/msg/PoseWithCovarianceStamped", Qos.STATE, "",
+              ("localization", "map_matcher"), "map", doc="where a person says the car is (RViz: 2D Pose Estimate)"),
     # ---- perception
     Interface("perception/objects", _CLOUD, Qos.STATE, "lidar_perception", ("planner", "health_monitor"),
               "map", 100, 0, 60, 400, "tracked objects, types.OBJECT_DTYPE"),
@@ -141,8 +143,8 @@ _ALL = (
 
 INTERFACES: dict[str, Interface] = {item.topic: item for item in _ALL}
 
-OPTIONAL = frozenset({"localization/scan_match"})
-"""Topics that are missed by nobody: written only where a localization map is given."""
+OPTIONAL = frozenset({"localization/scan_match", "initialpose"})
+"""Topics that are missed by nobody: written only where a localization map is given, or by a person."""
 
 TRIGGERS: dict[str, str] = {
     "localization": "sensing/imu/data",

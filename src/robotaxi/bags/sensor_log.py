@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
-from robotaxi.evaluation.drive_log import SensorLog, Truth
+from robotaxi.bags.reader import custom_data
+from robotaxi.evaluation.drive_log import SensorLog, Sweeps, Truth
 from robotaxi.geometry.se3 import rotation
 from robotaxi.types import FloatArray, GnssFix, ImuSample, RecordArray, VehicleReport
 
@@ -26,12 +28,16 @@ class SensorLogError(ValueError):
 
 
 def read_sensor_log(bag: str | Path, sweeps: bool = True) -> SensorLog:
-    """Everything the localizer needs of a bag. SensorLogError for one that cannot be read."""
+    """Everything the localizer needs of a bag; sweeps are read when they are iterated over. SensorLogError for one
+    that cannot be read."""
     bag = Path(bag)
-    log = SensorLog(bag.name)
+    log = SensorLog(label_of(bag))
     truth: list[tuple[float, ...]] = []
-    wanted = (_IMU, _STATUS, _GNSS, _TRUTH, _STATIC, *((_CLOUD,) if sweeps else ()))
-    for topic, message in _messages(bag, wanted):
+    frame = ""
+    if sweeps:
+        log.sweeps = Sweeps([_raw_stamp(bag, raw) for raw in _raw(bag, (_CLOUD,))], lambda: _sweeps(bag))
+        frame = next((m.header.frame_id for _, m in _messages(bag, (_CLOUD,))), "")
+    for topic, message in _messages(bag, (_IMU, _STATUS, _GNSS, _TRUTH, _STATIC)):
         if topic == _IMU:
             log.imu.append(_imu(message))
         elif topic == _STATUS:
@@ -40,22 +46,21 @@ def read_sensor_log(bag: str | Path, sweeps: bool = True) -> SensorLog:
                 log.reports.append(report)
         elif topic == _GNSS:
             log.fixes.append(_fix(message))
-        elif topic == _CLOUD:
-            log.sweeps.append((_stamp(message), _records(message)))
         elif topic == _TRUTH:
             p, q = message.pose.pose.position, message.pose.pose.orientation
             truth.append((_stamp(message), p.x, p.y, p.z, 2.0 * math.atan2(q.z, q.w), message.twist.twist.linear.x))
         else:
             log.T_base_lidar = _mounting(message, log.T_base_lidar)
-    if log.T_base_lidar is None and truth:
+    if frame.rsplit("/", 1)[-1] == "base_link":
+        log.T_base_lidar = np.eye(4)
+    elif log.T_base_lidar is None and truth:
         from robotaxi.sensor_rig import load_rig
 
         log.T_base_lidar = load_rig("robotaxi").T_base_lidar
     for rows in (log.imu, log.reports, log.fixes):
         rows.sort(key=lambda r: r.stamp_ns)
-    log.sweeps.sort(key=lambda s: s[0])
     if truth:
-        truth.sort()
+        truth = list({row[0]: row for row in sorted(truth) if np.isfinite(row).all()}.values())
         table = np.array([row[1:] for row in truth])
         log.truth = Truth(np.array([row[0] for row in truth], np.int64), table[:, :4], table[:, 4])
     return log
@@ -64,7 +69,7 @@ def read_sensor_log(bag: str | Path, sweeps: bool = True) -> SensorLog:
 def sweep_stamps(bag: str | Path) -> tuple[list[int], Callable[[int], RecordArray]]:
     """Stamps of the bag's sweeps, and a function that gives one by its index (cheapest in order)."""
     bag = Path(bag)
-    stamps = [_stamp(message) for _, message in _messages(bag, (_CLOUD,))]
+    stamps = [_raw_stamp(bag, raw) for raw in _raw(bag, (_CLOUD,))]
     state: dict[str, Any] = {"next": 0, "rows": iter(())}
 
     def load(index: int) -> RecordArray:
@@ -79,8 +84,48 @@ def sweep_stamps(bag: str | Path) -> tuple[list[int], Callable[[int], RecordArra
     return stamps, load
 
 
+def setting_of(bags: Sequence[Path], key: str, default: str = "robotaxi") -> str:
+    """What the bags' recorder noted under ``key`` ("map", "sensors"). SensorLogError where they differ."""
+    said = {name: bag for bag in bags if (name := custom_data(bag).get(key, ""))}
+    if len(said) > 1:
+        (first, a), (second, b), *_ = said.items()
+        raise SensorLogError(f"{a} has {key} '{first}' and {b} has '{second}': they make no common map")
+    return next(iter(said), default)
+
+
+def label_of(bag: Path) -> str:
+    """A name that tells bags apart: rides keep theirs in a folder of the same name."""
+    bag = bag.resolve()
+    return f"{bag.parent.name}/{bag.name}"
+
+
+def _sweeps(bag: Path) -> Iterator[tuple[int, RecordArray]]:
+    for _, message in _messages(bag, (_CLOUD,)):
+        yield _stamp(message), _records(message)
+
+
+def _raw_stamp(bag: Path, raw: tuple[str, str, bytes]) -> int:
+    """Stamp of a message that begins with a header, without decoding the rest."""
+    data = raw[2]
+    if len(data) < 12:
+        raise SensorLogError(f"{bag}: holds a sweep of {len(data)} bytes")
+    order = "<" if data[1] & 1 else ">"
+    sec, nanosec = struct.unpack_from(order + "iI", data, 4)
+    return int(sec) * _NS + int(nanosec)
+
+
 def _messages(bag: Path, topics: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     types = get_typestore(Stores.ROS2_KILTED)
+    for topic, kind, raw in _raw(bag, topics):
+        try:
+            message = types.deserialize_cdr(raw, kind)
+        except Exception as error:
+            raise SensorLogError(f"{bag}: '{topic}' holds a message that cannot be read: {error}") from error
+        yield topic, message
+
+
+def _raw(bag: Path, topics: tuple[str, ...]) -> Iterator[tuple[str, str, bytes]]:
+    """(topic of the table, type, message) in the order of the bag."""
     try:
         with Reader(bag) as reader:
             names = {
@@ -88,7 +133,7 @@ def _messages(bag: Path, topics: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
             }
             connections = [c for c in reader.connections if c.id in names]
             for connection, _, raw in reader.messages(connections) if connections else ():
-                yield names[connection.id], types.deserialize_cdr(raw, connection.msgtype)
+                yield names[connection.id], connection.msgtype, raw
     except Exception as error:
         raise SensorLogError(f"{bag}: is no bag that can be read: {error}") from error
 

@@ -63,6 +63,14 @@ def find_sequences(folder: str | Path) -> Iterator[SweepSequence]:
         raise KittiError(f"{folder}: holds no sequence; expected a folder 'velodyne' with sweeps, or a bag with sweeps")
 
 
+def find_sweep_folders(folder: str | Path) -> Iterator[SweepSequence]:
+    """Every folder of sweeps in ``folder``, itself or its sub-folders; none where there are only bags."""
+    folder = Path(folder)
+    for place in (folder, *sorted(p for p in folder.rglob("*") if p.is_dir() and p.name != "velodyne")):
+        if (place / "velodyne").is_dir():
+            yield _from_folder(place)
+
+
 def _from_folder(place: Path) -> SweepSequence:
     paths = kitti.sweep_paths(place)
     stamps = [i * SWEEP_PERIOD_NS for i in range(len(paths))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +31,30 @@ class Truth:
         return np.array([transform(x, y, z, yaw=yaw) for x, y, z, yaw in self.at(stamps_ns)])
 
 
+class Sweeps:
+    """The sweeps of a drive as (stamp_ns, records), with rising stamps, read when they are iterated over: a minute of
+    them fills a gigabyte. ``read`` gives them from the first on."""
+
+    def __init__(self, stamps_ns: Iterable[int], read: Callable[[], Iterable[tuple[int, RecordArray]]]) -> None:
+        self.stamps_ns = sorted(set(stamps_ns))
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
+
+    def __iter__(self) -> Iterator[tuple[int, RecordArray]]:
+        last: int | None = None
+        for stamp, records in self._read():
+            if last is None or stamp > last:
+                last = stamp
+                yield stamp, records
+
+
+def held(sweeps: list[tuple[int, RecordArray]]) -> Sweeps:
+    """Sweeps that are in memory."""
+    return Sweeps([stamp for stamp, _ in sweeps], lambda: sweeps)
+
+
 @dataclass
 class SensorLog:
     """Readings by stamp. ``sweeps``: (stamp_ns, records in the lidar's frame)."""
@@ -38,6 +63,6 @@ class SensorLog:
     imu: list[ImuSample] = field(default_factory=list)
     reports: list[VehicleReport] = field(default_factory=list)
     fixes: list[GnssFix] = field(default_factory=list)
-    sweeps: list[tuple[int, RecordArray]] = field(default_factory=list)
+    sweeps: Sweeps = field(default_factory=lambda: held([]))
     truth: Truth | None = None
     T_base_lidar: FloatArray | None = None

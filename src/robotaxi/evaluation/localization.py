@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from robotaxi.evaluation.drive_log import SensorLog
-from robotaxi.localization import LocalizationConfig, Localizer
+from robotaxi.evaluation.drive_log import SensorLog, Truth
+from robotaxi.geometry.se3 import transform
+from robotaxi.localization import Localization, LocalizationConfig, Localizer, RoughPose
 from robotaxi.localization.map_match import MapMatcher, MatchConfig, PoseFix
 from robotaxi.localization.tiles import MapInfo
-from robotaxi.types import FloatArray, GnssFix, LidarSweep, RecordArray
+from robotaxi.types import EgoState, FloatArray, GnssFix, ImuSample, LidarSweep, RecordArray, VehicleReport
 
 MATCH_DELAY_NS = 80_000_000  # from a sweep's stamp until its match is used, as in the node
 _SETTLE = 5.0  # s after the start that are not judged: the filter is still converging
@@ -37,6 +38,126 @@ class Run:
     matches: list[PoseFix] = field(default_factory=list)
     match_ms: list[float] = field(default_factory=list)
     step_us: list[float] = field(default_factory=list)
+    points: list[int] = field(default_factory=list)  # of each sweep matched
+
+
+class Case:
+    """The localizer and, where ``info`` is given, scan matching over one drive, fed as the nodes feed them: the matcher
+    sees what is published and its match counts `MATCH_DELAY_NS` later."""
+
+    def __init__(
+        self,
+        origin: tuple[float, float, float],
+        lever_arm: FloatArray,
+        info: MapInfo | None,
+        fix_fault: FixFault | None = None,
+        sweep_fault: SweepFault | None = None,
+        config: LocalizationConfig | None = None,
+    ) -> None:
+        self.localizer = Localizer(config or LocalizationConfig(), origin, lever_arm)
+        self._matcher = MapMatcher(MatchConfig(), info) if info is not None else None
+        self._fix_fault, self._sweep_fault = fix_fault, sweep_fault
+        self._given: RoughPose | None = None
+        self._waiting: list[tuple[int, PoseFix]] = []
+        self._stamps: list[int] = []
+        self._poses: list[tuple[float, float, float]] = []
+        self._protections: list[tuple[float, float]] = []
+        self._run = Run(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), [])
+        self.first_pose_ns: int | None = None
+        self.first_fix_ns: int | None = None
+
+    def believe(self, pose: RoughPose) -> None:
+        """Make the filter start at this pose with the next tick; the matcher is not told."""
+        self._given = pose
+
+    def step(
+        self, sample: ImuSample, report: VehicleReport, fixes: list[GnssFix], sweep: LidarSweep | None
+    ) -> Localization:
+        """One tick of the drive."""
+        now, run = sample.stamp_ns, self._run
+        if self._fix_fault is not None:
+            fixes = [fix for fix in map(self._fix_fault, fixes) if fix is not None]
+        if fixes and self.first_fix_ns is None:
+            self.first_fix_ns = now
+        due = [match for at, match in self._waiting if at <= now]
+        self._waiting = [(at, match) for at, match in self._waiting if at > now]
+        given, self._given = self._given, None
+        started = time.thread_time()
+        result = self.localizer.step(sample, report, fixes, due, given)
+        run.step_us.append((time.thread_time() - started) * 1e6)
+        state = result.state
+        if self._matcher is not None and sweep is not None:
+            self._match(self._matcher, sweep, state)
+        if state is not None and self.first_pose_ns is None:
+            self.first_pose_ns = now
+        self._stamps.append(now)
+        run.status.append(result.status)
+        self._poses.append((math.nan,) * 3 if state is None else (state.x, state.y, state.yaw))
+        self._protections.append((result.protection_longitudinal, result.protection_lateral))
+        return result
+
+    def _match(self, matcher: MapMatcher, sweep: LidarSweep, state: EgoState | None) -> None:
+        records: RecordArray | None = sweep.points
+        if self._sweep_fault is not None:
+            records = self._sweep_fault(sweep.stamp_ns, sweep.points)
+        if records is None:
+            return
+        guess = None if state is None else transform(state.x, state.y, state.z, yaw=state.yaw)
+        started = time.thread_time()
+        found = matcher.step(LidarSweep(sweep.stamp_ns, records, sweep.T_base_lidar), guess)
+        self._run.match_ms.append((time.thread_time() - started) * 1e3)
+        self._run.matches.append(found)
+        self._run.points.append(len(records))
+        self._waiting.append((sweep.stamp_ns + MATCH_DELAY_NS, found))
+
+    def finish(self, truth: Truth) -> Run:
+        """What happened, judged by the truth."""
+        run = self._run
+        run.stamps_ns = np.array(self._stamps)
+        run.pose, run.protection = np.array(self._poses), np.array(self._protections)
+        run.error = _error(run.pose, truth.at(run.stamps_ns))
+        return run
+
+
+Tick = tuple[ImuSample, VehicleReport, list[GnssFix], "LidarSweep | None"]
+
+
+def ticks(log: SensorLog) -> Iterator[Tick]:
+    """The drive tick by tick: each inertial sample with the newest vehicle report, the fixes since the tick before and
+    the sweep of this moment."""
+    if log.T_base_lidar is None:
+        raise ValueError(f"{log.name}: does not say where its lidar is")
+    if not log.imu or not log.reports:
+        raise ValueError(f"{log.name}: has {len(log.imu)} inertial samples and {len(log.reports)} vehicle reports")
+    sweeps = iter(log.sweeps)
+    sweep = next(sweeps, None)
+    r = f = 0
+    for sample in log.imu:
+        now = sample.stamp_ns
+        while r + 1 < len(log.reports) and log.reports[r + 1].stamp_ns <= now:
+            r += 1
+        begin = f
+        while f < len(log.fixes) and log.fixes[f].stamp_ns <= now:
+            f += 1
+        seen = None
+        while sweep is not None and sweep[0] <= now:
+            seen = LidarSweep(sweep[0], sweep[1], log.T_base_lidar)
+            sweep = next(sweeps, None)
+        yield sample, log.reports[r], log.fixes[begin:f], seen
+
+
+def localize_all(
+    log: SensorLog, cases: Sequence[Case], progress: Callable[[int, int], None] | None = None
+) -> list[Run]:
+    """All cases over one reading of the log, which must have true poses."""
+    if log.truth is None:
+        raise ValueError(f"{log.name}: has no true poses to judge by")
+    for k, (sample, report, fixes, sweep) in enumerate(ticks(log)):
+        for case in cases:
+            case.step(sample, report, list(fixes), sweep)
+        if progress is not None and k % 50 == 49:
+            progress(k + 1, len(log.imu))
+    return [case.finish(log.truth) for case in cases]
 
 
 def localize(
@@ -48,50 +169,8 @@ def localize(
     sweep_fault: SweepFault | None = None,
     config: LocalizationConfig | None = None,
 ) -> Run:
-    """Run over the log, with scan matching where ``info`` is given. The log must have true poses."""
-    if log.truth is None or log.T_base_lidar is None:
-        raise ValueError(f"{log.name}: has no true poses to judge by")
-    localizer = Localizer(config or LocalizationConfig(), origin, lever_arm)
-    matcher = MapMatcher(MatchConfig(), info) if info is not None else None
-    sweeps = dict(log.sweeps)
-    waiting: list[tuple[int, PoseFix]] = []
-    run = Run(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), [])
-    stamps, poses, protections = [], [], []
-    r = f = 0
-    for sample in log.imu:
-        now = sample.stamp_ns
-        while r + 1 < len(log.reports) and log.reports[r + 1].stamp_ns <= now:
-            r += 1
-        fixes = []
-        while f < len(log.fixes) and log.fixes[f].stamp_ns <= now:
-            fix = fix_fault(log.fixes[f]) if fix_fault else log.fixes[f]
-            if fix is not None:
-                fixes.append(fix)
-            f += 1
-        due = [match for at, match in waiting if at <= now]
-        waiting = [(at, match) for at, match in waiting if at > now]
-        started = time.thread_time()
-        result = localizer.step(sample, log.reports[r], fixes, due)
-        run.step_us.append((time.thread_time() - started) * 1e6)
-        records = sweeps.get(now)
-        guess = localizer.pose_at(now)
-        if matcher is not None and records is not None and guess is not None:
-            if sweep_fault is not None:
-                records = sweep_fault(now, records)
-            if records is not None:
-                started = time.thread_time()
-                found = matcher.fix(LidarSweep(now, records, log.T_base_lidar), guess)
-                run.match_ms.append((time.thread_time() - started) * 1e3)
-                run.matches.append(found)
-                waiting.append((now + MATCH_DELAY_NS, found))
-        stamps.append(now)
-        run.status.append(result.status)
-        state = result.state
-        poses.append((math.nan,) * 3 if state is None else (state.x, state.y, state.yaw))
-        protections.append((result.protection_longitudinal, result.protection_lateral))
-    run.stamps_ns, run.pose, run.protection = np.array(stamps), np.array(poses), np.array(protections)
-    run.error = _error(run.pose, log.truth.at(run.stamps_ns))
-    return run
+    """One case over the log, with scan matching where ``info`` is given."""
+    return localize_all(log, [Case(origin, lever_arm, info, fix_fault, sweep_fault, config)])[0]
 
 
 def _error(pose: FloatArray, truth: FloatArray) -> FloatArray:
@@ -124,9 +203,11 @@ def figures(run: Run) -> dict[str, Any]:
         "status": share,
         "matches": len(run.matches),
         "matches_accepted": float(np.mean([m.accepted for m in run.matches])) if run.matches else 0.0,
+        "match_points": float(np.median(run.points)) if run.points else 0.0,
         "match_ms_p50": float(np.median(run.match_ms)) if run.match_ms else math.nan,
         "match_ms_p99": float(np.percentile(run.match_ms, 99)) if run.match_ms else math.nan,
         "step_us_p50": float(np.median(run.step_us)),
+        "step_us_p99": float(np.percentile(run.step_us, 99)),
     }
 
 

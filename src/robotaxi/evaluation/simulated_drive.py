@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from robotaxi.evaluation.drive_log import SensorLog, Truth
+from robotaxi.evaluation.drive_log import SensorLog, Truth, held
 from robotaxi.hdmap.lane_map import LaneMap, RouteError
 from robotaxi.hdmap.route_path import RoutePath
 from robotaxi.interfaces import TICK_NS
@@ -82,6 +82,7 @@ def simulate(
     driver = _Driver(path, vehicle)
     log = SensorLog(f"seed{options.seed}-day{options.day}", T_base_lidar=rig.T_base_lidar)
     stamps, poses, speeds = [], [], []
+    sweeps: list[tuple[int, RecordArray]] = []
     ticks = round(options.duration * 1e9) // TICK_NS
     for tick in range(ticks):
         view = world.view()
@@ -94,12 +95,13 @@ def simulate(
         if view.stamp_ns % _FIX_NS == 0:
             log.fixes.append(sensors.gnss(view))
         if options.lidar and view.stamp_ns % _SWEEP_NS == 0:
-            log.sweeps.append((view.stamp_ns, sensors.lidar(view)))
+            sweeps.append((view.stamp_ns, sensors.lidar(view)))
         if take is not None:
             take(view, log)
         world.step(driver.command(view))
         if progress is not None and tick % 50 == 49:
             progress(tick + 1, ticks)
+    log.sweeps = held(sweeps)
     log.truth = Truth(np.array(stamps, np.int64), np.array(poses), np.array(speeds))
     return log
 

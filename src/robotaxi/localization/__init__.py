@@ -3,5 +3,6 @@
 from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.localizer import Localization, Localizer
 from robotaxi.localization.map_match import MatchConfig
+from robotaxi.localization.relocalizer import RoughPose
 
-__all__ = ["Localization", "LocalizationConfig", "Localizer", "MatchConfig"]
+__all__ = ["Localization", "LocalizationConfig", "Localizer", "MatchConfig", "RoughPose"]

@@ -40,6 +40,7 @@ class LocalizationConfig:
     match_timeout: float = param(1.0, lo=0.1, hi=60.0, unit="s", doc="a scan match this old is no witness any more")
     map_sigma: float = param(0.025, lo=0.0, hi=1.0, unit="m", doc="error of the localization map itself")
     map_yaw_sigma: float = param(0.0005, lo=0.0, hi=0.1, unit="rad", doc="the same for yaw")
+    match_restart: int = param(5, lo=2, hi=100, doc="matches that put the car elsewhere before the filter follows")
     match_rejection: float = param(2.0, lo=0.1, hi=60.0, unit="s", doc="without an accepted match: degraded")
 
     # wheels

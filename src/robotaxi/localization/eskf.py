@@ -150,10 +150,11 @@ def initial_filter(
     position_sigma: FloatArray,
     yaw_sigma: float,
     force: FloatArray | None = None,
+    sensed: bool = True,
 ) -> ErrorStateFilter:
     """A filter at ``position`` (map, base_link), level or, where ``force`` (specific force of the
-    standing car) is given, tilted so that gravity explains it. Position and heading may share the slow errors
-    of their sensors, and the covariance says so."""
+    standing car) is given, tilted so that gravity explains it. ``sensed``: position and heading come from GNSS and
+    the heading reference; they share the slow errors of these, and the covariance says so."""
     roll = pitch = 0.0
     if force is not None:
         roll = math.atan2(force[1], force[2])
@@ -181,6 +182,8 @@ def initial_filter(
     put(_K, config.wheel_scale_sigma, 1)
     put(_GB, config.gnss_bias_sigma, 2)
     put(_HB, config.heading_bias_sigma, 1)
+    if not sensed:
+        return ErrorStateFilter(config, state, cov)
     # the first position is the first fix and the first heading the first reading: errors go with theirs
     for i in range(2):
         cov[i, i] += config.gnss_bias_sigma**2

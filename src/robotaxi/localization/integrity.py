@@ -32,6 +32,7 @@ class IntegrityMonitor:
     def __init__(self, config: LocalizationConfig, start_ns: int) -> None:
         self._config = config
         self._fix_ns = start_ns
+        self._fix_ever = False
         self._wheel_ns = start_ns
         self._wheel_rejected = False
         self._imu_ns = start_ns
@@ -52,6 +53,7 @@ class IntegrityMonitor:
     def saw_fix(self, stamp_ns: int, outcome: PositionOutcome) -> None:
         if outcome.accepted:
             self._fix_ns = stamp_ns
+            self._fix_ever = True
             self._rejected_since_ns = None
             self._rejected_count = 0
             self._last_rejected = None
@@ -78,6 +80,16 @@ class IntegrityMonitor:
         if accepted or self._match_ns is None:
             self._match_ns = stamp_ns
         self._match_ever = self._match_ever or accepted
+
+    def held_by_gnss(self, stamp_ns: int) -> bool:
+        """Whether fresh fixes agree with the estimate."""
+        fresh = stamp_ns - self._fix_ns <= self._config.gnss_timeout * _S
+        return self._fix_ever and fresh and self._rejected_count == 0
+
+    @property
+    def fixes_refused(self) -> int:
+        """In a row, since the start where none was ever accepted; else 0."""
+        return 0 if self._fix_ever else self._rejected_count
 
     def _held_by_map(self, stamp_ns: int) -> bool:
         """Whether a fresh scan match holds the pose in every direction."""

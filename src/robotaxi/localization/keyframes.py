@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -64,20 +64,22 @@ def extract(
     imu: Sequence[ImuSample],
     reports: Sequence[VehicleReport],
     fixes: Sequence[GnssFix],
-    sweeps: Sequence[tuple[int, RecordArray]],
+    stamps_ns: Sequence[int],
+    sweeps: Iterable[tuple[int, RecordArray]],
     T_base_lidar: FloatArray,
     origin: tuple[float, float, float],
     lever_arm: FloatArray,
     skewed: bool,
     progress: Callable[[int, int], None] | None = None,
 ) -> Keyframes:
-    """Filter, lidar odometry, keyframes. ``skewed``: the points were measured one after the other.
+    """Filter, lidar odometry, keyframes. ``stamps_ns``: of ``sweeps``. ``skewed``: the points were measured one after
+    the other.
 
     Without inertial samples or fixes the odometry alone gives the poses. Raises ValueError without sweeps.
     """
-    if not sweeps:
+    if not stamps_ns:
         raise ValueError("the drive has no lidar sweeps")
-    priors = _filter_poses(imu, reports, fixes, [s for s, _ in sweeps], origin, lever_arm)
+    priors = _filter_poses(imu, reports, fixes, list(stamps_ns), origin, lever_arm)
     odometry = LidarOdometry(OdometryConfig(range_min=_RANGE_MIN))
     T_lidar_base = inverse(T_base_lidar)
     frame = LocalFrame(*origin)
@@ -90,7 +92,7 @@ def extract(
         points = cartesian(records)
         has_time = skewed and "time" in (records.dtype.names or ())
         when = np.asarray(records["time"], np.float64) if has_time else None
-        period = (stamp - sweeps[i - 1][0]) * 1e-9 if i else 0.1
+        period = (stamp - stamps_ns[i - 1]) * 1e-9 if i else 0.1
         prior = priors[i]
         guess = None
         if prior is not None and last_prior is not None:
@@ -99,7 +101,7 @@ def extract(
         last_prior = prior
         pose = T_base_lidar @ odometry.pose @ T_lidar_base
         if progress is not None:
-            progress(i + 1, len(sweeps))
+            progress(i + 1, len(stamps_ns))
         if prior is None and len(good) > 0:
             continue  # before the filter has started
         if rows and not _moved(rows[-1][2], pose):
@@ -117,6 +119,8 @@ def extract(
             if abs(int(fix_stamps[j]) - stamp) <= 20_000_000:
                 antenna, sigma = map_position(frame, good[j]), float(np.max(good[j].sigma[:2]))
         rows.append((stamp, pose if prior is None else prior, pose, antenna, sigma))
+    if not rows:
+        raise ValueError(f"the filter never started: {len(fixes)} fixes, {len(reports)} vehicle reports")
     stamps, prior_poses, odometry_poses, antennas, sigmas = zip(*rows, strict=True)
     return Keyframes(
         np.array(stamps, np.int64), np.array(prior_poses), np.array(odometry_poses), np.array(antennas),

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robotaxi.geometry.se3 import inverse
+from robotaxi.geometry.se3 import apply, inverse
+from robotaxi.localization import global_search
+from robotaxi.localization.global_search import overview, standing
 from robotaxi.localization.point_map import PointMap
 from robotaxi.localization.registration import Match, match
+from robotaxi.localization.relocalizer import Relocalizer, RoughPose
 from robotaxi.localization.scan import cartesian, thin, within
 from robotaxi.localization.tiles import MapInfo, TileCache
 from robotaxi.params import param
@@ -29,6 +32,7 @@ class MatchConfig:
     max_iterations: int = param(15, lo=1, hi=100, doc="of one match")
     tolerance: float = param(5e-4, lo=1e-6, hi=1e-2, unit="m", doc="a step smaller than this ends a match")
     min_overlap: float = param(0.5, lo=0.05, hi=1.0, doc="share of the points that must find a partner")
+    min_standing: float = param(0.4, lo=0.0, hi=1.0, doc="share of what stands around the car that the map must have")
     max_residual: float = param(0.12, lo=0.01, hi=1.0, unit="m", doc="RMS plane distance of a match believed")
     correlation: float = param(40.0, lo=1.0, hi=1000.0, doc="pairs that share one error, as walls and map errors do")
     sigma_floor: float = param(0.01, lo=0.001, hi=0.5, unit="m", doc="least error of a match in position")
@@ -55,6 +59,7 @@ class PoseFix:
     residual: float
     accepted: bool
     reason: str
+    standing: float = math.nan  # share of what stands around the car that stands on the map
 
     @classmethod
     def from_covariance(cls, stamp_ns: int, T_map_base: FloatArray, covariance: FloatArray, accepted: bool) -> PoseFix:
@@ -77,23 +82,46 @@ _LEVER = 10.0  # m, makes radians and metres comparable when directions are told
 
 
 class MapMatcher:
-    """`fix` is a pure function of sweep, guess and the tiles on disk."""
+    """Tracks the car on the map, and finds it again where the estimate is wrong or missing (see `relocalizer`)."""
 
     def __init__(self, config: MatchConfig, info: MapInfo) -> None:
         self._config = config
         self._tiles = TileCache(info, config.reach)
+        self._view = overview(info)
+        self._relocalizer = Relocalizer(self._view)
 
     @property
     def faults(self) -> list[str]:
         """Tiles that could not be read."""
         return list(self._tiles.faults.values())
 
+    def look_near(self, pose: RoughPose) -> None:
+        """A person says where the car is: look there first."""
+        self._relocalizer.rough(pose)
+
+    def step(self, sweep: LidarSweep, T_guess: FloatArray | None) -> PoseFix:
+        """The next sweep, with the filter's T_map_base (4x4) at its stamp or None while it has none. A fix that is not
+        accepted says what is waited for."""
+        points = self._clean(sweep)
+        predicted = self._relocalizer.predict(points, sweep.T_base_lidar, T_guess)
+        found = None if predicted is None else self._match(sweep, points, predicted)
+        T = found.T_map_base if found is not None and found.accepted else None
+        if self._relocalizer.matched(T, apply(sweep.T_base_lidar, points), T_guess is not None) and found is not None:
+            return found
+        reason = self._relocalizer.reason or (found.reason if found is not None else "waiting for a first pose")
+        return _none(sweep.stamp_ns, np.eye(4) if found is None else found.T_map_base, reason)
+
     def fix(self, sweep: LidarSweep, T_guess: FloatArray) -> PoseFix:
-        """``T_guess``: predicted T_map_base (4x4) at the sweep's stamp."""
-        c = self._config
+        """One sweep from one guess, by itself: a pure function of both and the tiles on disk."""
+        return self._match(sweep, self._clean(sweep), T_guess)
+
+    def _clean(self, sweep: LidarSweep) -> FloatArray:
         points = cartesian(sweep.points)
-        points = points[within(points, c.range_min, c.range_max)]
-        if self._tiles.around(float(T_guess[0, 3]), float(T_guess[1, 3])) == 0:
+        return np.asarray(points[within(points, self._config.range_min, self._config.range_max)])
+
+    def _match(self, sweep: LidarSweep, points: FloatArray, T_guess: FloatArray) -> PoseFix:
+        c = self._config
+        if not np.isfinite(T_guess).all() or self._tiles.around(float(T_guess[0, 3]), float(T_guess[1, 3])) == 0:
             return _none(sweep.stamp_ns, T_guess, "the localization map has no tile here")
         source = thin(points, c.thinning)
         if len(source) < 100:
@@ -104,15 +132,20 @@ class MapMatcher:
         )  # fmt: skip
         T_map_base = found.T_map_lidar @ inverse(sweep.T_base_lidar)
         directions, sigmas, blind = self._certainty(found, T_map_base)
+        share = 1.0
+        if self._view is not None:
+            share = self._view.share(standing(apply(sweep.T_base_lidar, source)), T_map_base)
         reason = ""
         if found.overlap < c.min_overlap:
             reason = f"the sweep fits the map at {100 * found.overlap:.0f} % of its points only"
         elif found.sigma > c.max_residual:
             reason = f"the sweep is {found.sigma:.2f} m off the map's surfaces"
+        elif share < c.min_standing:
+            reason = f"of what stands around the car {100 * share:.0f} % is on the map"
         elif not found.converged:
             reason = "the scan match did not converge"
         return PoseFix(
-            sweep.stamp_ns, T_map_base, directions, sigmas, blind, found.overlap, found.sigma, not reason, reason
+            sweep.stamp_ns, T_map_base, directions, sigmas, blind, found.overlap, found.sigma, not reason, reason, share
         )
 
     def _certainty(self, found: Match, T_map_base: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -148,6 +181,7 @@ def warm_up() -> None:
     scratch = PointMap(1.0, 20, 0.2, 0.8, 1 << 8)
     scratch.insert(floor)
     match(thin(floor, 0.5), scratch, np.eye(4), 1.0, 0.1, 3)
+    global_search.warm_up()
 
 
 def no_match(stamp_ns: int, reason: str) -> PoseFix:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import numpy as np
 
 from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.eskf import ErrorStateFilter, initial_filter
-from robotaxi.localization.readings import heading_sigma
+from robotaxi.localization.readings import NS, heading_sigma
 from robotaxi.types import FloatArray, ImuSample, VehicleReport
 
 _FORWARD_SPEED = 0.5  # m/s; slower, the course over ground is no heading
@@ -22,7 +23,38 @@ class Starter:
         self._config = config
         self._lever_arm = lever_arm
         self._anchor: FloatArray | None = None  # first fix of a straight drive
-        self.reason = "waiting for a GNSS fix"
+        self.reason = "waiting for a GNSS fix, a place found on the map, or a pose given by hand"
+        self._way: deque[tuple[int, float, float]] = deque()  # stamp, speed, yaw rate of the last second
+
+    def moved(self, imu: ImuSample, report: VehicleReport | None) -> None:
+        """Remember how the car moves, so that a match of the past can be carried to now."""
+        if report is not None:
+            self._way.append((imu.stamp_ns, report.speed, float(imu.angular_rate[2])))
+        while self._way and self._way[0][0] < imu.stamp_ns - NS:
+            self._way.popleft()
+
+    def at_pose(self, T_map_base: FloatArray, stamp_ns: int, imu: ImuSample, report: VehicleReport | None,
+                sigma: float, yaw_sigma: float) -> ErrorStateFilter | None:  # fmt: skip
+        """A filter at a pose known at ``stamp_ns`` within the last second; None without wheel speed since then."""
+        if report is None or not np.isfinite(T_map_base).all():
+            self.reason = "waiting for wheel speed"
+            return None
+        x, y, z = (float(v) for v in T_map_base[:3, 3])
+        yaw = math.atan2(T_map_base[1, 0], T_map_base[0, 0])
+        before = stamp_ns
+        for stamp, speed, rate in self._way:
+            if stamp > before:
+                dt = (stamp - before) / NS
+                x, y = (
+                    x + speed * dt * math.cos(yaw + 0.5 * rate * dt),
+                    y + speed * dt * math.sin(yaw + 0.5 * rate * dt),
+                )
+                yaw, before = yaw + rate * dt, stamp
+        force = imu.acceleration if abs(report.speed) <= self._config.standstill_speed else None
+        sigmas = np.array([sigma, sigma, max(sigma, 0.3)])
+        return initial_filter(
+            self._config, np.array([x, y, z]), yaw, report.speed, sigmas, yaw_sigma, force, sensed=False
+        )
 
     def offer(
         self,

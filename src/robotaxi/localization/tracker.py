@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robotaxi.geometry.geodesy import LocalFrame
+from robotaxi.geometry.se3 import inverse
 from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.eskf import ErrorStateFilter
 from robotaxi.localization.integrity import IntegrityMonitor
@@ -18,6 +19,7 @@ from robotaxi.localization.replay import ReplayFilter
 from robotaxi.localization.smoothing import CorrectionLimiter, MotionBuffer, low_pass
 from robotaxi.types import EgoState, FloatArray, GnssFix, ImuSample, VehicleReport
 
+_SAME_PLACE = 0.5  # m
 _GUESS_INFLATION = 400.0  # noise variance of a bridged inertial sample: twenty times the sigma
 
 
@@ -63,6 +65,8 @@ class Tracker:
         self._still_since_ns: int | None = None
         self._standing = False
         self._matched = False  # a scan match was used since the start
+        self._refused: tuple[PoseFix, FloatArray] | None = None
+        self._refused_count = 0
         self._acceleration = 0.0
         self._yaw_rate = 0.0
         self._monitor = IntegrityMonitor(config, imu.stamp_ns)
@@ -72,6 +76,12 @@ class Tracker:
         if math.isfinite(imu.heading):
             self._monitor.saw_heading(imu.stamp_ns, True)
         self.result = self._read_out(0.0)
+
+    def pose_now(self) -> FloatArray:
+        """T_map_base (4x4) of the last step, as the filter sees it."""
+        out = np.eye(4)
+        out[:3, :3], out[:3, 3] = self._kalman.rotation(), self._kalman.state[:3]
+        return out
 
     def pose_at(self, stamp_ns: int) -> FloatArray | None:
         """T_map_base (4x4) as the filter sees it; None where its memory does not reach."""
@@ -173,13 +183,43 @@ class Tracker:
 
     def _update_match(self, fix: PoseFix) -> None:
         if not fix.accepted:
+            self._refused, self._refused_count = None, 0
             self._monitor.saw_match(self.stamp_ns, False, fix.reason, len(fix.open))
         elif self._kalman.reaches(fix.stamp_ns):
             accepted = self._kalman.update_pose(fix)
             self._matched = self._matched or accepted
+            self._remember_refused(fix, accepted)
             offset = fix.T_map_base[:3, 3] - self._kalman.state[:3]
             why = "" if accepted else f"the scan match contradicts the estimate by {np.hypot(*offset[:2]):.1f} m"
             self._monitor.saw_match(self.stamp_ns, accepted, why, len(fix.open))
+
+    def _remember_refused(self, fix: PoseFix, accepted: bool) -> None:
+        """Count matches in a row that contradict the estimate while they agree with each other."""
+        now = self._kalman.pose_at(fix.stamp_ns)
+        if accepted or len(fix.open) or now is None:
+            self._refused, self._refused_count = None, 0
+            return
+        offset = fix.T_map_base @ inverse(now)  # the same for all if the estimate is wrong by one constant
+        before, self._refused = self._refused, (fix, offset)
+        there = None if before is None else before[1] @ now
+        agree = there is not None and float(np.linalg.norm((there - fix.T_map_base)[:2, 3])) < _SAME_PLACE
+        self._refused_count = self._refused_count + 1 if agree else 1
+
+    def found_elsewhere(self) -> FloatArray | None:
+        """T_map_base of now where the map puts the car, if it has done so long enough and no GNSS speaks for the
+        estimate; else None."""
+        if self._refused is None or self._refused_count < self._config.match_restart:
+            return None
+        if self._monitor.held_by_gnss(self.stamp_ns):
+            return None
+        fix, _ = self._refused
+        then = self._kalman.pose_at(fix.stamp_ns)
+        return None if then is None else fix.T_map_base @ inverse(then) @ self.pose_now()
+
+    @property
+    def fixes_refused(self) -> int:
+        """Fixes in a row that contradict the pose of the start."""
+        return self._monitor.fixes_refused
 
     def _read_out(self, dt: float) -> Localization:
         c = self._config

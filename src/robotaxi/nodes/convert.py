@@ -19,7 +19,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from robotaxi.geometry.se3 import quaternion, rotation
 from robotaxi.localization.map_match import UNKNOWN_VARIANCE as _UNKNOWN_VARIANCE
 from robotaxi.localization.map_match import PoseFix
-from robotaxi.nodes.records import TYPES, from_cloud, from_record, header, to_cloud, to_ns, to_record, to_time
+from robotaxi.localization.relocalizer import RoughPose
 from robotaxi.types import (
     LIGHT_DTYPE,
     MINIMAL_RISK,
@@ -118,6 +118,18 @@ def pose_fix(message: Any) -> PoseFix | None:
     T[:3, 3] = p.x, p.y, p.z
     accepted = bool(covariance[0, 0] >= 0.0)
     return PoseFix.from_covariance(to_ns(message.header.stamp), T, covariance, accepted)
+
+
+def rough_pose(message: Any) -> RoughPose | None:
+    """A pose given by hand, as RViz sends it; None for another frame or what is no pose."""
+    fix = pose_fix(message)
+    covariance = np.asarray(message.pose.covariance, float).reshape(6, 6)
+    if fix is None or min(covariance[0, 0], covariance[1, 1], covariance[5, 5]) < 0.0:
+        return None
+    T = fix.T_map_base
+    sigma = math.sqrt(max(covariance[0, 0], covariance[1, 1]))
+    yaw = math.atan2(T[1, 0], T[0, 0])
+    return RoughPose(fix.stamp_ns, float(T[0, 3]), float(T[1, 3]), yaw, sigma, math.sqrt(covariance[5, 5]))
 
 
 def _geometry(name: str) -> Any:
@@ -435,6 +447,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "vehicle/status": vehicle_report,
     "localization/kinematic_state": ego_state,
     "localization/scan_match": pose_fix,
+    "initialpose": rough_pose,
     "perception/objects": _objects,
     "perception/traffic_lights": _lights,
     "dispatch/goal": goal,

@@ -54,6 +54,7 @@ class InputBuffer:
         if stamp_ns > self._newest:
             self._newest = stamp_ns
         self._messages[stamp_ns] = message
+        self._decoded.pop(stamp_ns, None)  # aperiodic ones may come twice with one stamp, or with none
         if stamp_ns >= self._awaited:
             self.late = False
 

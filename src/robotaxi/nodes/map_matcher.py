@@ -5,13 +5,14 @@ from __future__ import annotations
 from robotaxi.geometry.se3 import transform
 from robotaxi.interfaces import MS
 from robotaxi.localization.map_match import MapMatcher, MatchConfig, PoseFix, no_match, warm_up
+from robotaxi.localization.relocalizer import RoughPose
 from robotaxi.localization.tiles import read_info
 from robotaxi.nodes import convert
 from robotaxi.nodes.common import load_lane_map, load_sensor_rig
 from robotaxi.nodes.runtime import StackNode
 from robotaxi.types import LidarSweep
 
-_SWEEP, _STATE = "sensing/lidar/top/pointcloud", "localization/kinematic_state"
+_SWEEP, _STATE, _GIVEN = "sensing/lidar/top/pointcloud", "localization/kinematic_state", "initialpose"
 
 
 class MapMatcherNode(StackNode):
@@ -24,6 +25,7 @@ class MapMatcherNode(StackNode):
         info = read_info(self.parameter("localization_map", ""))
         info.check_origin(load_lane_map(self).origin)
         self._matcher = MapMatcher(self.config(MatchConfig), info)
+        self._given: RoughPose | None = None
         warm_up()
         self._T_base_lidar = load_sensor_rig(self).T_base_lidar
 
@@ -34,10 +36,11 @@ class MapMatcherNode(StackNode):
         self.write("localization/scan_match", convert.scan_match(fix))
 
     def _match(self, at_ns: int) -> PoseFix:
-        points, state = self.read(_SWEEP, at_ns), self.read(_STATE, at_ns)
-        if state is None:
-            return no_match(at_ns, "waiting for a first pose")
+        points, state, given = self.read(_SWEEP, at_ns), self.read(_STATE, at_ns), self.read(_GIVEN, at_ns)
+        if given is not None and given is not self._given:
+            self._matcher.look_near(given)
+        self._given = given
         if points is None or not {"x", "y", "z"} <= set(points.dtype.names or ()):
             return no_match(at_ns, "the sweep's cloud cannot be read")
-        guess = transform(state.x, state.y, state.z, yaw=state.yaw)
-        return self._matcher.fix(LidarSweep(at_ns, points, self._T_base_lidar), guess)
+        guess = None if state is None else transform(state.x, state.y, state.z, yaw=state.yaw)
+        return self._matcher.step(LidarSweep(at_ns, points, self._T_base_lidar), guess)

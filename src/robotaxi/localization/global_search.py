@@ -1,0 +1,291 @@
+"""Where on the map is this sweep? Found from nothing, in slices that fit between two sweeps.
+
+What stands (walls, poles, trunks, parked cars) seen from above, as cells: the sweep's cells, turned by every yaw, are
+correlated with the map's by FFT; cells that the sweep looked through count against a place. The best places are
+refined on finer cells, then matched in three dimensions, and the best of these must stand out to be believed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import fft
+
+from robotaxi.geometry.se3 import apply, transform
+from robotaxi.localization.point_map import PLANE
+from robotaxi.localization.tiles import LocalizationMapError, MapInfo, read_tile
+from robotaxi.types import FloatArray
+
+COARSE, FINE = 2.0, 0.5  # m, edges of the cells
+_LOWEST, _HIGHEST = 0.6, 8.0  # m above the road: what stands
+_NEAREST, _FARTHEST = 3.0, 50.0  # m, of the sweep's points that are used
+_FLAT = 0.7  # a plane whose normal is more upright than this is ground or roof
+_FREE = -0.15  # weight of a cell that was looked through
+_YAW_STEP = math.radians(4.0)
+_AREA_A_SLICE = 24 * 320**2  # cells times yaws that one slice correlates
+_CANDIDATES, _REFINED_A_SLICE = 48, 8
+_MOST = 500  # points that stand are enough
+_APART, _TURNED = 4.0, math.radians(15.0)  # two candidates nearer than this are one
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The whole map from above: ``fine`` (rows, columns) uint8, 1 where something stands; ``ground`` height of the road
+    (m, NaN where not known) and ``coarse`` float32 on coarse cells; ``low``: x, y of the first cell's corner."""
+
+    low: tuple[float, float]
+    fine: NDArray[np.uint8]
+    ground: NDArray[np.float32]
+    spectrum: NDArray[np.complex64]
+    shape: tuple[int, int]  # of the transform
+    cells: tuple[int, int]  # coarse rows and columns that belong to the map
+
+    def height(self, x: float, y: float) -> float:
+        """Of the road at a place (m); 0 far from any road of the map."""
+        row, column = int((y - self.low[1]) / COARSE), int((x - self.low[0]) / COARSE)
+        for reach in (1, 4, 12):
+            near = self.ground[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
+            if np.isfinite(near).any():
+                return float(np.nanmedian(near))
+        return 0.0
+
+    def share(self, points: FloatArray, T_map_base: FloatArray) -> float:
+        """Of points that stand (N, 3; see `standing`) the share that stands on the map as well; 1 where none do."""
+        if len(points) < 20:
+            return 1.0
+        at = apply(T_map_base, points)
+        return float(_share(self.fine, self.low[0], self.low[1], FINE, at[:, 0].copy(), at[:, 1].copy()))
+
+
+def overview(info: MapInfo) -> Overview | None:
+    """None for a map without a readable tile. Tiles that cannot be read are left out."""
+    if not info.tiles:
+        return None
+    cells = np.array(list(info.tiles))
+    size = info.tile_size
+    low = cells.min(axis=0) * size
+    extent = (cells.max(axis=0) + 1) * size - low
+    rows, columns = (math.ceil(float(v) / COARSE) for v in extent[::-1])
+    factor = round(COARSE / FINE)
+    fine = np.zeros((rows * factor, columns * factor), np.uint8)
+    ground = np.full((rows, columns), np.inf, np.float32)
+    count = np.zeros((rows, columns), np.float32)
+    read = False
+    for cell in sorted(info.tiles):
+        try:
+            points, plane, kind = read_tile(info, cell)
+        except (LocalizationMapError, ValueError):
+            continue
+        read = True
+        flat = (kind == PLANE) & (np.abs(plane[:, 2]) > _FLAT)
+        at = np.floor((points[:, :2] - low) / COARSE).astype(np.int64)
+        at = np.clip(at, 0, [columns - 1, rows - 1])
+        np.minimum.at(ground, (at[flat, 1], at[flat, 0]), points[flat, 2].astype(np.float32))
+        stands = ~flat
+        np.add.at(count, (at[stands, 1], at[stands, 0]), 1.0)
+        within = np.clip(
+            np.floor((points[stands, :2] - low) / FINE).astype(np.int64), 0, [fine.shape[1] - 1, fine.shape[0] - 1]
+        )
+        fine[within[:, 1], within[:, 0]] = 1
+    if not read:
+        return None
+    ground[~np.isfinite(ground)] = np.nan
+    occupied = np.minimum(count / 4.0, 1.0)
+    reach = 2 * math.ceil(_FARTHEST / COARSE)
+    shape = (int(fft.next_fast_len(rows + reach, True)), int(fft.next_fast_len(columns + reach, True)))
+    spectrum = fft.rfft2(occupied, s=shape)
+    return Overview((float(low[0]), float(low[1])), fine, ground, spectrum.astype(np.complex64), shape, (rows, columns))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A place (x, y, z, yaw of base_link in map) and how well what stands fits there, 0..1."""
+
+    T_map_base: FloatArray
+    score: float
+
+
+class GlobalSearch:
+    """Search for one sweep, ``points`` (N, 3) in base_link. Call `step` until `candidates` is not None.
+
+    ``near``: x, y and radius to which the search is bound, where a rough pose is known.
+    """
+
+    def __init__(self, view: Overview, points: FloatArray, near: tuple[float, float, float] | None = None) -> None:
+        self._view = view
+        self._near = near
+        self._stands = standing(points)
+        self._free = _looked_through(points)
+        yaws = round(2.0 * math.pi / _YAW_STEP)
+        self._yaws = np.arange(yaws) * (2.0 * math.pi / yaws)
+        self._done = 0
+        self._peaks: list[tuple[float, float, float, float]] = []  # score, x, y, yaw
+        self._kept: list[tuple[float, float, float, float]] | None = None
+        self._found: list[tuple[float, float, float, float]] = []
+        self._slice = max(1, _AREA_A_SLICE // (view.shape[0] * view.shape[1]))
+        self.candidates: list[Candidate] | None = [] if len(self._stands) < 30 else None
+
+    def step(self) -> None:
+        """One slice of the work."""
+        if self.candidates is not None:
+            return
+        if self._done < len(self._yaws):
+            for yaw in self._yaws[self._done : self._done + self._slice]:
+                self._correlate(float(yaw))
+            self._done += self._slice
+            return
+        if self._kept is None:
+            self._kept = self._choose()
+        for _ in range(_REFINED_A_SLICE):
+            if not self._kept:
+                self.candidates = self._ranked()
+                return
+            self._climbed(self._kept.pop())
+
+    @property
+    def progress(self) -> float:
+        """Share of the work done, 0..1."""
+        return min(1.0, self._done / len(self._yaws))
+
+    def _correlate(self, yaw: float) -> None:
+        view = self._view
+        c, s = math.cos(yaw), math.sin(yaw)
+        turn = np.array([[c, s], [-s, c]])
+        image = np.zeros(view.shape, np.float32)
+        for xy, weight in ((self._free, _FREE), (self._stands[:, :2], 1.0)):
+            cell = np.floor((xy @ turn) / COARSE + 0.5).astype(np.int64)
+            image[cell[:, 1] % view.shape[0], cell[:, 0] % view.shape[1]] = weight
+        total = float((image == 1.0).sum())
+        found = fft.irfft2(view.spectrum * np.conj(fft.rfft2(image)), s=view.shape)[: view.cells[0], : view.cells[1]]
+        if self._near is not None:
+            x, y, radius = self._near
+            rows = (np.arange(view.cells[0]) + 0.5) * COARSE + view.low[1] - y
+            columns = (np.arange(view.cells[1]) + 0.5) * COARSE + view.low[0] - x
+            found = np.where(rows[:, None] ** 2 + columns[None, :] ** 2 <= radius**2, found, -np.inf)
+        best = np.argpartition(found.ravel(), -12)[-12:]
+        for at in sorted(best.tolist()):
+            row, column = divmod(at, view.cells[1])
+            score = float(found[row, column]) / max(total, 1.0)
+            if math.isfinite(score):
+                self._peaks.append(
+                    (score, view.low[0] + (column + 0.5) * COARSE, view.low[1] + (row + 0.5) * COARSE, yaw)
+                )
+
+    def _choose(self) -> list[tuple[float, float, float, float]]:
+        """The best peaks that are different places, the best last."""
+        kept: list[tuple[float, float, float, float]] = []
+        for peak in sorted(self._peaks, reverse=True):
+            if all(not _same(peak[1:], other[1:]) for other in kept):
+                kept.append(peak)
+            if len(kept) == _CANDIDATES:
+                break
+        return kept[::-1]
+
+    def _climbed(self, peak: tuple[float, float, float, float]) -> None:
+        view, (_, x, y, yaw) = self._view, peak
+        score, x, y, yaw = _climb(
+            view.fine, view.low[0], view.low[1], FINE, self._stands[:, :2], x, y, yaw, 0.7 * COARSE, 0.6 * _YAW_STEP
+        )
+        self._found.append((score, x, y, yaw))
+
+    def _ranked(self) -> list[Candidate]:
+        out: list[tuple[float, float, float, float]] = []
+        for found in sorted(self._found, reverse=True):
+            if all(not _same(found[1:], other[1:]) for other in out):
+                out.append(found)
+        view = self._view
+        return [Candidate(transform(x, y, view.height(x, y), yaw=yaw), score) for score, x, y, yaw in out[:8]]
+
+
+def standing(points: FloatArray) -> FloatArray:
+    """Of points (N, 3) in base_link those that stand near the car, one a fine cell from above."""
+    square = points[:, 0] ** 2 + points[:, 1] ** 2
+    keep = (points[:, 2] > _LOWEST) & (points[:, 2] < _HIGHEST)
+    points = points[keep & (square > _NEAREST**2) & (square < _FARTHEST**2)]
+    cell = np.floor(points[:, :2] / FINE).astype(np.int64)
+    _, first = np.unique(cell[:, 0] * 100_000 + cell[:, 1], return_index=True)
+    first = np.sort(first)
+    return np.asarray(points[first[:: max(1, math.ceil(len(first) / _MOST))]])
+
+
+def _looked_through(points: FloatArray) -> FloatArray:
+    """(M, 2) places between the car and the nearest thing that stands, by direction; none where nothing stands."""
+    stands = points[(points[:, 2] > _LOWEST) & (points[:, 2] < 3.0)]
+    distance = np.hypot(stands[:, 0], stands[:, 1])
+    bins = 180
+    sector = (
+        np.floor((np.arctan2(stands[:, 1], stands[:, 0]) + math.pi) / (2.0 * math.pi) * bins).astype(np.int64) % bins
+    )
+    nearest = np.full(bins, np.inf)
+    np.minimum.at(nearest, sector[distance > _NEAREST], distance[distance > _NEAREST])
+    out = []
+    for k in np.flatnonzero(np.isfinite(nearest)):
+        angle = (k + 0.5) / bins * 2.0 * math.pi - math.pi
+        reach = np.arange(_NEAREST, min(float(nearest[k]), _FARTHEST) - COARSE, COARSE)
+        out.append(np.stack([reach * math.cos(angle), reach * math.sin(angle)], axis=1))
+    return np.concatenate(out) if out else np.zeros((0, 2))
+
+
+def _same(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    turn = math.remainder(a[2] - b[2], 2.0 * math.pi)
+    return math.hypot(a[0] - b[0], a[1] - b[1]) < _APART and abs(turn) < _TURNED
+
+
+@njit(cache=True)
+def _climb(
+    fine: NDArray[np.uint8], low_x: float, low_y: float, cell: float, points: FloatArray, x: float, y: float,
+    yaw: float, reach: float, turn: float,
+) -> tuple[float, float, float, float]:  # fmt: skip
+    """The best pose about (x, y, yaw) on fine cells: every half cell, then what is around the best."""
+    best, bx, by, byaw = -1.0, x, y, yaw
+    for level in range(2):
+        step = cell if level == 0 else 0.5 * cell
+        angle = turn / 3.0 if level == 0 else turn / 6.0
+        span = int(reach / step) + 1 if level == 0 else 1
+        turns = 3 if level == 0 else 1
+        cx, cy, cyaw = bx, by, byaw
+        for k in range(-turns, turns + 1):
+            a = cyaw + k * angle
+            c, s = math.cos(a), math.sin(a)
+            for i in range(-span, span + 1):
+                for j in range(-span, span + 1):
+                    px, py = cx + i * step, cy + j * step
+                    hit = 0.0
+                    for n in range(len(points)):
+                        column = math.floor((px + c * points[n, 0] - s * points[n, 1] - low_x) / cell)
+                        row = math.floor((py + s * points[n, 0] + c * points[n, 1] - low_y) / cell)
+                        if 0 < row < fine.shape[0] - 1 and 0 < column < fine.shape[1] - 1:
+                            if fine[row, column]:
+                                hit += 1.0
+                                continue
+                            beside = fine[row - 1, column] | fine[row + 1, column]
+                            if beside | fine[row, column - 1] | fine[row, column + 1]:
+                                hit += 0.5
+                    if hit > best:
+                        best, bx, by, byaw = hit, px, py, a
+    return best / max(len(points), 1), bx, by, byaw
+
+
+@njit(cache=True)
+def _share(
+    fine: NDArray[np.uint8], low_x: float, low_y: float, cell: float, x: FloatArray, y: FloatArray
+) -> float:  # fmt: skip
+    hit = 0
+    for n in range(len(x)):
+        column, row = math.floor((x[n] - low_x) / cell), math.floor((y[n] - low_y) / cell)
+        if 0 < row < fine.shape[0] - 1 and 0 < column < fine.shape[1] - 1:
+            hit += (
+                fine[row, column] | fine[row - 1, column] | fine[row + 1, column] | fine[row, column - 1]
+                | fine[row, column + 1]
+            )  # fmt: skip
+    return hit / len(x)
+
+
+def warm_up() -> None:
+    """Compile everything."""
+    _share(np.zeros((4, 4), np.uint8), 0.0, 0.0, 1.0, np.zeros(2), np.zeros(2))
+    _climb(np.zeros((4, 4), np.uint8), 0.0, 0.0, 1.0, np.zeros((2, 2)), 1.0, 1.0, 0.0, 0.5, 0.1)
