@@ -154,10 +154,19 @@ def _share(total: int, number: int, of: int) -> int:
 
 
 def _sequences(data: Path) -> dict[str, Any]:
+    import numpy as np
+
+    from robotaxi.bags.lidar_mount import estimate_mount
     from robotaxi.bags.sweep_folder import find_sweep_folders
     from robotaxi.evaluation.sweep_localization import localize_sweeps
+    from robotaxi.localization.scan import cartesian
 
-    return {sequence.name: localize_sweeps(sequence) for sequence in find_sweep_folders(data)}
+    out = {}
+    for sequence in find_sweep_folders(data):
+        some = [cartesian(sequence.load(i)) for i in range(0, len(sequence), max(1, len(sequence) // 5))]
+        T_base_lidar, _ = estimate_mount(some, np.array([1.0, 0.0, 0.0]))
+        out[sequence.name] = localize_sweeps(sequence, T_base_lidar)
+    return out
 
 
 def _sentence(total: dict[str, Any], sequences: dict[str, Any], left_out: int) -> str:

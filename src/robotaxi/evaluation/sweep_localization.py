@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from robotaxi.bags.lidar_mount import estimate_mount
-from robotaxi.bags.sweep_folder import SweepSequence
 from robotaxi.geometry.se3 import apply, inverse
 from robotaxi.localization.map_match import MapMatcher, MatchConfig, PoseFix
 from robotaxi.localization.mapping import MappingConfig
 from robotaxi.localization.point_map import LINE, PointMap
 from robotaxi.localization.scan import cartesian, thin, within
 from robotaxi.localization.tiles import MapInfo, write_map
-from robotaxi.types import FloatArray, LidarSweep
+from robotaxi.types import FloatArray, LidarSweep, RecordArray
 
 _PLACES = 20
 _PATIENCE_NS = 5_000_000_000
@@ -26,16 +25,31 @@ _RIGHT, _RIGHT_TURN = 0.5, math.radians(3.0)
 _ENOUGH = 20  # sweeps, fewer make no map
 
 
-def localize_sweeps(sequence: SweepSequence, places: int = _PLACES) -> dict[str, Any]:
-    """Figures of one sequence: how well sweeps are followed from sweep to sweep, and found again from nothing."""
+class SweepSource(Protocol):
+    """What a folder of sweeps gives; see `robotaxi.bags.sweep_folder`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def stamps_ns(self) -> list[int]: ...
+    @property
+    def load(self) -> Callable[[int], RecordArray]: ...
+    @property
+    def references(self) -> dict[str, FloatArray]: ...
+    @property
+    def is_truth(self) -> bool: ...
+    def __len__(self) -> int: ...
+
+
+def localize_sweeps(sequence: SweepSource, T_base_lidar: FloatArray, places: int = _PLACES) -> dict[str, Any]:
+    """Figures of one sequence: how well sweeps are followed from sweep to sweep, and found again from nothing.
+    ``T_base_lidar`` (4x4): base_link on the road below the lidar."""
     out: dict[str, Any] = {"sweeps": len(sequence), "held": True, "why": "", "reference": "none"}
     if not sequence.references or len(sequence) < _ENOUGH:
         return {**out, "says": f"{len(sequence)} sweeps without poses" if sequence.references == {} else "too short"}
     name, poses = next(iter(sequence.references.items()))  # the lidar's own come first
     if len(sequence.references) > 1:
         name, poses = _upright(sequence.references)
-    first = [cartesian(sequence.load(i)) for i in range(0, len(sequence), max(1, len(sequence) // 5))]
-    T_base_lidar, _ = estimate_mount(first, np.array([1.0, 0.0, 0.0]))
     T = T_base_lidar @ poses @ inverse(T_base_lidar)  # of base_link, in base_link of the first pose
     with tempfile.TemporaryDirectory() as scratch:
         info = _map(sequence, poses, T_base_lidar, Path(scratch))
@@ -75,7 +89,7 @@ def _upright(references: dict[str, FloatArray]) -> tuple[str, FloatArray]:
     return best, references[best]
 
 
-def _map(sequence: SweepSequence, poses: FloatArray, T_base_lidar: FloatArray, folder: Path) -> MapInfo:
+def _map(sequence: SweepSource, poses: FloatArray, T_base_lidar: FloatArray, folder: Path) -> MapInfo:
     config = MappingConfig()
     target = PointMap(config.voxel_size, config.per_voxel, config.spacing, config.plane_radius)
     for i in range(0, len(sequence), 2):
@@ -91,7 +105,7 @@ def _map(sequence: SweepSequence, poses: FloatArray, T_base_lidar: FloatArray, f
 
 
 def _follow(
-    sequence: SweepSequence, T: FloatArray, T_base_lidar: FloatArray, info: MapInfo
+    sequence: SweepSource, T: FloatArray, T_base_lidar: FloatArray, info: MapInfo
 ) -> tuple[FloatArray, list[PoseFix]]:
     """(M, 2) distance (m) and turn (rad) from the poses of every other sweep, guessed from the two before."""
     matcher = MapMatcher(MatchConfig(), info)
@@ -112,7 +126,7 @@ def _follow(
 
 
 def _find(
-    sequence: SweepSequence, T: FloatArray, T_base_lidar: FloatArray, info: MapInfo, begin: int
+    sequence: SweepSource, T: FloatArray, T_base_lidar: FloatArray, info: MapInfo, begin: int
 ) -> dict[str, Any]:  # fmt: skip
     """From nothing at sweep ``begin`` on; the car drives on meanwhile."""
     matcher = MapMatcher(MatchConfig(), info)

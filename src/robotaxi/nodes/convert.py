@@ -20,6 +20,7 @@ from robotaxi.geometry.se3 import quaternion, rotation
 from robotaxi.localization.map_match import UNKNOWN_VARIANCE as _UNKNOWN_VARIANCE
 from robotaxi.localization.map_match import PoseFix
 from robotaxi.localization.relocalizer import RoughPose
+from robotaxi.nodes.records import TYPES, from_cloud, from_record, header, to_cloud, to_ns, to_record, to_time
 from robotaxi.types import (
     LIGHT_DTYPE,
     MINIMAL_RISK,
