@@ -67,13 +67,7 @@ def overview(info: MapInfo) -> Overview | None:
         return None
     cells = np.array(list(info.tiles))
     size = info.tile_size
-    low = cells.min(axis=0) * size
-    extent = (cells.max(axis=0) + 1) * size - low
-    rows, columns = (math.ceil(float(v) / COARSE) for v in extent[::-1])
-    factor = round(COARSE / FINE)
-    fine = np.zeros((rows * factor, columns * factor), np.uint8)
-    ground = np.full((rows, columns), np.inf, np.float32)
-    count = np.zeros((rows, columns), np.float32)
+    grid = _Grid(cells.min(axis=0) * size, (cells.max(axis=0) + 1) * size)
     read = False
     for cell in sorted(info.tiles):
         try:
@@ -82,23 +76,51 @@ def overview(info: MapInfo) -> Overview | None:
             continue
         read = True
         flat = (kind == PLANE) & (np.abs(plane[:, 2]) > _FLAT)
-        at = np.floor((points[:, :2] - low) / COARSE).astype(np.int64)
-        at = np.clip(at, 0, [columns - 1, rows - 1])
-        np.minimum.at(ground, (at[flat, 1], at[flat, 0]), points[flat, 2].astype(np.float32))
-        stands = ~flat
-        np.add.at(count, (at[stands, 1], at[stands, 0]), 1.0)
-        within = np.clip(
-            np.floor((points[stands, :2] - low) / FINE).astype(np.int64), 0, [fine.shape[1] - 1, fine.shape[0] - 1]
+        grid.add(points[~flat], points[flat])
+    return grid.view() if read else None
+
+
+def view_of(stands: FloatArray, road: FloatArray) -> Overview:
+    """Of points (N, 3) that stand and points (M, 3) of the road, in one frame. ValueError where nothing stands."""
+    if not len(stands):
+        raise ValueError("nothing stands there")
+    grid = _Grid(stands[:, :2].min(axis=0), stands[:, :2].max(axis=0) + COARSE)
+    grid.add(stands, road)
+    return grid.view()
+
+
+class _Grid:
+    """The images of an `Overview` while they are filled."""
+
+    def __init__(self, low: FloatArray, high: FloatArray) -> None:
+        self._low = low
+        self._rows, self._columns = (math.ceil(float(v) / COARSE) for v in (high - low)[::-1])
+        factor = round(COARSE / FINE)
+        self._fine = np.zeros((self._rows * factor, self._columns * factor), np.uint8)
+        self._ground = np.full((self._rows, self._columns), np.inf, np.float32)
+        self._count = np.zeros((self._rows, self._columns), np.float32)
+
+    def add(self, stands: FloatArray, road: FloatArray) -> None:
+        row, column = self._cells(road, COARSE, self._ground.shape)
+        np.minimum.at(self._ground, (row, column), road[:, 2].astype(np.float32))
+        np.add.at(self._count, self._cells(stands, COARSE, self._count.shape), 1.0)
+        self._fine[self._cells(stands, FINE, self._fine.shape)] = 1
+
+    def _cells(self, points: FloatArray, cell: float, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        at = np.floor((points[:, :2] - self._low) / cell).astype(np.int64)
+        at = np.clip(at, 0, [shape[1] - 1, shape[0] - 1])
+        return at[:, 1], at[:, 0]
+
+    def view(self) -> Overview:
+        ground = np.where(np.isfinite(self._ground), self._ground, np.nan).astype(np.float32)
+        reach = 2 * math.ceil(_FARTHEST / COARSE)
+        shape = (
+            int(fft.next_fast_len(self._rows + reach, True)),
+            int(fft.next_fast_len(self._columns + reach, True)),
         )
-        fine[within[:, 1], within[:, 0]] = 1
-    if not read:
-        return None
-    ground[~np.isfinite(ground)] = np.nan
-    occupied = np.minimum(count / 4.0, 1.0)
-    reach = 2 * math.ceil(_FARTHEST / COARSE)
-    shape = (int(fft.next_fast_len(rows + reach, True)), int(fft.next_fast_len(columns + reach, True)))
-    spectrum = fft.rfft2(occupied, s=shape)
-    return Overview((float(low[0]), float(low[1])), fine, ground, spectrum.astype(np.complex64), shape, (rows, columns))
+        spectrum = fft.rfft2(np.minimum(self._count / 4.0, 1.0), s=shape).astype(np.complex64)
+        low = float(self._low[0]), float(self._low[1])
+        return Overview(low, self._fine, ground, spectrum, shape, (self._rows, self._columns))
 
 
 @dataclass(frozen=True)
@@ -145,6 +167,12 @@ class GlobalSearch:
                 self.candidates = self._ranked()
                 return
             self._climbed(self._kept.pop())
+
+    def run(self) -> list[Candidate]:
+        """All slices at once."""
+        while self.candidates is None:
+            self.step()
+        return self.candidates
 
     @property
     def progress(self) -> float:
