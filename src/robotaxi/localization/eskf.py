@@ -50,6 +50,7 @@ class ErrorStateFilter:
         self._config = config
         self._noise: FloatArray = np.zeros(9)
         self._noise_dt = math.nan
+        self._tuning = tuning_of(config)
 
     def pose(self) -> tuple[float, float, float]:
         """x, y, yaw of base_link in map."""
@@ -66,24 +67,43 @@ class ErrorStateFilter:
 
         Returns the displacement and ``lever_arm`` in map axes afterwards, each (3,).
         """
-        if dt != self._noise_dt:
-            self._noise, self._noise_dt = process_noise(self._config, dt), dt
-        noise = self._noise
-        if inflation != 1.0:
-            noise = noise.copy()
-            noise[:2] *= inflation
+        noise = self._process_noise(dt, inflation)
         return kernels.predict(self.state, self.covariance, force, rate, dt, self._config.gravity, noise, lever_arm)
 
+    def advance(
+        self, force: FloatArray, rate: FloatArray, dt: float, lever_arm: FloatArray, inflation: float,
+        gyro: FloatArray, seen: FloatArray,
+    ) -> FloatArray:  # fmt: skip
+        """One tick at once: `predict`, then all updates by the car's own sensors; see `kernels.advance`."""
+        return kernels.advance(
+            self.state, self.covariance, force, rate, dt, self._config.gravity, self._process_noise(dt, inflation),
+            lever_arm, gyro, seen, self._tuning,
+        )  # fmt: skip
+
+    def _process_noise(self, dt: float, inflation: float) -> FloatArray:
+        if dt != self._noise_dt:
+            self._noise, self._noise_dt = process_noise(self._config, dt), dt
+        if inflation == 1.0:
+            return self._noise
+        noise = self._noise.copy()
+        noise[:2] *= inflation
+        return noise
+
     def readout(
-        self, offset: FloatArray, contradiction: FloatArray, force: FloatArray, rate: FloatArray
+        self, offset: FloatArray, contradiction: FloatArray, force: FloatArray, rate: FloatArray, on_map: bool = False
     ) -> tuple[FloatArray, FloatArray]:
         """What others see of the state.
 
         ``offset`` (3,) is added to x, y, yaw; it and ``contradiction`` (2,) east, north widen the
-        covariance. ``force`` and ``rate``: the newest inertial reading. Returns (9,) x, y, z, yaw,
-        forward speed, forward acceleration, yaw rate, lateral sigma, yaw sigma; and 3x3 over x, y, yaw.
+        covariance. ``force`` and ``rate``: the newest inertial reading. ``on_map``: scan matches hold it; they share
+        the map's own error, which averaging does not take away. Returns (10,) x, y, z, yaw, forward speed, forward
+        acceleration, yaw rate, sigmas of lateral, yaw and longitudinal; and 3x3 over x, y, yaw.
         """
-        return kernels.readout(self.state, self.covariance, offset, contradiction, force, rate, self._config.gravity)
+        c = self._config
+        sigmas = (c.map_sigma, c.map_yaw_sigma) if on_map else (0.0, 0.0)
+        return kernels.readout(
+            self.state, self.covariance, offset, contradiction, force, rate, c.gravity, *sigmas
+        )  # fmt: skip
 
     def update_position(self, offset: FloatArray, arm: FloatArray, sigma: FloatArray) -> PositionOutcome:
         """``offset``: measured minus predicted antenna position (map); ``arm``: lever arm (map)."""
@@ -117,9 +137,17 @@ class ErrorStateFilter:
     def update_heading(self, heading: float, sigma: float) -> bool:
         return bool(kernels.update_heading(self.state, self.covariance, heading, sigma, self._config.gate_1d))
 
-    def update_standstill(self, rate: FloatArray) -> None:
-        c = self._config
-        kernels.update_standstill(self.state, self.covariance, rate, c.standstill_speed_sigma, c.standstill_rate_sigma)
+
+def tuning_of(config: LocalizationConfig) -> FloatArray:
+    """What `kernels.advance` needs of the parameters, in its order."""
+    c = config
+    return np.array(
+        [
+            c.standstill_speed, c.standstill_rate, c.standstill_estimate, c.standstill_speed_sigma,
+            c.standstill_rate_sigma, c.wheel_speed_sigma, c.rear_slip_angle, c.rear_slip_spread, c.lateral_speed_sigma,
+            c.vertical_speed_sigma, c.gate_1d,
+        ]
+    )  # fmt: skip
 
 
 def process_noise(config: LocalizationConfig, dt: float) -> FloatArray:
@@ -201,6 +229,6 @@ def compile_kernels(config: LocalizationConfig) -> None:
     scratch.update_position(zero, zero, one)
     scratch.update_body_velocity(0.0, 0.0, 1.0)
     scratch.update_heading(0.0, 1.0)
-    scratch.update_standstill(zero)
+    scratch.advance(zero, zero, 0.02, one, 1.0, zero, np.ones(6))
     scratch.pose()
     scratch.readout(zero, np.zeros(2), zero, zero)

@@ -26,6 +26,9 @@ class Verdict:
     reason: str
 
 
+_WELL = Verdict(GOOD, "")
+
+
 class IntegrityMonitor:
     """Remembers when each source was last of use and judges the estimate after every step."""
 
@@ -111,6 +114,8 @@ class IntegrityMonitor:
 
     def judge(self, stamp_ns: int, protection_lateral: float, yaw_sigma: float) -> Verdict:
         c = self._config
+        if self._all_well(stamp_ns, protection_lateral, yaw_sigma):
+            return _WELL
 
         def since(then_ns: int) -> float:
             return (stamp_ns - then_ns) / _S
@@ -151,6 +156,21 @@ class IntegrityMonitor:
         if degraded:
             return Verdict(DEGRADED, "; ".join(degraded))
         return Verdict(GOOD, "")
+
+    def _all_well(self, stamp_ns: int, protection_lateral: float, yaw_sigma: float) -> bool:
+        """The usual case, seen quickly: every source fresh and agreed with, the estimate sharp."""
+        c = self._config
+        return (
+            stamp_ns == self._imu_ns
+            and self._last_rejected is None
+            and stamp_ns - self._fix_ns <= c.gnss_timeout * _S
+            and (self._match_ns is None or not self._match_reason)
+            and stamp_ns - self._wheel_ns <= c.wheel_silence * _S
+            and (self._heading_ns is None or (not self._heading_rejected
+                                              and stamp_ns - self._heading_ns <= c.heading_silence * _S))
+            and protection_lateral <= c.good_protection
+            and yaw_sigma <= c.good_yaw_sigma
+        )  # fmt: skip
 
     def wants_restart(self, stamp_ns: int, status: str, standing: bool) -> bool:
         """Lost while standing for `restart_time`: nothing is left to lose by starting over."""

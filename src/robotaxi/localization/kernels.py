@@ -139,10 +139,12 @@ def readout(
     force: FloatArray,
     rate: FloatArray,
     gravity: float,
+    map_sigma: float,
+    map_yaw_sigma: float,
 ) -> tuple[FloatArray, FloatArray]:
     rot = rotation(state)
     x, y, yaw = pose(state)
-    out = np.empty(9)
+    out = np.empty(10)
     out[0], out[1], out[2], out[3] = x + offset[0], y + offset[1], state[2], yaw + offset[2]
     out[4] = rot[0, 0] * state[3] + rot[1, 0] * state[4] + rot[2, 0] * state[5]
     out[5] = force[0] - state[13] - rot[2, 0] * gravity
@@ -157,10 +159,15 @@ def readout(
             if i < 2 and j < 2:
                 value += contradiction[i] * contradiction[j]
             pose_cov[i, j] = value
+    pose_cov[0, 0] += map_sigma**2
+    pose_cov[1, 1] += map_sigma**2
+    pose_cov[2, 2] += map_yaw_sigma**2
     left_x, left_y = -math.sin(out[3]), math.cos(out[3])
     lateral = left_x**2 * pose_cov[0, 0] + 2.0 * left_x * left_y * pose_cov[0, 1] + left_y**2 * pose_cov[1, 1]
     out[7] = math.sqrt(max(lateral, 0.0))
     out[8] = math.sqrt(max(pose_cov[2, 2], 0.0))
+    along = left_y**2 * pose_cov[0, 0] - 2.0 * left_x * left_y * pose_cov[0, 1] + left_x**2 * pose_cov[1, 1]
+    out[9] = math.sqrt(max(along, 0.0))
     return out, pose_cov
 
 
@@ -328,6 +335,59 @@ def update_standstill(
         h[9 + i] = 1.0
         _scalar_update(cov, delta, h, rate[i] - state[10 + i], rate_sigma**2)
     _inject(state, delta)
+
+
+# what `advance` reads besides the inertial sample: 1 or 0, NaN for what was not read
+USABLE, REPORTED, SPEED, STOOD, HEADING, HEADING_SIGMA = range(6)
+# what it tells: displacement 0:3, lever arm in map axes 3:6, pose before the updates 6:9, then 1 or 0
+STILL, STANDING, WHEEL_OK, HEADING_OK, OUTCOME = 9, 10, 11, 12, 13
+
+
+@njit(cache=True)
+def advance(
+    state: FloatArray,
+    cov: FloatArray,
+    force: FloatArray,
+    rate: FloatArray,
+    dt: float,
+    gravity: float,
+    noise: FloatArray,
+    lever_arm: FloatArray,
+    gyro: FloatArray,
+    seen: FloatArray,
+    tuning: FloatArray,
+) -> FloatArray:
+    """One tick: predict by mean ``force`` and ``rate``, judge whether the car stands, update by standstill, wheels,
+    rear axle and heading. ``gyro``: the newest reading; ``seen``: what else was read; ``tuning``: of `eskf`."""
+    out = np.zeros(OUTCOME)
+    moved, arm = predict(state, cov, force, rate, dt, gravity, noise, lever_arm)
+    for i in range(3):
+        out[i], out[3 + i] = moved[i], arm[i]
+    out[6], out[7], out[8] = pose(state)
+    speed = math.hypot(state[3], state[4])
+    wheel = seen[SPEED] if seen[REPORTED] > 0.5 else math.nan
+    still = (
+        seen[USABLE] > 0.5
+        and abs(wheel) <= tuning[0]
+        and abs(gyro[2] - state[12]) <= tuning[1]
+        and speed <= tuning[2]  # a dead wheel encoder also reads zero
+    )
+    if still:
+        out[STILL] = 1.0
+        if seen[STOOD] > 0.5:
+            out[STANDING] = 1.0
+            update_standstill(state, cov, gyro, tuning[3], tuning[4])
+            speed = math.hypot(state[3], state[4])
+    # a turning car slides outwards at the rear by its tyres' slip angle
+    slip = -tuning[6] * speed * (gyro[2] - state[12]) * speed
+    wheel_ok, _ = update_body_velocity(
+        state, cov, wheel, tuning[5], slip, tuning[8] + tuning[7] * abs(slip), tuning[9], tuning[10]
+    )
+    out[WHEEL_OK] = 1.0 if wheel_ok else 0.0
+    if seen[USABLE] > 0.5 and math.isfinite(seen[HEADING]):
+        accepted = update_heading(state, cov, seen[HEADING], seen[HEADING_SIGMA], tuning[10])
+        out[HEADING_OK] = 1.0 if accepted else 0.0
+    return out
 
 
 @njit(cache=True)

@@ -13,7 +13,7 @@ from robotaxi.localization.global_search import overview, standing
 from robotaxi.localization.point_map import PointMap
 from robotaxi.localization.registration import Match, match
 from robotaxi.localization.relocalizer import Relocalizer, RoughPose
-from robotaxi.localization.scan import cartesian, thin, within
+from robotaxi.localization.scan import cartesian, thin, thin_sweep, within
 from robotaxi.localization.tiles import MapInfo, TileCache
 from robotaxi.params import param
 from robotaxi.types import FloatArray, LidarSweep
@@ -102,30 +102,35 @@ class MapMatcher:
     def step(self, sweep: LidarSweep, T_guess: FloatArray | None) -> PoseFix:
         """The next sweep, with the filter's T_map_base (4x4) at its stamp or None while it has none. A fix that is not
         accepted says what is waited for."""
-        points = self._clean(sweep)
+
+        def points() -> FloatArray:
+            return self._clean(sweep)
+
         predicted = self._relocalizer.predict(points, sweep.T_base_lidar, T_guess)
-        found = None if predicted is None else self._match(sweep, points, predicted)
+        found = None if predicted is None else self.fix(sweep, predicted)
         T = found.T_map_base if found is not None and found.accepted else None
-        if self._relocalizer.matched(T, apply(sweep.T_base_lidar, points), T_guess is not None) and found is not None:
+        told = self._relocalizer.matched(T, lambda: apply(sweep.T_base_lidar, points()), T_guess is not None)
+        if told and found is not None:
             return found
         reason = self._relocalizer.reason or (found.reason if found is not None else "waiting for a first pose")
         return _none(sweep.stamp_ns, np.eye(4) if found is None else found.T_map_base, reason)
 
     def fix(self, sweep: LidarSweep, T_guess: FloatArray) -> PoseFix:
         """One sweep from one guess, by itself: a pure function of both and the tiles on disk."""
-        return self._match(sweep, self._clean(sweep), T_guess)
+        c = self._config
+        if not np.isfinite(T_guess).all() or self._tiles.around(float(T_guess[0, 3]), float(T_guess[1, 3])) == 0:
+            return _none(sweep.stamp_ns, T_guess, "the localization map has no tile here")
+        source = thin_sweep(sweep.points, c.range_min, c.range_max, c.thinning)
+        if len(source) < 100:
+            return _none(sweep.stamp_ns, T_guess, f"the sweep has {len(source)} usable points only")
+        return self._match(sweep, source, T_guess)
 
     def _clean(self, sweep: LidarSweep) -> FloatArray:
         points = cartesian(sweep.points)
         return np.asarray(points[within(points, self._config.range_min, self._config.range_max)])
 
-    def _match(self, sweep: LidarSweep, points: FloatArray, T_guess: FloatArray) -> PoseFix:
+    def _match(self, sweep: LidarSweep, source: FloatArray, T_guess: FloatArray) -> PoseFix:
         c = self._config
-        if not np.isfinite(T_guess).all() or self._tiles.around(float(T_guess[0, 3]), float(T_guess[1, 3])) == 0:
-            return _none(sweep.stamp_ns, T_guess, "the localization map has no tile here")
-        source = thin(points, c.thinning)
-        if len(source) < 100:
-            return _none(sweep.stamp_ns, T_guess, f"the sweep has {len(source)} usable points only")
         found = match(
             source, self._tiles.points, T_guess @ sweep.T_base_lidar, c.max_distance, c.kernel, c.max_iterations,
             c.tolerance, c.scatter_weight,
@@ -181,6 +186,8 @@ def warm_up() -> None:
     scratch = PointMap(1.0, 20, 0.2, 0.8, 1 << 8)
     scratch.insert(floor)
     match(thin(floor, 0.5), scratch, np.eye(4), 1.0, 0.1, 3)
+    records = np.zeros(10, [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4")])
+    thin_sweep(records, 1.0, 10.0, 1.0)
     global_search.warm_up()
 
 

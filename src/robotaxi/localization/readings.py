@@ -18,10 +18,10 @@ def usable_imu(config: LocalizationConfig, imu: ImuSample) -> bool:
     force, rate = np.asarray(imu.acceleration), np.asarray(imu.angular_rate)
     if force.shape != (3,) or rate.shape != (3,):
         return False
+    (fx, fy, fz), (wx, wy, wz) = force.tolist(), rate.tolist()
+    f, w = config.max_specific_force, config.max_angular_rate
     # comparisons with NaN are false, so this refuses NaN and infinity as well
-    return all(abs(f) <= config.max_specific_force for f in force.tolist()) and all(
-        abs(w) <= config.max_angular_rate for w in rate.tolist()
-    )
+    return -f <= fx <= f and -f <= fy <= f and -f <= fz <= f and -w <= wx <= w and -w <= wy <= w and -w <= wz <= w
 
 
 def usable_report(config: LocalizationConfig, report: VehicleReport | None, stamp_ns: int) -> VehicleReport | None:

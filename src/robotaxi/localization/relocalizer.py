@@ -4,6 +4,7 @@ has taken it over."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from robotaxi.localization.global_search import GlobalSearch, Overview
 from robotaxi.localization.lidar_odometry import LidarOdometry, OdometryConfig
 from robotaxi.types import FloatArray
 
+Points = Callable[[], FloatArray]  # made only where they are needed
 _AGREE, _AGREE_TURN = 1.0, math.radians(6.0)  # so near the filter's pose is our own
 _JUMP = 5.0  # m between two sweeps: the filter has started anew, nobody moves like that
 
@@ -63,8 +65,9 @@ class Relocalizer:
         self._near = (pose.x, pose.y, min(60.0, max(8.0, 3.0 * pose.sigma + 5.0)))
         self._misses = self._config.misses
 
-    def predict(self, points: FloatArray, T_base_lidar: FloatArray, T_guess: FloatArray | None) -> FloatArray | None:
-        """T_map_base to match the sweep (N, 3; lidar frame) from: what was found here, or the filter's ``T_guess``."""
+    def predict(self, points: Points, T_base_lidar: FloatArray, T_guess: FloatArray | None) -> FloatArray | None:
+        """T_map_base to match the sweep from: what was found here, or the filter's ``T_guess``. ``points`` gives the
+        sweep, (N, 3) in the lidar's frame."""
         motion = self._motion(points, T_base_lidar, T_guess)
         self._since = self._since @ motion
         if self.own is None:
@@ -75,8 +78,8 @@ class Relocalizer:
             return T_guess
         return self.own
 
-    def matched(self, T_map_base: FloatArray | None, points: FloatArray, known: bool) -> bool:
-        """The sweep was matched at ``T_map_base`` (None: it fits nowhere). ``points``: the sweep in base_link;
+    def matched(self, T_map_base: FloatArray | None, points: Points, known: bool) -> bool:
+        """The sweep was matched at ``T_map_base`` (None: it fits nowhere). ``points`` gives the sweep in base_link;
         ``known``: the filter has a pose. Returns whether the match may be told to the filter."""
         self.reason = ""
         if T_map_base is not None:
@@ -98,7 +101,7 @@ class Relocalizer:
             self._advance(points)
         return False
 
-    def _advance(self, points: FloatArray) -> None:
+    def _advance(self, points: Points) -> None:
         if self._view is None:
             self.reason = "the localization map has no tile that can be read"
             return
@@ -107,7 +110,7 @@ class Relocalizer:
             if self._wait >= 0:
                 self.reason = "no place of the localization map fits what the lidar sees"
                 return
-            self._search = GlobalSearch(self._view, points, self._near)
+            self._search = GlobalSearch(self._view, points(), self._near)
             self._since = np.eye(4)
         self._search.step()
         self.reason = f"looking for the car on the localization map: {100 * self._search.progress:.0f} % done"
@@ -128,7 +131,7 @@ class Relocalizer:
             self.reason = "no place of the localization map fits what the lidar sees"
         self._near = None  # where the person said it is not: look everywhere
 
-    def _motion(self, points: FloatArray, T_base_lidar: FloatArray, T_guess: FloatArray | None) -> FloatArray:
+    def _motion(self, points: Points, T_base_lidar: FloatArray, T_guess: FloatArray | None) -> FloatArray:
         """T_before_now of base_link since the sweep before: by the filter, else by the sweeps themselves."""
         before, self._guess = self._guess, T_guess
         if before is not None and T_guess is not None:
@@ -139,7 +142,7 @@ class Relocalizer:
             return np.eye(4)
         if self._odometry is None:
             self._odometry = LidarOdometry(OdometryConfig())
-        self._odometry.step(points)
+        self._odometry.step(points())
         if len(self._odometry.local_map) == 0:
             return np.eye(4)
         return T_base_lidar @ self._odometry.motion @ inverse(T_base_lidar)

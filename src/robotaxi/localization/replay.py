@@ -83,7 +83,7 @@ class ReplayFilter(ErrorStateFilter):
         """Predict into ``step`` by ``late_ns``; returns what is left of it."""
         (name, (force, rate, dt, arm, *more)), *others = step.operations
         part = late_ns * 1e-9
-        ErrorStateFilter.predict(self, force, rate, part, arm, *more)
+        ErrorStateFilter.predict(self, force, rate, part, arm, more[0])
         return [(name, (force, rate, max(dt - part, 1e-9), arm, *more)), *others]
 
     def _apply(self, fix: PoseFix) -> bool:
@@ -111,13 +111,16 @@ class ReplayFilter(ErrorStateFilter):
         self._operations.append(("update_body_velocity", (wheel_speed, slip_speed, slip_sigma)))
         return super().update_body_velocity(wheel_speed, slip_speed, slip_sigma)
 
+    def advance(
+        self, force: FloatArray, rate: FloatArray, dt: float, lever_arm: FloatArray, inflation: float,
+        gyro: FloatArray, seen: FloatArray,
+    ) -> FloatArray:  # fmt: skip
+        self._operations.append(("advance", (force, rate, dt, lever_arm, inflation, gyro, seen)))
+        return super().advance(force, rate, dt, lever_arm, inflation, gyro, seen)
+
     def update_heading(self, heading: float, sigma: float) -> bool:
         self._operations.append(("update_heading", (heading, sigma)))
         return super().update_heading(heading, sigma)
-
-    def update_standstill(self, rate: FloatArray) -> None:
-        self._operations.append(("update_standstill", (rate,)))
-        super().update_standstill(rate)
 
 
 def compile_update() -> None:

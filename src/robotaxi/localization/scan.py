@@ -37,6 +37,41 @@ def thin(points: FloatArray, size: float) -> FloatArray:
     return points[_first_of_voxel(points, size)]
 
 
+def thin_sweep(records: RecordArray, range_min: float, range_max: float, size: float) -> FloatArray:
+    """`cartesian`, `within` and `thin` in one pass over a sweep's records: (M, 3)."""
+    # copies: the kernel sees one array type only, whatever the layout of the cloud
+    x, y, z = (np.array(records[name], np.float32) for name in "xyz")
+    return _thin_sweep(x, y, z, range_min, range_max, size)
+
+
+@njit(cache=True, nogil=True)
+def _thin_sweep(
+    xs: NDArray[np.float32], ys: NDArray[np.float32], zs: NDArray[np.float32], range_min: float, range_max: float,
+    size: float,
+) -> FloatArray:  # fmt: skip
+    capacity = 1
+    while capacity < len(xs) + 2:
+        capacity *= 2
+    table = np.full(capacity, -1, np.int64)
+    out = np.empty((len(xs), 3))
+    mask, n = capacity - 1, 0
+    low, high = range_min * range_min, range_max * range_max
+    for i in range(len(xs)):
+        x, y, z = float(xs[i]), float(ys[i]), float(zs[i])
+        square = x * x + y * y + z * z
+        if not (low < square < high):  # not a number is in no range
+            continue
+        key = voxel_key(math.floor(x / size), math.floor(y / size), math.floor(z / size))
+        at = home(key, mask)
+        while table[at] != -1 and table[at] != key:
+            at = (at + 1) & mask
+        if table[at] == -1:
+            table[at] = key
+            out[n, 0], out[n, 1], out[n, 2] = x, y, z
+            n += 1
+    return out[:n].copy()
+
+
 @njit(cache=True, nogil=True)
 def _deskew(points: FloatArray, time: FloatArray, twist: FloatArray) -> FloatArray:
     out = np.empty_like(points)

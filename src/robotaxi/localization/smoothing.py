@@ -60,9 +60,9 @@ class CorrectionLimiter:
 
     def apply(self, before: tuple[float, float, float], after: tuple[float, float, float], dt: float) -> None:
         """Take this step's correction of the filter, x, y, yaw ``before`` and ``after`` it."""
-        x = float(self.offset[0]) + before[0] - after[0]
-        y = float(self.offset[1]) + before[1] - after[1]
-        yaw = math.remainder(float(self.offset[2]) + before[2] - after[2], 2.0 * math.pi)
+        x, y, yaw = self.offset.tolist()
+        x, y = x + before[0] - after[0], y + before[1] - after[1]
+        yaw = math.remainder(yaw + before[2] - after[2], 2.0 * math.pi)
         distance = math.hypot(x, y)
         keep = max(0.0, distance - self._speed * dt) / distance if distance > 0.0 else 0.0
         yaw = math.copysign(max(0.0, abs(yaw) - self._rate * dt), yaw)

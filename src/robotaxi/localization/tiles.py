@@ -23,6 +23,7 @@ from robotaxi.types import FloatArray
 VERSION = 1
 METADATA, OWN = "pointcloud_map_metadata.yaml", "map.yaml"
 _FIELDS = ("x", "y", "z", "normal_x", "normal_y", "normal_z", "curvature")
+_NEAR = 0.5  # share of the reach within which tiles are loaded at once
 _DTYPE = np.dtype([(name, "<f4") for name in _FIELDS])
 
 
@@ -156,25 +157,61 @@ def _pcd(records: NDArray[np.void]) -> bytes:
     return ("\n".join(lines) + "\n").encode("ascii") + records.tobytes()
 
 
+_Tile = tuple[FloatArray, FloatArray, NDArray[np.int8]]
+
+
 class TileCache:
-    """The tiles around the car as one `PointMap`. ``faults``: tiles that could not be read, with the reason."""
+    """The tiles around the car as one `PointMap`. ``faults``: tiles that could not be read, with the reason.
+
+    Work is spread over the sweeps: a call loads what is near at once, and of what is farther off one tile. Forgetting
+    builds the next map beside the one in use, tile by tile, and then changes over.
+    """
 
     def __init__(self, info: MapInfo, reach: float, per_voxel: int = 20) -> None:
-        self._info, self._reach = info, reach
-        self._loaded: dict[tuple[int, int], None] = {}
+        self._info, self._reach, self._per_voxel = info, reach, per_voxel
+        self._loaded: dict[tuple[int, int], _Tile] = {}
         self.faults: dict[tuple[int, int], str] = {}
-        self.points = PointMap(info.voxel_size, per_voxel, 0.0, info.voxel_size, capacity=1 << 15)
+        self.points = self._empty()
+        self._next: PointMap | None = None
+        self._moved: dict[tuple[int, int], None] = {}  # tiles that the next map holds
 
     def around(self, x: float, y: float) -> int:
         """Load what is within reach of (x, y), forget what is far from it. Returns the tiles held."""
         size, reach = self._info.tile_size, self._reach
-        wanted = [cell for cell in self._cells(x, y, reach) if cell not in self._loaded and cell not in self.faults]
-        stale = [c for c in self._loaded if self._distance(c, x, y) > reach + size]
-        if stale:
-            self._rebuild([c for c in self._loaded if c not in stale])
-        for cell in wanted:
+        known = self._loaded.keys() | self.faults.keys()
+        wanted = sorted((self._distance(c, x, y), c) for c in self._cells(x, y, reach) if c not in known)
+        for n, (distance, cell) in enumerate(wanted):
+            if distance > _NEAR * reach and n > 0:
+                break
             self._load(cell)
+        if not wanted:
+            self._forget([c for c in self._loaded if self._distance(c, x, y) > reach + size])
         return len(self._loaded)
+
+    def _forget(self, stale: list[tuple[int, int]]) -> None:
+        """One step towards a map without the ``stale`` tiles."""
+        if not stale:
+            self._next, self._moved = None, {}
+            return
+        if self._next is None:
+            self._next, self._moved = self._empty(), {}
+        missing = [c for c in self._loaded if c not in self._moved and c not in stale]
+        if missing:
+            self._next.insert(*self._loaded[missing[0]])
+            self._moved[missing[0]] = None
+            return
+        for cell in stale:
+            del self._loaded[cell]
+        if any(cell not in self._loaded for cell in self._moved):  # the car has turned round meanwhile
+            self._next, self._moved = None, {}
+            self.points = self._empty()
+            for tile in self._loaded.values():
+                self.points.insert(*tile)
+            return
+        self.points, self._next, self._moved = self._next, None, {}
+
+    def _empty(self) -> PointMap:
+        return PointMap(self._info.voxel_size, self._per_voxel, 0.0, self._info.voxel_size, capacity=1 << 15)
 
     def _cells(self, x: float, y: float, reach: float) -> list[tuple[int, int]]:
         size = self._info.tile_size
@@ -191,15 +228,9 @@ class TileCache:
 
     def _load(self, cell: tuple[int, int]) -> None:
         try:
-            points, plane, kind = read_tile(self._info, cell)
+            tile = read_tile(self._info, cell)
         except (LocalizationMapError, ValueError) as error:
             self.faults[cell] = str(error)
             return
-        self.points.insert(points, plane, kind)
-        self._loaded[cell] = None
-
-    def _rebuild(self, keep: list[tuple[int, int]]) -> None:
-        self.points.clear()
-        self._loaded = {}
-        for cell in keep:
-            self._load(cell)
+        self.points.insert(*tile)
+        self._loaded[cell] = tile

@@ -99,14 +99,9 @@ class Tracker:
         dt = (imu.stamp_ns - self.stamp_ns) / NS
         if report is not None and report.stamp_ns == self._report_ns:
             report = None
-        self._predict(imu, usable, dt)
-        before = self._kalman.pose()
-        self._standing = self._detect_standstill(usable, report)
-        self._update_wheels(report)
-        if usable and math.isfinite(imu.heading):
-            accepted = self._kalman.update_heading(imu.heading, heading_sigma(self._config, imu))
-            self._monitor.saw_heading(imu.stamp_ns, accepted)
-        self._update_fixes(fixes)
+        before = self._advance(imu, usable, report, dt)
+        if fixes or self._pending:
+            self._update_fixes(fixes)
         self._kalman.commit(imu.stamp_ns)
         for fix in matches:
             self._update_match(fix)
@@ -117,52 +112,42 @@ class Tracker:
     def wants_restart(self) -> bool:
         return self._monitor.wants_restart(self.stamp_ns, self.result.status, self._standing)
 
-    def _predict(self, imu: ImuSample, usable: bool, dt: float) -> None:
+    def _advance(
+        self, imu: ImuSample, usable: bool, report: VehicleReport | None, dt: float
+    ) -> tuple[float, float, float]:
+        """Predict and update by the car's own sensors; returns x, y, yaw as predicted."""
+        monitor, stamp = self._monitor, imu.stamp_ns
+        heading = imu.heading
         if usable:
             # readings are instantaneous: the mean of both ends is the interval's
             force, rate = 0.5 * (self._force + imu.acceleration), 0.5 * (self._rate + imu.angular_rate)
             self._force, self._rate = imu.acceleration, imu.angular_rate
-            self._monitor.saw_imu(imu.stamp_ns)
+            monitor.saw_imu(stamp)
         else:
-            force, rate = self._force, self._rate
+            force, rate, heading = self._force, self._rate, math.nan
+        self.stamp_ns = stamp
+        speed, reported = math.nan, 0.0
+        if report is not None:
+            self._steering, self._report_ns, speed, reported = report.steering, report.stamp_ns, report.speed, 1.0
+        since = self._still_since_ns
+        stood = since is not None and stamp - since >= self._config.standstill_time * NS
+        sensed = math.isfinite(heading)
+        sigma = heading_sigma(self._config, imu) if sensed else 1.0
+        seen = np.array((1.0 if usable else 0.0, reported, speed, 1.0 if stood else 0.0, heading, sigma))
         inflation = 1.0 if usable else _GUESS_INFLATION
-        moved, arm = self._kalman.predict(force, rate, dt, self._lever_arm, inflation)
-        self.stamp_ns = imu.stamp_ns
-        self._motion.append(self.stamp_ns, moved, arm)
-
-    def _detect_standstill(self, usable: bool, report: VehicleReport | None) -> bool:
-        c, state = self._config, self._kalman.state
-        still = (
-            usable
-            and report is not None
-            and abs(report.speed) <= c.standstill_speed
-            and abs(float(self._rate[2] - state[12])) <= c.standstill_rate
-            # a dead wheel encoder also reads zero
-            and math.hypot(state[3], state[4]) <= c.standstill_estimate
-        )
-        if not still:
+        out = self._kalman.advance(force, rate, dt, self._lever_arm, inflation, self._rate, seen)
+        self._motion.append(stamp, out[:3], out[3:6])
+        x, y, yaw, still, standing, wheel_ok, heading_ok = out[6:].tolist()
+        self._standing = standing > 0.0
+        if still == 0.0:
             self._still_since_ns = None
-            return False
-        if self._still_since_ns is None:
-            self._still_since_ns = self.stamp_ns
-        return self.stamp_ns - self._still_since_ns >= c.standstill_time * NS
-
-    def _update_wheels(self, report: VehicleReport | None) -> None:
-        c, state = self._config, self._kalman.state
-        if self._standing:
-            self._kalman.update_standstill(self._rate)
-        wheel = math.nan
+        elif since is None:
+            self._still_since_ns = stamp
         if report is not None:
-            self._steering, self._report_ns, wheel = report.steering, report.stamp_ns, report.speed
-        speed = math.hypot(state[3], state[4])
-        lateral_acceleration = speed * float(self._rate[2] - state[12])
-        # a turning car slides outwards at the rear by its tyres' slip angle
-        slip = -c.rear_slip_angle * lateral_acceleration * speed
-        accepted, _ = self._kalman.update_body_velocity(
-            wheel, slip, c.lateral_speed_sigma + c.rear_slip_spread * abs(slip)
-        )
-        if report is not None:
-            self._monitor.saw_wheel(self.stamp_ns, accepted)
+            monitor.saw_wheel(stamp, wheel_ok > 0.0)
+        if sensed:
+            monitor.saw_heading(stamp, heading_ok > 0.0)
+        return x, y, yaw
 
     def _update_fixes(self, fixes: list[GnssFix]) -> None:
         waiting = []
@@ -224,12 +209,9 @@ class Tracker:
     def _read_out(self, dt: float) -> Localization:
         c = self._config
         values, covariance = self._kalman.readout(
-            self._limiter.offset, self._monitor.contradiction(self.stamp_ns), self._force, self._rate
+            self._limiter.offset, self._monitor.contradiction(self.stamp_ns), self._force, self._rate, self._matched
         )
-        x, y, z, yaw, speed, acceleration, yaw_rate, lateral_sigma, yaw_sigma = values.tolist()
-        if self._matched:  # many matches share the map's own error: averaging does not take it away
-            covariance = covariance + np.diag([c.map_sigma**2, c.map_sigma**2, c.map_yaw_sigma**2])
-            lateral_sigma, yaw_sigma = math.hypot(lateral_sigma, c.map_sigma), math.hypot(yaw_sigma, c.map_yaw_sigma)
+        x, y, z, yaw, speed, acceleration, yaw_rate, lateral_sigma, yaw_sigma, along_sigma = values.tolist()
         if self._standing:
             acceleration = yaw_rate = 0.0
         self._acceleration = low_pass(self._acceleration, acceleration, dt, c.acceleration_time)
@@ -248,9 +230,7 @@ class Tracker:
         )
         lateral = c.protection_sigmas * lateral_sigma
         verdict = self._monitor.judge(self.stamp_ns, lateral, yaw_sigma)
-        cos, sin = math.cos(state.yaw), math.sin(state.yaw)
-        along = cos**2 * covariance[0, 0] + 2.0 * cos * sin * covariance[0, 1] + sin**2 * covariance[1, 1]
         return Localization(
             state, verdict.status, verdict.reason, lateral, c.protection_sigmas * yaw_sigma, self._standing,
-            c.protection_sigmas * math.sqrt(max(along, 0.0)),
+            c.protection_sigmas * along_sigma,
         )  # fmt: skip
