@@ -18,6 +18,7 @@ from robotaxi.interfaces import VEHICLE
 from robotaxi.resources import share_dir
 
 MODES = ("sim", "carla", "bag", "vehicle")
+ODOMETRY_ONLY = "odometry"  # in place of a localization map: none, but lidar odometry
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 DOMAINS = ("simulation", "localization", "perception", "planning", "control", "safety", "dispatch")
 
@@ -64,7 +65,7 @@ HELP: dict[str, str] = {
     "carla": "host:port of the CARLA server in mode:=carla",
     "broker": "host:port of the dispatch broker; empty: no dispatch bridge",
     "pki": "folder with the certificates for the broker",
-    "localization_map": "folder that `robotaxi map build` made; empty: no scan matching",
+    "localization_map": "folder that `robotaxi map build` made; odometry: lidar odometry alone; empty: neither",
 }
 
 
@@ -117,7 +118,8 @@ def check(arguments: StackArguments) -> StackArguments:
         raise StackError("mode:=bag needs bag:=PATH, the bag to play")
     if arguments.params_file and not Path(arguments.params_file).is_file():
         raise StackError(f"launch argument 'params_file' is '{arguments.params_file}', which is not a file")
-    if arguments.localization_map and not (Path(arguments.localization_map) / "map.yaml").is_file():
+    by_map = arguments.localization_map not in ("", ODOMETRY_ONLY)
+    if by_map and not (Path(arguments.localization_map) / "map.yaml").is_file():
         raise StackError(
             f"launch argument 'localization_map' is '{arguments.localization_map}', which holds no map.yaml; "
             "make a map with 'robotaxi map build'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -181,3 +182,64 @@ def test_matches_do_not_outvote_gnss_that_agrees(drive):
 def test_a_pose_that_is_none_is_ignored(drive, bad):
     _, error = play(drive, 0, lambda i, fixes: [shift(f, 0.0) for f in fixes], 10**9, bad)
     assert error[100:].max() < 0.3
+
+
+# ---------------------------------------------------------------------------- without a map
+
+
+def odometry_fix(drive, i: int, begin: int, drift: float, frame: str = "lidar_odometry_1") -> PoseFix:
+    """Where odometry that began at step ``begin`` puts the car: a frame of its own, wrong by a share of the way."""
+    start = transform(drive.x[begin], drive.y[begin], yaw=drive.yaw[begin])
+    T = inverse(start) @ transform(drive.x[i], drive.y[i], yaw=drive.yaw[i])
+    T[:2, 3] *= 1.0 + drift
+    sigmas = np.array([0.02, 0.02, 0.001])
+    rows = np.zeros((3, 6))
+    rows[0, 0] = rows[1, 1] = rows[2, 5] = 1.0
+    stamp = drive.readings[i][0].stamp_ns
+    return PoseFix(stamp, T, rows, sigmas, np.zeros((0, 3)), 1.0, 0.02, True, "", math.nan, frame)
+
+
+def in_the_dark(long_drive, frames) -> tuple[np.ndarray, list]:
+    """Errors (m) of a drive without satellites and heading from step 500 on; ``frames`` gives odometry's frame then."""
+    localizer = Localizer(LocalizationConfig(), ORIGIN, ARM)
+    error, results = [], []
+    for i, (imu, report, fixes) in enumerate(long_drive.readings):
+        if i >= 500:
+            imu, fixes = dataclasses.replace(imu, heading=math.nan), []
+        frame = frames(i) if i % 5 == 4 else None
+        begin = 0 if frame == "lidar_odometry_1" else 1500
+        found = [odometry_fix(long_drive, i - 4, begin, 0.002, frame)] if frame and i - 4 >= begin else []
+        results.append(localizer.step(imu, report, fixes, found))
+        state = results[-1].state
+        error.append(math.inf if state is None else math.hypot(state.x - long_drive.x[i], state.y - long_drive.y[i]))
+    return np.array(error), results
+
+
+@pytest.fixture(scope="module")
+def long_drive():
+    return make_drive(70.0, seed=8, moving_from=0.5)
+
+
+def test_lidar_odometry_carries_the_car_on_without_satellites(long_drive):
+    blind, _ = in_the_dark(long_drive, lambda i: None)
+    carried, results = in_the_dark(long_drive, lambda i: "lidar_odometry_1")
+    assert carried[500:].max() < 0.5 * blind[500:].max() and carried[500:].max() < 1.0
+    inside = [
+        r.protection_lateral**2 + r.protection_longitudinal**2 >= e**2 for r, e in zip(results, carried, strict=True)
+    ]
+    assert all(inside[500:])
+    assert results[-1].status != "good" and "no GNSS" in results[-1].reason
+
+
+def test_odometry_that_begins_anew_moves_nothing(long_drive):
+    through, _ = in_the_dark(long_drive, lambda i: "lidar_odometry_1")
+    anew, _ = in_the_dark(long_drive, lambda i: "lidar_odometry_1" if i < 1500 else "lidar_odometry_2")
+    assert np.abs(np.diff(anew[1490:1600])).max() < 0.05
+    assert anew[500:].max() < through[500:].max() + 0.5
+
+
+def test_odometry_alone_gives_no_first_pose(long_drive):
+    localizer = Localizer(LocalizationConfig(), ORIGIN, ARM)
+    for i, (imu, report, _) in enumerate(long_drive.readings[:50]):
+        result = localizer.step(imu, report, [], [odometry_fix(long_drive, i, 0, 0.0)])
+    assert result.state is None and result.status == "initialising"

@@ -177,7 +177,8 @@ def _sentence(total: dict[str, Any], sequences: dict[str, Any], left_out: int) -
         ("lateral_rms_m", "lateral {:.1f} cm RMS", 100), ("longitudinal_rms_m", "longitudinal {:.1f} cm", 100),
         ("heading_rms_deg", "heading {:.3f} deg", 1), ("lateral_max_m", "lateral max {:.0f} cm", 100),
         ("outside_protection", "{:.2f} % outside the protection level", 100),
-        ("tunnel_max_m", "a minute without GNSS {:.0f} cm", 100), ("jump_moves_m", "a 30 m jump {:.1f} cm", 100),
+        ("tunnel_max_m", "a minute without GNSS {:.0f} cm", 100),
+        ("first_visit_max_m", "and without a map {:.0f} cm", 100), ("jump_moves_m", "a 30 m jump {:.1f} cm", 100),
         ("first_pose_s", "first pose after {:.2f} s", 1), ("match_ms_p50", "match {:.1f} ms", 1),
         ("match_ms_p99", "p99 {:.1f} ms", 1), ("step_us_p50", "filter step {:.0f} us", 1),
     ):  # fmt: skip

@@ -15,7 +15,7 @@ from robotaxi.bags.profiles import PROFILES
 from robotaxi.hdmap.lane_map import MapError, RouteError
 from robotaxi.params import ParameterError
 from robotaxi.ride.options import RideError, RideOptions
-from robotaxi.stack import MODES, StackError
+from robotaxi.stack import MODES, ODOMETRY_ONLY, StackError
 
 EXIT_FELL_SHORT, EXIT_UNUSABLE, EXIT_INTERRUPTED = 1, 2, 130
 _NEEDED_MB = 300
@@ -68,7 +68,10 @@ def register(subparsers: Any) -> None:
         "--max-duration", type=_rate, default=defaults.max_duration, help="ride time after which it ends, s"
     )
     parser.add_argument(
-        "--localization-map", default="", metavar="DIR", help="match sweeps with this map (see 'robotaxi map build')"
+        "--localization-map",
+        default="",
+        metavar="DIR",
+        help="match sweeps with this map (see 'robotaxi map build'); odometry: no map, but lidar odometry",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.set_defaults(run=run)
@@ -187,7 +190,7 @@ def _absolute(options: RideOptions) -> RideOptions:
     paths = {
         n: str(Path(v).resolve()) for n in names if (v := getattr(options, n)) and Path(v).suffix and Path(v).exists()
     }
-    if options.localization_map:
+    if options.localization_map not in ("", ODOMETRY_ONLY):
         paths["localization_map"] = str(Path(options.localization_map).resolve())
     return replace(options, runs=options.runs.resolve(), **paths)  # type: ignore[arg-type]
 

@@ -14,7 +14,8 @@ import numpy as np
 from robotaxi.evaluation.drive_log import SensorLog, Truth
 from robotaxi.geometry.se3 import transform
 from robotaxi.localization import Localization, LocalizationConfig, Localizer, RoughPose
-from robotaxi.localization.map_match import MapMatcher, MatchConfig, PoseFix
+from robotaxi.localization.map_match import MatchConfig, PoseFix
+from robotaxi.localization.sweep_match import SweepMatcher
 from robotaxi.localization.tiles import MapInfo
 from robotaxi.types import EgoState, FloatArray, GnssFix, ImuSample, LidarSweep, RecordArray, VehicleReport
 
@@ -53,9 +54,10 @@ class Case:
         fix_fault: FixFault | None = None,
         sweep_fault: SweepFault | None = None,
         config: LocalizationConfig | None = None,
+        odometry: bool = False,
     ) -> None:
         self.localizer = Localizer(config or LocalizationConfig(), origin, lever_arm)
-        self._matcher = MapMatcher(MatchConfig(), info) if info is not None else None
+        self._matcher = SweepMatcher(MatchConfig(), info) if info is not None or odometry else None
         self._fix_fault, self._sweep_fault = fix_fault, sweep_fault
         self._given: RoughPose | None = None
         self._waiting: list[tuple[int, PoseFix]] = []
@@ -97,7 +99,7 @@ class Case:
         self._protections.append((result.protection_longitudinal, result.protection_lateral))
         return result
 
-    def _match(self, matcher: MapMatcher, sweep: LidarSweep, state: EgoState | None) -> None:
+    def _match(self, matcher: SweepMatcher, sweep: LidarSweep, state: EgoState | None) -> None:
         records: RecordArray | None = sweep.points
         if self._sweep_fault is not None:
             records = self._sweep_fault(sweep.stamp_ns, sweep.points)

@@ -20,7 +20,7 @@ from robotaxi.types import FloatArray
 _S = 1_000_000_000
 _FAULT_FROM = 10 * _S  # after the first reading
 _TUNNEL, _JUMP = 60 * _S, 10 * _S
-FAULTS = ("rain", "tunnel", "jump")
+FAULTS = ("rain", "tunnel", "first_visit", "jump")
 FULL_POINTS = 50_000  # sweeps of so many points or more count for the time of a match
 LIMITS = {
     "lateral_rms_m": 0.03,
@@ -52,6 +52,7 @@ def run_cases(
         cases[fault] = {
             "rain": lambda: Case(origin, lever_arm, info, sweep_fault=rain(1)),
             "tunnel": lambda: Case(origin, lever_arm, info, silence(begin, begin + _TUNNEL)),
+            "first_visit": lambda: Case(origin, lever_arm, None, silence(begin, begin + _TUNNEL), odometry=True),
             "jump": lambda: Case(origin, lever_arm, info, jump(begin, begin + _JUMP, 30.0)),
         }[fault]()
     runs = dict(zip(cases, localize_all(log, list(cases.values()), progress), strict=True))
@@ -61,6 +62,8 @@ def run_cases(
         out["healthy"]["first_pose_s"] = (healthy.first_pose_ns - healthy.first_fix_ns) / _S
     if "tunnel" in runs:
         out["tunnel"]["worst_in_tunnel_m"] = _worst(runs["tunnel"], begin, begin + _TUNNEL)
+    if "first_visit" in runs:
+        out["first_visit"]["worst_in_tunnel_m"] = _worst(runs["first_visit"], begin, begin + _TUNNEL)
     if "jump" in runs:
         out["jump"]["pose_moved_m"] = _moved(runs["jump"], runs["healthy"], begin, begin + _JUMP)
     return out
@@ -99,6 +102,7 @@ def sum_up(
         total["step_us_p99"] = max(r["step_us_p99"] for r in every)
     for key, case, name in (
         ("tunnel_max_m", "tunnel", "worst_in_tunnel_m"),
+        ("first_visit_max_m", "first_visit", "worst_in_tunnel_m"),
         ("jump_moves_m", "jump", "pose_moved_m"),
         ("first_pose_s", "healthy", "first_pose_s"),
     ):

@@ -43,6 +43,12 @@ class LocalizationConfig:
     match_restart: int = param(5, lo=2, hi=100, doc="matches that put the car elsewhere before the filter follows")
     match_rejection: float = param(2.0, lo=0.1, hi=60.0, unit="s", doc="without an accepted match: degraded")
 
+    # lidar odometry, where no map holds the car
+    odometry_drift: float = param(0.01, lo=1e-4, hi=1.0, unit="m/sqrt(m)", doc="drift of lidar odometry")
+    odometry_turn: float = param(0.0004, lo=1e-6, hi=0.1, unit="rad/sqrt(m)", doc="the same for yaw")
+    odometry_sigma: float = param(0.02, lo=1e-3, hi=1.0, unit="m", doc="white noise of lidar odometry")
+    odometry_yaw_sigma: float = param(0.001, lo=1e-5, hi=0.1, unit="rad", doc="the same for yaw")
+
     # wheels
     wheel_speed_sigma: float = param(0.05, lo=1e-3, hi=2.0, unit="m/s", doc="wheel speed noise")
     wheel_scale_sigma: float = param(0.01, lo=0.0, hi=0.2, doc="relative scale error at the start")

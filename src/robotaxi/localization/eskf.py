@@ -5,9 +5,11 @@ section 7 (global angular error), in a local ENU frame without earth rotation. T
 states take the slowly varying errors of satellite positions and of the heading reference, so that
 averaging many fixes does not make the filter believe more than those sensors know.
 
-Nominal state (20): position 0:3, velocity 3:6 in map, quaternion w x y z 6:10 (base to map), gyro
+Nominal state (23): position 0:3, velocity 3:6 in map, quaternion w x y z 6:10 (base to map), gyro
 bias 10:13, accelerometer bias 13:16, wheel scale 16 (reads (1 + k) times the speed), GNSS bias 17:19,
-heading bias 19. Error state (19): the same with a rotation vector in map axes in place of the quaternion.
+heading bias 19; x, y, yaw of the lidar odometry's frame in map 20:23 (it drifts as the car goes; a fix in
+it holds the motion since the frame began, and nothing else). Error state (22): the same with a rotation
+vector in map axes in place of the quaternion.
 
 Vector measurements with independent noise are applied one scalar at a time, which is exact.
 """
@@ -151,8 +153,9 @@ def tuning_of(config: LocalizationConfig) -> FloatArray:
 
 
 def process_noise(config: LocalizationConfig, dt: float) -> FloatArray:
-    """(9,): spectral densities of accelerometer, gyro, gyro bias, accelerometer bias and wheel
-    scale; decay factors of GNSS and heading bias over ``dt``; their variances gained in ``dt``."""
+    """(11,): spectral densities of accelerometer, gyro, gyro bias, accelerometer bias and wheel
+    scale; decay factors of GNSS and heading bias over ``dt``; their variances gained in ``dt``; those that
+    the lidar odometry's frame gains a metre, in place and yaw."""
     gnss_decay = math.exp(-dt / config.gnss_bias_time)
     heading_decay = math.exp(-dt / config.heading_bias_time)
     return np.array(
@@ -166,6 +169,8 @@ def process_noise(config: LocalizationConfig, dt: float) -> FloatArray:
             heading_decay,
             (1.0 - gnss_decay**2) * config.gnss_bias_sigma**2,
             (1.0 - heading_decay**2) * config.heading_bias_sigma**2,
+            config.odometry_drift**2,
+            config.odometry_turn**2,
         ]
     )
 

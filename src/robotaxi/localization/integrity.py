@@ -84,6 +84,11 @@ class IntegrityMonitor:
             self._match_ns = stamp_ns
         self._match_ever = self._match_ever or accepted
 
+    def saw_odometry(self) -> None:
+        """Lidar odometry carries the car on; where a map had been heard of, it does not hold the car now."""
+        if self._match_ns is not None:
+            self._match_reason = "the localization map does not hold the car: carried on by lidar odometry"
+
     def held_by_gnss(self, stamp_ns: int) -> bool:
         """Whether fresh fixes agree with the estimate."""
         fresh = stamp_ns - self._fix_ns <= self._config.gnss_timeout * _S

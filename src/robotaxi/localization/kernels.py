@@ -12,8 +12,9 @@ from numba import njit
 
 from robotaxi.types import FloatArray
 
-NOMINAL = 20
-ERROR = 19
+NOMINAL = 23
+ERROR = 22
+_OX, _OYAW = 19, 21  # error states of the odometry's frame
 
 
 @njit(cache=True)
@@ -117,6 +118,10 @@ def predict(
     cov[16, 16] += noise[7]
     cov[17, 17] += noise[7]
     cov[18, 18] += noise[8]
+    way = math.hypot(moved[0], moved[1])
+    cov[19, 19] += noise[9] * way
+    cov[20, 20] += noise[9] * way
+    cov[21, 21] += noise[10] * way
     rot = rotation(state)
     arm = np.empty(3)
     for i in range(3):
@@ -202,7 +207,8 @@ def _variance(cov: FloatArray, a: FloatArray, b: FloatArray) -> float:
     for i in range(cov.shape[0]):
         if a[i] != 0.0:
             for j in range(cov.shape[0]):
-                total += a[i] * cov[i, j] * b[j]
+                if b[j] != 0.0:
+                    total += a[i] * cov[i, j] * b[j]
     return total
 
 
@@ -211,8 +217,8 @@ def _inject(state: FloatArray, delta: FloatArray) -> None:
     for i in range(6):
         state[i] += delta[i]
     rotate(state, delta[6], delta[7], delta[8], True)
-    for i in range(10):
-        state[10 + i] += delta[9 + i]
+    for i in range(9, len(delta)):
+        state[1 + i] += delta[i]
 
 
 @njit(cache=True)
@@ -229,7 +235,7 @@ def update_position(
 
     Returns (horizontal accepted, vertical accepted, horizontal squared Mahalanobis distance).
     """
-    h = np.zeros((3, ERROR))
+    h = np.zeros((3, cov.shape[0]))
     for i in range(3):
         h[i, i] = 1.0
     # -[arm]x
@@ -247,7 +253,7 @@ def update_position(
     horizontal = distance <= gate_2d
     szz = _variance(cov, h[2], h[2]) + sigma[2] ** 2
     vertical = offset[2] * offset[2] / szz <= gate_1d
-    delta = np.zeros(ERROR)
+    delta = np.zeros(cov.shape[0])
     if horizontal:
         _scalar_update(cov, delta, h[0], dx, sigma[0] ** 2)
         _scalar_update(cov, delta, h[1], dy, sigma[1] ** 2)
@@ -274,7 +280,7 @@ def update_body_velocity(
     """
     rot = rotation(state)
     body = np.zeros(3)
-    h = np.zeros((3, ERROR))
+    h = np.zeros((3, cov.shape[0]))
     vx, vy, vz = state[3], state[4], state[5]
     for i in range(3):
         a, b, c = rot[0, i], rot[1, i], rot[2, i]
@@ -284,7 +290,7 @@ def update_body_velocity(
         h[i, 6] = b * vz - c * vy
         h[i, 7] = c * vx - a * vz
         h[i, 8] = a * vy - b * vx
-    delta = np.zeros(ERROR)
+    delta = np.zeros(cov.shape[0])
     wheel_ok = False
     scale = 1.0 + state[16]
     if not math.isnan(wheel):
@@ -309,12 +315,12 @@ def update_heading(state: FloatArray, cov: FloatArray, heading: float, sigma: fl
     rot = rotation(state)
     innovation = heading - math.atan2(rot[1, 0], rot[0, 0]) - state[19]
     innovation = math.atan2(math.sin(innovation), math.cos(innovation))
-    h = np.zeros(ERROR)
+    h = np.zeros(cov.shape[0])
     h[8] = 1.0
     h[18] = 1.0
     if innovation * innovation > gate * (_variance(cov, h, h) + sigma**2):
         return False
-    delta = np.zeros(ERROR)
+    delta = np.zeros(cov.shape[0])
     _scalar_update(cov, delta, h, innovation, sigma**2)
     _inject(state, delta)
     return True
@@ -325,8 +331,8 @@ def update_standstill(
     state: FloatArray, cov: FloatArray, rate: FloatArray, speed_sigma: float, rate_sigma: float
 ) -> None:
     """The car stands: velocity is zero and the gyro reads its bias."""
-    delta = np.zeros(ERROR)
-    h = np.zeros(ERROR)
+    delta = np.zeros(cov.shape[0])
+    h = np.zeros(cov.shape[0])
     for i in range(3):
         h[:] = 0.0
         h[3 + i] = 1.0
@@ -335,6 +341,58 @@ def update_standstill(
         h[9 + i] = 1.0
         _scalar_update(cov, delta, h, rate[i] - state[10 + i], rate_sigma**2)
     _inject(state, delta)
+
+
+@njit(cache=True)
+def begin_odometry(state: FloatArray, cov: FloatArray, measured: FloatArray) -> None:
+    """A new frame of lidar odometry, placed so that ``measured`` (x, y, yaw in it) fits the estimate."""
+    x, y, yaw = pose(state)
+    turn = yaw - measured[2]
+    c, s = math.cos(turn), math.sin(turn)
+    state[20] = x - c * measured[0] + s * measured[1]
+    state[21] = y - s * measured[0] - c * measured[1]
+    state[22] = math.atan2(math.sin(turn), math.cos(turn))
+    n = cov.shape[0]
+    for i in range(_OX, _OYAW + 1):
+        for j in range(n):
+            cov[i, j] = 0.0
+            cov[j, i] = 0.0
+        cov[i, i] = 1e4 if i < _OYAW else 1.0
+
+
+@njit(cache=True)
+def update_odometry(
+    state: FloatArray, cov: FloatArray, measured: FloatArray, directions: FloatArray, sigmas: FloatArray, gate: float
+) -> bool:
+    """``measured``: x, y, yaw of base_link in the frame of the lidar odometry, known along ``directions`` (K, 3; in
+    that frame) to ``sigmas``. All or nothing, as `update_pose`."""
+    x, y, yaw = pose(state)
+    c, s = math.cos(state[22]), math.sin(state[22])
+    dx, dy = x - state[20], y - state[21]
+    error = np.empty(3)
+    error[0] = measured[0] - (c * dx + s * dy)
+    error[1] = measured[1] - (-s * dx + c * dy)
+    turn = measured[2] - (yaw - state[22])
+    error[2] = math.atan2(math.sin(turn), math.cos(turn))
+    h = np.zeros((3, cov.shape[0]))
+    h[0, 0], h[0, 1], h[1, 0], h[1, 1] = c, s, -s, c
+    h[0, 19], h[0, 20], h[1, 19], h[1, 20] = -c, -s, s, -c
+    h[0, 21], h[1, 21] = -s * dx + c * dy, -c * dx - s * dy
+    h[2, 8], h[2, 21] = 1.0, -1.0
+    rows = np.zeros((len(sigmas), cov.shape[0]))
+    innovations = np.zeros(len(sigmas))
+    for k in range(len(sigmas)):
+        for i in range(3):
+            innovations[k] += directions[k, i] * error[i]
+            for j in range(cov.shape[0]):
+                rows[k, j] += directions[k, i] * h[i, j]
+        if innovations[k] ** 2 > gate * (_variance(cov, rows[k], rows[k]) + sigmas[k] ** 2):
+            return False
+    delta = np.zeros(cov.shape[0])
+    for k in range(len(sigmas)):
+        _scalar_update(cov, delta, rows[k], innovations[k], sigmas[k] ** 2)
+    _inject(state, delta)
+    return True
 
 
 # what `advance` reads besides the inertial sample: 1 or 0, NaN for what was not read
@@ -419,7 +477,7 @@ def update_pose(
     angle = math.atan2(sine, 0.5 * (turn[0, 0] + turn[1, 1] + turn[2, 2] - 1.0))
     scale = 0.5 if sine < 1e-9 else 0.5 * angle / sine
     error[3], error[4], error[5] = scale * sx, scale * sy, scale * sz
-    rows = np.zeros((len(sigmas), ERROR))
+    rows = np.zeros((len(sigmas), cov.shape[0]))
     innovations = np.zeros(len(sigmas))
     for k in range(len(sigmas)):
         for i in range(3):
@@ -429,7 +487,7 @@ def update_pose(
             innovations[k] += directions[k, i] * error[i]
         if innovations[k] ** 2 > gate * (_variance(cov, rows[k], rows[k]) + sigmas[k] ** 2):
             return False
-    delta = np.zeros(ERROR)
+    delta = np.zeros(cov.shape[0])
     for k in range(len(sigmas)):
         _scalar_update(cov, delta, rows[k], innovations[k], sigmas[k] ** 2)
     _inject(state, delta)

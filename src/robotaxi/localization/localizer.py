@@ -137,7 +137,7 @@ class Localizer:
         newest = max(fresh, key=lambda fix: fix.stamp_ns, default=None)
         position = None if newest is None else (map_position(self._frame, newest), fix_sigma(self._config, newest))
         kalman = self._starter.offer(imu, report, position) if usable else None
-        found = next((m for m in matches if m.accepted and not len(m.open)), None)
+        found = next((m for m in matches if m.accepted and m.frame == "map" and not len(m.open)), None)
         if kalman is None and found is not None and usable:
             started = self._follow(found.T_map_base, found.stamp_ns, imu, report, _MATCH_SIGMA, _MATCH_YAW_SIGMA)
             if started is not None:

@@ -60,12 +60,15 @@ class PoseFix:
     accepted: bool
     reason: str
     standing: float = math.nan  # share of what stands around the car that stands on the map
+    frame: str = "map"  # else that of a lidar odometry, which means nothing beyond the motion in it
 
     @classmethod
-    def from_covariance(cls, stamp_ns: int, T_map_base: FloatArray, covariance: FloatArray, accepted: bool) -> PoseFix:
+    def from_covariance(
+        cls, stamp_ns: int, T_map_base: FloatArray, covariance: FloatArray, accepted: bool, frame: str = "map"
+    ) -> PoseFix:
         """From a 6x6 covariance over position and rotation vector in map axes; very large ones are open directions."""
         if not accepted:
-            return _none(stamp_ns, T_map_base, "the sweep does not fit the localization map")
+            return _none(stamp_ns, T_map_base, "the sweep does not fit the localization map", frame)
         scale = np.diag([1.0, 1.0, 1.0, _LEVER, _LEVER, _LEVER])
         values, vectors = np.linalg.eigh(scale @ (0.5 * (covariance + covariance.T)) @ scale)
         known = (values > 0.0) & (values < 0.5 * UNKNOWN_VARIANCE)
@@ -74,7 +77,18 @@ class PoseFix:
         blind = [v[:3] / np.linalg.norm(v[:3]) for v in vectors.T[~known] if np.linalg.norm(v[:3]) > 0.5]
         open_directions = np.array(blind).reshape(-1, 3)
         sigmas = np.sqrt(values[known])
-        return cls(stamp_ns, T_map_base, directions, sigmas, open_directions, math.nan, math.nan, True, "")
+        return cls(
+            stamp_ns, T_map_base, directions, sigmas, open_directions, math.nan, math.nan, True, "", math.nan, frame
+        )
+
+    def planar(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """x, y, yaw (3,), and what is known of them: rows (K, 3) with sigmas (K,)."""
+        T = self.T_map_base
+        information = np.eye(6) / UNKNOWN_VARIANCE + (self.directions.T / self.sigmas**2) @ self.directions
+        values, vectors = np.linalg.eigh(np.linalg.inv(information)[np.ix_([0, 1, 5], [0, 1, 5])])
+        known = (values > 0.0) & (values < 1.0)
+        measured = np.array([T[0, 3], T[1, 3], math.atan2(T[1, 0], T[0, 0])])
+        return measured, np.ascontiguousarray(vectors.T[known]), np.sqrt(values[known])
 
 
 UNKNOWN_VARIANCE = 1e6  # m^2, of a direction that a match leaves open
@@ -191,14 +205,16 @@ def warm_up() -> None:
     global_search.warm_up()
 
 
-def no_match(stamp_ns: int, reason: str) -> PoseFix:
+def no_match(stamp_ns: int, reason: str, frame: str = "map") -> PoseFix:
     """A fix that says nothing but why."""
-    return _none(stamp_ns, np.eye(4), reason)
+    return _none(stamp_ns, np.eye(4), reason, frame)
 
 
-def _none(stamp_ns: int, T_guess: FloatArray, reason: str) -> PoseFix:
+def _none(stamp_ns: int, T_guess: FloatArray, reason: str, frame: str = "map") -> PoseFix:
     empty = np.zeros((0, 6))
-    return PoseFix(stamp_ns, T_guess, empty, np.zeros(0), np.zeros((0, 3)), 0.0, math.inf, False, reason)
+    return PoseFix(
+        stamp_ns, T_guess, empty, np.zeros(0), np.zeros((0, 3)), 0.0, math.inf, False, reason, math.nan, frame
+    )
 
 
 def _cross(v: FloatArray) -> FloatArray:

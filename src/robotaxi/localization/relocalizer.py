@@ -57,6 +57,7 @@ class Relocalizer:
         self._since: FloatArray = np.eye(4)  # motion of base_link since the sweep that is searched for
         self._guess: FloatArray | None = None
         self._odometry: LidarOdometry | None = None
+        self.motion: FloatArray = np.eye(4)  # of base_link since the sweep before
         self.reason = ""
 
     def rough(self, pose: RoughPose) -> None:
@@ -68,7 +69,7 @@ class Relocalizer:
     def predict(self, points: Points, T_base_lidar: FloatArray, T_guess: FloatArray | None) -> FloatArray | None:
         """T_map_base to match the sweep from: what was found here, or the filter's ``T_guess``. ``points`` gives the
         sweep, (N, 3) in the lidar's frame."""
-        motion = self._motion(points, T_base_lidar, T_guess)
+        motion = self.motion = self._motion(points, T_base_lidar, T_guess)
         self._since = self._since @ motion
         if self.own is None:
             return T_guess

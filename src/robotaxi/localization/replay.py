@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +56,15 @@ class ReplayFilter(ErrorStateFilter):
         out[:3, 3] = step.state[:3] + step.state[3:6] * ((stamp_ns - step.stamp_ns) * 1e-9)
         return out
 
+    def update_odometry(self, fix: PoseFix, begins: bool) -> bool:
+        """The same with a pose in the frame of lidar odometry; ``begins``: the first in a new frame."""
+        return self._late(fix, lambda: self._apply_odometry(fix, begins))
+
     def update_pose(self, fix: PoseFix) -> bool:
         """Apply a pose of the past; call it between two steps. False where the gate refuses it."""
+        return self._late(fix, lambda: self._apply(fix))
+
+    def _late(self, fix: PoseFix, apply: Callable[[], bool]) -> bool:
         after: list[_Step] = []
         while self._steps[-1].stamp_ns > fix.stamp_ns:
             after.append(self._steps.pop())
@@ -64,7 +72,7 @@ class ReplayFilter(ErrorStateFilter):
         self._restore(base)
         late_ns = fix.stamp_ns - base.stamp_ns
         rest = self._advance(after[-1], late_ns) if late_ns and after else None
-        accepted = self._apply(fix)
+        accepted = apply()
         if rest is None:
             base.state, base.covariance = self.state.copy(), self.covariance.copy()
         for step in reversed(after):
@@ -85,6 +93,16 @@ class ReplayFilter(ErrorStateFilter):
         part = late_ns * 1e-9
         ErrorStateFilter.predict(self, force, rate, part, arm, more[0])
         return [(name, (force, rate, max(dt - part, 1e-9), arm, *more)), *others]
+
+    def _apply_odometry(self, fix: PoseFix, begins: bool) -> bool:
+        measured, directions, sigmas = fix.planar()
+        if begins:
+            kernels.begin_odometry(self.state, self.covariance, measured)
+        return bool(
+            kernels.update_odometry(
+                self.state, self.covariance, measured, directions, sigmas, self._config.gate_1d
+            )
+        )  # fmt: skip
 
     def _apply(self, fix: PoseFix) -> bool:
         return bool(
@@ -127,4 +145,6 @@ def compile_update() -> None:
     """Compile what only pose fixes use."""
     state, covariance = np.zeros(kernels.NOMINAL), np.eye(kernels.ERROR)
     state[6] = 1.0
+    kernels.begin_odometry(state, covariance, np.zeros(3))
+    kernels.update_odometry(state, covariance, np.zeros(3), np.eye(3), np.ones(3), math.inf)
     kernels.update_pose(state, covariance, np.zeros(3), np.eye(3), np.eye(6), np.ones(6), math.inf)

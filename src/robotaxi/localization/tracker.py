@@ -67,6 +67,7 @@ class Tracker:
         self._matched = False  # a scan match was used since the start
         self._refused: tuple[PoseFix, FloatArray] | None = None
         self._refused_count = 0
+        self._odometry_frame = ""
         self._acceleration = 0.0
         self._yaw_rate = 0.0
         self._monitor = IntegrityMonitor(config, imu.stamp_ns)
@@ -166,7 +167,20 @@ class Tracker:
             self._monitor.saw_fix(self.stamp_ns, outcome)
         self._pending = waiting
 
+    def _update_odometry(self, fix: PoseFix) -> None:
+        """Motion by lidar odometry: takes the place of nothing, holds what is known for longer."""
+        if not fix.accepted or not self._kalman.reaches(fix.stamp_ns):
+            return
+        self._monitor.saw_odometry()
+        begins = fix.frame != self._odometry_frame
+        self._odometry_frame = fix.frame
+        if not self._kalman.update_odometry(fix, begins):
+            self._odometry_frame = ""  # it has slipped: the next one begins a new frame
+
     def _update_match(self, fix: PoseFix) -> None:
+        if fix.frame != "map":
+            self._update_odometry(fix)
+            return
         if not fix.accepted:
             self._refused, self._refused_count = None, 0
             self._monitor.saw_match(self.stamp_ns, False, fix.reason, len(fix.open))

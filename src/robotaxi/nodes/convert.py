@@ -19,6 +19,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from robotaxi.geometry.se3 import quaternion, rotation
 from robotaxi.localization.map_match import UNKNOWN_VARIANCE as _UNKNOWN_VARIANCE
 from robotaxi.localization.map_match import PoseFix
+from robotaxi.localization.odometry_fix import FRAME
 from robotaxi.localization.relocalizer import RoughPose
 from robotaxi.nodes.records import TYPES, from_cloud, from_record, header, to_cloud, to_ns, to_record, to_time
 from robotaxi.types import (
@@ -100,14 +101,15 @@ def scan_match(fix: PoseFix) -> Any:
     position = _geometry("Point")(**dict(zip("xyz", map(float, fix.T_map_base[:3, 3]), strict=True)))
     pose = _geometry("Pose")(position=position, orientation=_geometry("Quaternion")(x=x, y=y, z=z, w=w))
     return _geometry("PoseWithCovarianceStamped")(
-        header=header(fix.stamp_ns, "map"),
+        header=header(fix.stamp_ns, fix.frame),
         pose=_geometry("PoseWithCovariance")(pose=pose, covariance=covariance.ravel()),
     )
 
 
 def pose_fix(message: Any) -> PoseFix | None:
     """Inverse of `scan_match`; None for another frame or what is no pose."""
-    if message.header.frame_id != "map":
+    frame = message.header.frame_id
+    if frame != "map" and not frame.startswith(FRAME):
         return None
     p, q = message.pose.pose.position, message.pose.pose.orientation
     norm = math.sqrt(q.x**2 + q.y**2 + q.z**2 + q.w**2)
@@ -118,12 +120,12 @@ def pose_fix(message: Any) -> PoseFix | None:
     T[:3, :3] = rotation(q.x / norm, q.y / norm, q.z / norm, q.w / norm)
     T[:3, 3] = p.x, p.y, p.z
     accepted = bool(covariance[0, 0] >= 0.0)
-    return PoseFix.from_covariance(to_ns(message.header.stamp), T, covariance, accepted)
+    return PoseFix.from_covariance(to_ns(message.header.stamp), T, covariance, accepted, frame)
 
 
 def rough_pose(message: Any) -> RoughPose | None:
     """A pose given by hand, as RViz sends it; None for another frame or what is no pose."""
-    fix = pose_fix(message)
+    fix = pose_fix(message) if message.header.frame_id == "map" else None
     covariance = np.asarray(message.pose.covariance, float).reshape(6, 6)
     if fix is None or min(covariance[0, 0], covariance[1, 1], covariance[5, 5]) < 0.0:
         return None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from robotaxi.geometry.se3 import transform
 from robotaxi.interfaces import MS
-from robotaxi.localization.map_match import MapMatcher, MatchConfig, PoseFix, no_match, warm_up
+from robotaxi.localization.map_match import MatchConfig, PoseFix, no_match, warm_up
 from robotaxi.localization.relocalizer import RoughPose
+from robotaxi.localization.sweep_match import SweepMatcher
 from robotaxi.localization.tiles import read_info
 from robotaxi.nodes import convert
 from robotaxi.nodes.common import load_lane_map, load_sensor_rig
 from robotaxi.nodes.runtime import StackNode
+from robotaxi.stack import ODOMETRY_ONLY
 from robotaxi.types import LidarSweep
 
 _SWEEP, _STATE, _GIVEN = "sensing/lidar/top/pointcloud", "localization/kinematic_state", "initialpose"
@@ -22,9 +24,11 @@ class MapMatcherNode(StackNode):
     wait_timeout_s = 2.5
 
     def setup(self) -> None:
-        info = read_info(self.parameter("localization_map", ""))
-        info.check_origin(load_lane_map(self).origin)
-        self._matcher = MapMatcher(self.config(MatchConfig), info)
+        folder, info = self.parameter("localization_map", ""), None
+        if folder != ODOMETRY_ONLY:
+            info = read_info(folder)
+            info.check_origin(load_lane_map(self).origin)
+        self._matcher = SweepMatcher(self.config(MatchConfig), info)
         self._given: RoughPose | None = None
         warm_up()
         self._T_base_lidar = load_sensor_rig(self).T_base_lidar
@@ -32,8 +36,13 @@ class MapMatcherNode(StackNode):
     def activate(self, at_ns: int) -> None:
         fix = self._match(at_ns)
         faults = self._matcher.faults
-        self.set_status(fix.accepted and not faults, fix.reason or "; ".join(faults) or "running")
+        on_map = fix.accepted and fix.frame == "map"
+        sentence = fix.reason or "; ".join(faults) or ("running" if on_map else self._by_odometry())
+        self.set_status(on_map and not faults, sentence)
         self.write("localization/scan_match", convert.scan_match(fix))
+
+    def _by_odometry(self) -> str:
+        return "carried on by lidar odometry" + (f": {self._matcher.note}" if self._matcher.note else "")
 
     def _match(self, at_ns: int) -> PoseFix:
         points, state, given = self.read(_SWEEP, at_ns), self.read(_STATE, at_ns), self.read(_GIVEN, at_ns)
