@@ -533,3 +533,17 @@ def test_goes_back_into_the_lane_when_the_obstacle_was_none() -> None:
     late = [abs(state.y) for state, _ in drive.log if state.x > 125.0]
     assert late and max(late) < 0.3
     drive.comfortable()
+
+
+@pytest.mark.parametrize("seen_at", [12.0, 20.0, 30.0])
+def test_what_is_seen_late_is_no_reason_to_swerve(seen_at: float) -> None:
+    """Something that stands half in the lane ``seen_at`` metres ahead of the bumper, at 13 m/s."""
+    drive = start(two_way(), x=60.0, speed=13.0)
+    at = 60.0 + 13.0 * 1.0 + CAR.front + seen_at
+    drive.run(1.0, lambda t: np.zeros(0, OBJECT_DTYPE))
+    for _ in range(300):
+        output = drive.run(0.1, lambda t: thing(at + 2.0, -1.6))
+        assert output.trajectory is not None
+        points = output.trajectory.points
+        assert (np.abs(points["curvature"]) * points["speed"] ** 2 < 3.0).all()
+    assert drive.state.x > at + 10.0

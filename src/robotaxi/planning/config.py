@@ -50,6 +50,8 @@ class PlannerConfig:
     detour_offset_max: float = param(5.0, lo=0.5, hi=8.0, unit="m", doc="farthest from the path")
     detour_speed: float = param(8.0, lo=2.0, hi=15.0, unit="m/s", doc="fastest while going round")
     detour_lateral_acceleration: float = param(0.9, lo=0.3, hi=3.0, unit="m/s^2", doc="of the shift, where room allows")
+    detour_lateral_most: float = param(2.5, lo=0.5, hi=4.0, unit="m/s^2", doc="of a shift, where room is short")
+    detour_deceleration: float = param(2.0, lo=0.5, hi=4.0, unit="m/s^2", doc="braking that a shift may ask for")
     detour_patience_obstacle: float = param(0.5, lo=0.0, hi=60.0, unit="s", doc="seen standing: things, roadside")
     detour_patience_parked: float = param(3.0, lo=0.0, hi=60.0, unit="s", doc="seen standing: never moved, in lane")
     detour_patience_stopped: float = param(8.0, lo=0.0, hi=120.0, unit="s", doc="seen standing: drove before")

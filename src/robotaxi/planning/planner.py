@@ -133,7 +133,7 @@ class Planner:
     def _lay_path(self, state: EgoState) -> None:
         memory, route = self._memory, self._mission.route
         assert route is not None
-        self._use(build_reference(self.lane_map, route, state.pose, self.config))
+        self._use(build_reference(self.lane_map, route, state.pose, self.config, speed=max(state.speed, 0.0)))
         assert memory.reference is not None and memory.features is not None
         self._pass_by.reset(memory.reference, memory.features)
         memory.s, memory.plan = None, None
@@ -230,7 +230,9 @@ class Planner:
         number = before.changes.index(change)
         delays = list(before.delays) + [0.0] * (len(before.changes) - len(before.delays))
         delays[number] += CHANGE_SHIFT
-        later = build_reference(self.lane_map, before.route, before.start, self.config, tuple(delays))
+        later = build_reference(
+            self.lane_map, before.route, before.start, self.config, tuple(delays), before.start_speed
+        )
         if later.changes[number].start_s < change.start_s + 0.5 * CHANGE_SHIFT:
             return False
         self._use(later)

@@ -28,6 +28,7 @@ LEAD_OUT = 30.0  # m of path beyond the goal
 CURVATURE_SMOOTHING = 1.0  # m
 FIRST_CHANGE_AFTER = 5.0  # m the car keeps its lane before the first change
 GOAL_STRAIGHT = 2.0  # m parallel to the lane before the goal
+REJOIN_TIME = 2.5  # s at the speed driven: shortest shift onto a path that is laid while the car drives
 BAY_OFFSET = 1.0  # m beside the lane's centre from which on leaving it is a pull-out
 
 
@@ -45,12 +46,13 @@ class LaneChange:
 class Reference:
     """Samples 0.5 m apart, frame map. ``lane`` (P,): index into ``route.lane_ids``.
 
-    ``start_s``: where the car stood when it was laid; ``goal_s``: where to stop;
+    ``start_s``: where the car was when it was laid, ``start_speed`` how fast (m/s); ``goal_s``: where to stop;
     ``pull_out_s``: up to here the path leads from a bay into the lane (start_s where it does not).
     """
 
     route: Route
     start: Pose2
+    start_speed: float
     delays: tuple[float, ...]
     s: FloatArray
     x: FloatArray
@@ -84,9 +86,14 @@ class Reference:
 
 
 def build_reference(
-    lane_map: LaneMap, route: Route, start: Pose2, config: PlannerConfig, delays: tuple[float, ...] = ()
+    lane_map: LaneMap,
+    route: Route,
+    start: Pose2,
+    config: PlannerConfig,
+    delays: tuple[float, ...] = (),
+    speed: float = 0.0,
 ) -> Reference:
-    """Lay the path for ``route`` from ``start`` (base_link in map).
+    """Lay the path for ``route`` from ``start`` (base_link in map), where the car drives at ``speed`` (m/s).
 
     ``delays``: metres by which the first, second ... lane change is put off, as far as its lane allows.
     """
@@ -101,7 +108,7 @@ def build_reference(
     k, along, d0 = project(xyz[:, 0], xyz[:, 1], yaw, 0, int(np.searchsorted(s, LEAD_IN + 40.0)), start.x, start.y)
     slope = math.tan(float(np.clip(wrap(start.yaw - yaw[k]), -0.6, 0.6)))
     start_at, goal_at = float(s[k] + along), float(np.interp(goal_raw, samples, s))
-    offset, pull_out_at = _shifts(s, start_at, goal_at, float(d0), slope, route.goal_offset, config)
+    offset, pull_out_at = _shifts(s, start_at, goal_at, float(d0), slope, speed, route.goal_offset, config)
     xyz[:, 0] -= np.sin(yaw) * offset
     xyz[:, 1] += np.cos(yaw) * offset
 
@@ -119,6 +126,7 @@ def build_reference(
     return Reference(
         route=route,
         start=start,
+        start_speed=speed,
         delays=delays,
         s=final,
         x=np.ascontiguousarray(points[:, 0]),
@@ -137,7 +145,14 @@ def build_reference(
 
 
 def _shifts(
-    s: FloatArray, start_at: float, goal_at: float, d0: float, slope: float, goal_offset: float, config: PlannerConfig
+    s: FloatArray,
+    start_at: float,
+    goal_at: float,
+    d0: float,
+    slope: float,
+    speed: float,
+    goal_offset: float,
+    config: PlannerConfig,
 ) -> tuple[FloatArray, float]:
     """Lateral offset from the smoothed centerline, and where the shift out of a bay ends."""
     offset = np.zeros(s.size)
@@ -145,7 +160,7 @@ def _shifts(
     shift = min(config.bay_shift_length, 0.45 * room)
     pull_out_at = start_at
     if abs(d0) > 0.05 or abs(slope) > 0.02:
-        end = start_at + max(shift, min(6.0, room))
+        end = start_at + max(shift, min(max(6.0, REJOIN_TIME * speed), room))
         offset += _quintic(s, start_at, end, d0, slope, 0.0)
         pull_out_at = end if abs(d0) > BAY_OFFSET else start_at
     if abs(goal_offset) > 0.01:

@@ -13,7 +13,7 @@ from robotaxi.planning.behaviour.lead import in_the_way, is_standing
 from robotaxi.planning.behaviour.signal import LightMemory
 from robotaxi.planning.constraint import Constraint, Kind, stop_sentence
 from robotaxi.planning.motion.detour import Detour, DetourSearch, Extent, extent_of
-from robotaxi.planning.motion.lateral_shift import blend, shifted, state_at
+from robotaxi.planning.motion.lateral_shift import bearable, blend, shifted, shifted_points, state_at
 from robotaxi.planning.reference import Reference
 from robotaxi.planning.route_features import RouteFeatures
 from robotaxi.planning.scene import Scene
@@ -30,6 +30,8 @@ GONE_CYCLES = 8  # plans without anything in the way until the detour is given u
 PASSED = 1.0  # m
 ENTRY_GAP = 1.0  # m between front bumper and borrowed ground when waiting
 ONCOMING_WIDTH = 6.0  # m beside the path within which traffic may be oncoming
+MIN_BACK, BACK_TIME = 12.0, 2.5  # m, s at the present speed: shortest way back into the lane
+BACK_LENGTHS = (1.0, 1.5, 2.0, 3.0)  # times that
 SIDE_ROOM = 1.8  # m beside the shifted body that others need
 
 
@@ -219,11 +221,24 @@ class PassBy:
         start = s + 0.5 + 0.25 * scene.speed
         if start > detour.end_s:
             return None
-        back = state_at(self.profile, start)
-        length = max(12.0, 2.5 * scene.speed)
-        profile = np.where(self.base.s < start, self.profile, blend(self.base.s, start, start + length, back, 0.0))
+        profile = self._back(scene, s, start)
+        if profile is None:
+            return None
         self.detour = None
         return self._take(profile)
+
+    def _back(self, scene: Scene, s: float, start: float) -> FloatArray | None:
+        """Offsets that lead from ``start`` on back onto the plain path; None where that would be a swerve."""
+        assert self.base is not None
+        config, base = scene.config, self.base
+        beginning = state_at(self.profile, start)
+        for share in BACK_LENGTHS:
+            end = start + share * max(MIN_BACK, BACK_TIME * scene.speed)
+            profile = np.where(base.s < start, self.profile, blend(base.s, start, end, beginning, 0.0))
+            _, _, _, arc, bend = shifted_points(base, profile, base.index(s), base.index(end + 5.0) + 1)
+            if bearable(arc, bend, scene.speed, config.detour_lateral_most, config.detour_deceleration):
+                return profile
+        return None
 
     # ------------------------------------------------------------------ others on the same ground
 

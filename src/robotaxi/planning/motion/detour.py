@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.planning.config import PlannerConfig
-from robotaxi.planning.motion.lateral_shift import blend, shifted_points, state_at
+from robotaxi.planning.motion.lateral_shift import bearable, blend, shifted_points, state_at
 from robotaxi.planning.path_math import project, swept_gap
 from robotaxi.planning.reference import Reference
 from robotaxi.planning.route_features import RouteFeatures
@@ -135,8 +135,11 @@ class DetourSearch:
                 return None
             candidate, start, end, offset = built
             lo, hi = base.index(s), base.index(end + 5.0) + 1
-            x, y, yaw, _, bend = shifted_points(base, candidate, lo, hi)
-            if np.abs(bend).max() > self._max_bend:
+            x, y, yaw, arc, bend = shifted_points(base, candidate, lo, hi)
+            config = self._config
+            if np.abs(bend).max() > self._max_bend or not bearable(
+                arc, bend, speed, config.detour_lateral_most, config.detour_deceleration
+            ):
                 return None
             clear = self._clearances(x, y, yaw, standing)
             tight = np.flatnonzero(clear < MIN_CLEARANCE_SHARE * clearance)

@@ -34,6 +34,17 @@ def state_at(profile: FloatArray, s: float) -> tuple[float, float, float]:
     return here + slope * (s - k * SPACING), slope, (after - 2.0 * here + before) / SPACING**2
 
 
+def bearable(
+    distance: FloatArray, curvature: FloatArray, speed: float, lateral_most: float, deceleration: float
+) -> bool:
+    """Whether a car that brakes with ``deceleration`` from ``speed`` (m/s) on takes every bend gently enough.
+
+    ``distance`` (n,): metres from the car along the path; ``lateral_most``: m/s^2.
+    """
+    left = np.maximum(speed * speed - 2.0 * deceleration * np.maximum(distance, 0.0), 0.0)
+    return bool((np.abs(curvature) * left <= lateral_most).all())
+
+
 def shifted_points(base: Reference, profile: FloatArray, lo: int, hi: int) -> tuple[FloatArray, ...]:
     """x, y, yaw, arc length from ``lo`` and curvature of the samples ``lo:hi`` of the path moved aside."""
     d, yaw = profile[lo:hi], base.yaw[lo:hi]
