@@ -12,6 +12,7 @@ _COMMANDS = (
     "robotaxi.commands.ride",
     "robotaxi.commands.bringup",
     "robotaxi.commands.record",
+    "robotaxi.commands.mark",
     "robotaxi.commands.replay",
     "robotaxi.commands.bags",
     "robotaxi.commands.view",

@@ -127,6 +127,8 @@ _ALL = (
               "base_link", doc="of a person in the car, while system/request asks for MANUAL"),
     Interface("system/request", _RECORD, Qos.EVENT, "", ("command_gate",),
               doc="types.Request: who shall drive, asked for by rider, safety driver or remote assistant"),
+    Interface("system/mark", _RECORD, Qos.EVENT, "",
+              doc="a person's mark: what is around it shall be kept; see `robotaxi mark`"),
     Interface("system/mode", _RECORD, Qos.STATE, "command_gate", ("dispatch_bridge", "health_monitor"),
               "base_link", 100, 0, 40, 1000, "types.SystemMode and its reason"),
     # ---- housekeeping: anybody's

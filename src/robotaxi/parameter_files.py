@@ -26,6 +26,7 @@ CONFIGS: dict[str, dict[str, dict[str, str]]] = {
     "safety": {
         "command_gate": {"": "robotaxi.safety:GateConfig"},
         "health_monitor": {"": "robotaxi.safety:HealthConfig"},
+        "event_recorder": {"": "robotaxi.safety:EventConfig"},
     },
     "dispatch": {
         "dispatch_bridge": {
@@ -58,6 +59,7 @@ _OWN = {
     },
     "bag_player": {"bag", "rate"},
     "recorder": {"bag"},
+    "event_recorder": {"bag"},
 }
 
 

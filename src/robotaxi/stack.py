@@ -47,6 +47,7 @@ class StackArguments:
     broker: str = ""
     pki: str = ""
     localization_map: str = ""
+    events: str = ""
 
 
 HELP: dict[str, str] = {
@@ -66,6 +67,7 @@ HELP: dict[str, str] = {
     "broker": "host:port of the dispatch broker; empty: no dispatch bridge",
     "pki": "folder with the certificates for the broker",
     "localization_map": "folder that `robotaxi map build` made; odometry: lidar odometry alone; empty: neither",
+    "events": "folder for the event recorder's packages; empty: no event recorder",
 }
 
 
@@ -147,6 +149,9 @@ def describe(arguments: StackArguments, *, recorder: bool = False, record_profil
         stack.append(Executable("recorder", "simulation", ("recorder",), {
             "record_profile": record_profile, "params_file": arguments.params_file, "seed": arguments.seed
         }))  # fmt: skip
+    if arguments.events:
+        parameters = {"bag": str(Path(arguments.events).absolute()), "params_file": arguments.params_file}
+        stack.append(Executable("event_recorder", "safety", ("event_recorder",), parameters))
     return stack
 
 

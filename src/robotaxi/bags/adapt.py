@@ -19,7 +19,7 @@ import yaml
 from robotaxi.bags import adapt_messages as convert
 from robotaxi.bags.provenance import origin
 from robotaxi.bags.reader import has_header, known_types, open_bag
-from robotaxi.bags.transforms import TF_TYPE, static_transforms
+from robotaxi.bags.transforms import TF_STATIC, TF_TYPE, static_transforms
 from robotaxi.bags.writer import BagError, BagWriter, header_stamp_ns
 from robotaxi.interfaces import INTERFACES, MS
 from robotaxi.resources import config_dir
@@ -139,8 +139,8 @@ def _write(reader: Any, store: Any, spec: Adaptation, rig: Any, tree: Mapping[st
 
     T_base_bag = _mounting(spec, tree, reader, store, said)
     T_rig_bag = None if T_base_bag is None else np.linalg.inv(rig.T_base_lidar) @ T_base_bag
-    writer.add_topic("/tf_static", TF_TYPE)
-    writer.write_message("/tf_static", static_transforms(rig, writer.types), 0)
+    writer.add_topic(TF_STATIC, TF_TYPE)
+    writer.write_message(TF_STATIC, static_transforms(rig, writer.types), 0)
     poses, rates = [], []
     sources = {
         spec.lidar: "lidar",
@@ -264,7 +264,7 @@ def _first_stamp(reader: Any, store: Any, spec: Adaptation) -> int:
 def static_tree(reader: Any, store: Any) -> dict[str, tuple[str, FloatArray]]:
     """Child frame -> (parent, T_parent_child), of every /tf_static."""
     tree: dict[str, tuple[str, FloatArray]] = {}
-    chosen = [c for c in reader.connections if c.topic.endswith("/tf_static") and c.msgtype == TF_TYPE]
+    chosen = [c for c in reader.connections if c.topic.endswith(TF_STATIC) and c.msgtype == TF_TYPE]
     for _, _, raw in reader.messages(chosen) if chosen else ():
         for item in store.deserialize_cdr(raw, TF_TYPE).transforms:
             tree[item.child_frame_id.lstrip("/")] = item.header.frame_id.lstrip("/"), convert.matrix(item.transform)

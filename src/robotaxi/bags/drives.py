@@ -20,7 +20,7 @@ from transforms3d.quaternions import quat2mat
 from robotaxi.bags import adapt_messages as convert
 from robotaxi.bags.adapt import IMAGE, STATE, STATUS, SWEEP, Times, states_on_grid
 from robotaxi.bags.provenance import origin
-from robotaxi.bags.transforms import TF_TYPE, static_transforms
+from robotaxi.bags.transforms import TF_STATIC, TF_TYPE, static_transforms
 from robotaxi.bags.writer import BagError, BagWriter
 from robotaxi.interfaces import INTERFACES
 from robotaxi.sensor_rig import load_rig
@@ -65,8 +65,8 @@ def write_drive(
         writer.write_message("/" + topic, message, stamp_ns)
 
     try:
-        writer.add_topic("/tf_static", TF_TYPE)
-        writer.write_message("/tf_static", static_transforms(rig, writer.types), 0)
+        writer.add_topic(TF_STATIC, TF_TYPE)
+        writer.write_message(TF_STATIC, static_transforms(rig, writer.types), 0)
         for number, (own_ns, read) in enumerate(sweeps, 1):
             grid = times.of_sweep(own_ns)
             if grid is not None:

@@ -10,6 +10,7 @@ from robotaxi.sensor_rig import SensorRig
 from robotaxi.types import FloatArray
 
 TF_TYPE = "tf2_msgs/msg/TFMessage"
+TF_STATIC = "/tf_static"
 
 
 def static_transforms(rig: SensorRig, types: Any) -> Any:

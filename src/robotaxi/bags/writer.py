@@ -70,6 +70,11 @@ class BagFormat:
             )
 
 
+def type_store(form: BagFormat) -> Any:
+    """rosbags' types of the distribution that the format is for."""
+    return get_typestore(Stores.ROS2_HUMBLE if form.version == 8 else Stores.ROS2_KILTED)
+
+
 @dataclass
 class _File:
     path: Path
@@ -97,7 +102,7 @@ class BagWriter:
         native: bool = True,
     ) -> None:
         self.path, self.form = Path(path), form or BagFormat()
-        self._types = get_typestore(Stores.ROS2_HUMBLE if self.form.version == 8 else Stores.ROS2_KILTED)
+        self._types = type_store(self.form)
         self._custom = {**({NATIVE: KEYS_VERSION} if native else {}), **(custom or {})}
         self._makes_tf = tf
         self._connections: dict[str, Connection] = {}

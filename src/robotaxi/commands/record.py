@@ -24,11 +24,14 @@ def register(subparsers: Any) -> None:
         "Ctrl-C. The static transforms and /tf are always in it. What was written survives a kill: see "
         "`robotaxi bag repair`. Exit status 1 when messages of a periodic topic are missing.",
         epilog="examples:\n  ROS_DOMAIN_ID=5 robotaxi record -o drive --profile drive\n"
-        "  robotaxi record -o long --split-s 60 --storage sqlite3",
+        "  robotaxi record -o long --split-s 60 --storage sqlite3\n"
+        "  robotaxi record -o events --events     # a ring of 90 s; a bag for each event (robotaxi mark makes one)",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-o", "--output", type=Path, help="new bag (default: bag-DATE-TIME)")
     parser.add_argument("--profile", choices=sorted(PROFILES), default="all", help="which topics (default %(default)s)")
+    parser.add_argument("--events", action="store_true", help="event recorder: keep only what is around an event; "
+                        "--output is the folder of the packages")  # fmt: skip
     parser.add_argument("--storage", choices=["mcap", "sqlite3"], default="mcap")
     parser.add_argument("--metadata-version", type=int, choices=[8, 9], default=9, help="8 Humble, 9 Jazzy and later")
     parser.add_argument("--split-mb", type=float, default=0.0, help="begin a new file after so many megabytes")
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     bag = args.output or Path(time.strftime("bag-%Y%m%d-%H%M%S"))
     try:
         load_rig(args.sensors)
-        if bag.exists():
+        if bag.exists() and not args.events:
             raise BagError(f"bag {bag} exists already; nothing is overwritten, choose another name")
         if not domain.isdecimal():
             raise BagError(f"ROS_DOMAIN_ID is '{domain}', expected an integer from 0 to 232")
@@ -64,13 +67,15 @@ def run(args: argparse.Namespace) -> int:
         print(f"robotaxi record: {error}", file=sys.stderr)
         write_json(args.json, {"error": str(error)})
         return _EXIT_UNUSABLE
-    return status or _report(args, bag.resolve())
+    return status or (_report_events if args.events else _report)(args, bag.resolve())
 
 
 def _record(args: argparse.Namespace, bag: Path) -> int:
+    from robotaxi.nodes.event_recorder import EventRecorderNode
     from robotaxi.nodes.host import run as host
     from robotaxi.nodes.recorder import RecorderNode
 
+    node = EventRecorderNode if args.events else RecorderNode
     values = {
         "bag": bag, "record_profile": args.profile, "storage": args.storage, "metadata_version": args.metadata_version,
         "split_mb": args.split_mb, "split_s": args.split_s, "record_s": args.duration, "map": args.map,
@@ -79,8 +84,9 @@ def _record(args: argparse.Namespace, bag: Path) -> int:
     words = [word for key, value in values.items() for word in ("-p", f"{key}:={value}")]
     if args.namespace:
         words += ["-r", f"__ns:=/{args.namespace.strip('/')}"]
-    print(f"recording {args.profile} to {bag} in ROS domain {os.environ['ROS_DOMAIN_ID']}; Ctrl-C ends it", flush=True)
-    return host([RecorderNode], ["robotaxi", "--ros-args", *words])
+    what = "what is around events" if args.events else args.profile
+    print(f"recording {what} to {bag} in ROS domain {os.environ['ROS_DOMAIN_ID']}; Ctrl-C ends it", flush=True)
+    return host([node], ["robotaxi", "--ros-args", *words])
 
 
 def _report(args: argparse.Namespace, bag: Path) -> int:
@@ -102,3 +108,14 @@ def _report(args: argparse.Namespace, bag: Path) -> int:
     words = "none missing" if not missing else "MISSING: " + ", ".join(f"{n} of {t}" for t, n in missing.items())
     print(f"record: {info.messages} messages, {size_mb:.1f} MB, {words} | {bag}")
     return _EXIT_FELL_SHORT if missing else 0
+
+
+def _report_events(args: argparse.Namespace, folder: Path) -> int:
+    from robotaxi.bags.event_ring import stories
+
+    events = stories(folder)
+    write_json(args.json, {"folder": str(folder), "events": events})
+    for event in events:
+        print(f"  {event['package']}: {event['sentence']}")
+    print(f"record: {len(events)} event{'' if len(events) == 1 else 's'} | {folder}")
+    return 0

@@ -25,6 +25,7 @@ EXECUTABLES: dict[str, tuple[str, ...]] = {
     "carla_bridge": ("carla_bridge:CarlaBridgeNode",),
     "bag_player": ("bag_player:BagPlayerNode",),
     "recorder": ("recorder:RecorderNode",),
+    "event_recorder": ("event_recorder:EventRecorderNode",),
 }
 
 

@@ -11,8 +11,8 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from robotaxi.bags.profiles import PROFILES
-from robotaxi.bags.provenance import origin
-from robotaxi.bags.transforms import TF_TYPE, static_transforms
+from robotaxi.bags.provenance import origin as origin_of
+from robotaxi.bags.transforms import TF_STATIC, TF_TYPE, static_transforms
 from robotaxi.bags.writer import BagFormat, BagWriter, header_stamp_ns
 from robotaxi.interfaces import INTERFACES, Qos
 from robotaxi.nodes.messages import message_type
@@ -31,10 +31,13 @@ class RecorderNode(Node):
 
     drain_s = 0.3  # silence after which a stopping recorder has everything
 
+    role = "recorder"
+    profile = "drive"  # unless the parameter says otherwise
+
     def __init__(self, **node_options: Any) -> None:
-        super().__init__("recorder", **node_options)
+        super().__init__(self.role, **node_options)
         self.declare_parameter("bag", "")
-        self.declare_parameter("record_profile", "drive")
+        self.declare_parameter("record_profile", self.profile)
         self.declare_parameter("peers", [""])
         for name, default in (("storage", "mcap"), ("split_mb", 0.0), ("split_s", 0.0), ("metadata_version", 9)):
             self.declare_parameter(name, default)
@@ -50,16 +53,9 @@ class RecorderNode(Node):
         self._announced = False
 
     def autostart(self) -> None:
-        profile, bag = self.get_parameter("record_profile").value, self.get_parameter("bag").value
-        if profile not in PROFILES:
-            known = ", ".join(sorted(PROFILES))
-            raise ParameterError(
-                f"node 'recorder': parameter 'record_profile' is {profile!r}, allowed is one of {known}"
-            )
-        if not bag:
-            raise ParameterError("node 'recorder': parameter 'bag' is empty, expected the path of a new bag")
-        self._writer = BagWriter(Path(bag), self._format(), self._origin())
-        for topic in sorted(PROFILES[profile]):
+        topics = self.topics()
+        self._writer = self.open_writer()
+        for topic in topics:
             item = INTERFACES[topic]
             absolute = self.resolve_topic_name(topic)
             self._writer.add_topic(absolute, item.type)
@@ -69,9 +65,11 @@ class RecorderNode(Node):
                 if durable
                 else QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
             )
-            self.create_subscription(message_type(item.type), topic, self._on_message(absolute), profile_qos, raw=True)
+            self.create_subscription(
+                message_type(item.type), topic, self._on_message(topic, absolute), profile_qos, raw=True
+            )
         if self._value("sensors"):
-            self._writer.add_topic("/tf_static", TF_TYPE)
+            self._writer.add_topic(TF_STATIC, TF_TYPE)
             self._transforms = static_transforms(load_rig(str(self._value("sensors"))), self._writer.types)
         if float(self._value("record_s")) > 0.0:
             self.create_timer(float(self._value("record_s")), self._on_end, clock=steady_clock())
@@ -79,13 +77,38 @@ class RecorderNode(Node):
         self._ready = self.create_publisher(
             message_type(ready.type), ready.topic, qos_profile(ready.qos, lockstep=True, publisher=True)
         )
-        self._watched = [INTERFACES[topic] for topic in sorted(PROFILES[profile]) if INTERFACES[topic].producer]
+        self._watched = [INTERFACES[topic] for topic in topics if INTERFACES[topic].producer]
         self.create_timer(_WATCH_PERIOD_S, self._on_watch, clock=steady_clock())
+
+    def topics(self) -> list[str]:
+        """What is recorded, by the names of the interface table."""
+        profile = self._value("record_profile")
+        if profile not in PROFILES:
+            known = ", ".join(sorted(PROFILES))
+            raise ParameterError(
+                f"node '{self.role}': parameter 'record_profile' is {profile!r}, allowed is one of {known}"
+            )
+        return sorted(PROFILES[profile])
+
+    def open_writer(self) -> Any:
+        """Where messages go: a `BagWriter`, or what takes them in the same way."""
+        return BagWriter(Path(self.folder()), self.form(), self.origin())
+
+    def hear(self, topic: str, cdr: bytes) -> bool:
+        """Called with each message before it is written; False keeps it out."""
+        return True
+
+    def folder(self) -> str:
+        """The parameter 'bag'. Raises ParameterError when it is empty."""
+        bag = str(self._value("bag"))
+        if not bag:
+            raise ParameterError(f"node '{self.role}': parameter 'bag' is empty, expected the path of a new bag")
+        return bag
 
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
 
-    def _format(self) -> BagFormat:
+    def form(self) -> BagFormat:
         return BagFormat(
             str(self._value("storage")),
             int(self._value("metadata_version")),
@@ -93,9 +116,9 @@ class RecorderNode(Node):
             split_s=float(self._value("split_s")),
         )
 
-    def _origin(self) -> dict[str, str]:
+    def origin(self) -> dict[str, str]:
         seed = int(self._value("seed"))
-        return origin(
+        return origin_of(
             str(self._value("map")),
             str(self._value("vehicle")),
             str(self._value("sensors")),
@@ -104,16 +127,18 @@ class RecorderNode(Node):
             camera=bool(self._value("camera")),
         )
 
-    def _on_message(self, topic: str) -> Callable[[Any], None]:
+    def _on_message(self, topic: str, absolute: str) -> Callable[[Any], None]:
         def write(cdr: bytes) -> None:
             self.last_message = time.monotonic()
             if self._full:
                 return
             try:
+                if not self.hear(topic, cdr):
+                    return
                 if self._transforms is not None:
-                    self._writer.write_message("/tf_static", self._transforms, header_stamp_ns(cdr))
+                    self._writer.write_message(TF_STATIC, self._transforms, header_stamp_ns(cdr))
                     self._transforms = None
-                self._writer.write(topic, cdr)
+                self._writer.write(absolute, cdr)
             except OSError as error:
                 # the ride goes on without its recording rather than end with it
                 self._full = True
@@ -129,7 +154,7 @@ class RecorderNode(Node):
         heard = all(self.count_publishers(item.topic) for item in self._watched if item.producer in peers)
         if not self._announced and heard:
             self._announced = True
-            self._ready.publish(to_record("recorder", "ready", {}, 0))
+            self._ready.publish(to_record(self.role, "ready", {}, 0))
 
     def close(self) -> None:
         if not hasattr(self, "_writer"):
