@@ -14,10 +14,10 @@ help:
 	@echo "make clean           remove .venv and build outputs; runs/ stays"
 
 setup:
-	@$(PYTHON) src/robotaxi/install.py
+	@$(PYTHON) src/install.py
 
 setup-test:
-	@$(PYTHON) src/robotaxi/install.py test
+	@$(PYTHON) src/install.py test
 
 ride: setup
 	@$(ROBOTAXI) ride --seed $(SEED)

@@ -1,5 +1,8 @@
 """Makes `.venv` with the pinned dependencies. Run by the Makefile; needs nothing but Python itself.
 
+It lies beside the package, not in it: a script's folder comes first on the path, and `robotaxi.types` would hide the
+standard library's.
+
 A second call returns at once, and offline, when nothing that decides the installation has changed.
 """
 
@@ -11,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 DECIDES = ("setup.py", "setup.cfg", "constraints.txt")
 NEEDED_GB = 2.5
