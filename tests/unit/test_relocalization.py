@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from robotaxi.geometry.se3 import inverse, transform
 from robotaxi.localization import LocalizationConfig, Localizer, MatchConfig, RoughPose
 from robotaxi.localization.map_match import MapMatcher, PoseFix
 from robotaxi.localization.point_map import PointMap
+from robotaxi.localization.sweep_match import SweepMatcher
 from robotaxi.localization.tiles import read_info, write_map
 from robotaxi.types import LidarSweep
 
@@ -243,3 +245,32 @@ def test_odometry_alone_gives_no_first_pose(long_drive):
     for i, (imu, report, _) in enumerate(long_drive.readings[:50]):
         result = localizer.step(imu, report, [], [odometry_fix(long_drive, i, 0, 0.0)])
     assert result.state is None and result.status == "initialising"
+
+
+# ---------------------------------------------------------------------------- a car's lidar measures as it goes
+
+
+@pytest.mark.parametrize("compensate", [True, False])
+def test_points_measured_one_after_the_other_are_put_right(world, info, compensate):
+    """10 m/s and a bend: within one sweep the car moves by a metre."""
+    matcher = SweepMatcher(dataclasses.replace(MatchConfig(), motion_compensation=compensate), info)
+    step = transform(1.0, yaw=0.02)
+    before = transform(40.0, 60.0, yaw=0.3)
+    now = before @ step
+    whole = sweep(world, now, 1)
+    share = np.linspace(0.0, 1.0, 12)
+    parts = []
+    for a, b in pairwise(share):  # each part as seen from where the car is by then
+        T = now @ transform(a * 1.0, yaw=a * 0.02)
+        seen = sweep(world, T, 1).points
+        sector = (np.arctan2(seen["y"], seen["x"]) + math.pi) / (2.0 * math.pi)
+        part = seen[(sector >= a) & (sector < b)]
+        timed = np.zeros(len(part), [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("time", "<f4")])
+        for name in "xyz":
+            timed[name] = part[name]
+        timed["time"] = a * 0.1
+        parts.append(timed)
+    matcher.step(sweep(world, before, 0), before)
+    fix = matcher.step(LidarSweep(100_000_000, np.concatenate(parts), whole.T_base_lidar), now)
+    error = np.linalg.norm((inverse(now) @ fix.T_map_base)[:2, 3])
+    assert error < 0.05 if compensate else error > 0.15

@@ -32,6 +32,7 @@ LIMITS = {
     "jump_moves_m": 0.05,
     "first_pose_s": 1.0,
     "kidnaps_missed": 0.01,
+    "kidnaps_sure_of_a_wrong_place": 0.0,
 }
 TIME_LIMITS = {"match_ms_p50": 15.0, "match_ms_p99": 30.0, "step_us_p50": 50.0}
 
@@ -115,6 +116,7 @@ def sum_up(
         total["match_ms_p99"] = float(np.median([r["match_ms_p99"] for r in matched]))
     if kidnapped:
         total["kidnaps"] = kidnaps.sum_up(kidnapped)
+        total["kidnaps_sure_of_a_wrong_place"] = total["kidnaps"]["sure_of_a_wrong_place"]
         total["kidnaps_missed"] = 1.0 - total["kidnaps"]["right_within_5_s"]
     limits = {**LIMITS, **TIME_LIMITS}
     return total, {key: bool(total[key] <= limit + 1e-9) for key, limit in limits.items() if key in total}

@@ -38,6 +38,9 @@ class MatchConfig:
     sigma_floor: float = param(0.01, lo=0.001, hi=0.5, unit="m", doc="least error of a match in position")
     yaw_floor: float = param(0.0006, lo=1e-5, hi=0.1, unit="rad", doc="least error of a match in attitude")
     degenerate_sigma: float = param(0.3, lo=0.01, hi=10.0, unit="m", doc="a direction known worse is not used")
+    motion_compensation: bool = param(
+        False, doc="points carry their time; off in the built-in simulator, whose lidar takes one instant"
+    )
     reach: float = param(70.0, lo=20.0, hi=300.0, unit="m", doc="tiles so near are kept loaded")
 
 

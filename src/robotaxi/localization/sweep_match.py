@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from robotaxi.geometry.se3 import inverse
 from robotaxi.localization.config import LocalizationConfig
+from robotaxi.localization.lidar_odometry import twist_of
 from robotaxi.localization.map_match import MapMatcher, MatchConfig, PoseFix
 from robotaxi.localization.odometry_fix import OdometryTracker
 from robotaxi.localization.relocalizer import RoughPose
-from robotaxi.localization.scan import cartesian, within
+from robotaxi.localization.scan import cartesian, deskew, within
 from robotaxi.localization.tiles import MapInfo
 from robotaxi.types import FloatArray, LidarSweep
 
+_LONGEST = 0.5  # s between two sweeps whose motion still tells of the next
 _HELD = 3  # matches in a row after which lidar odometry rests
 
 
@@ -25,6 +29,7 @@ class SweepMatcher:
         self._odometry = OdometryTracker(filter_config)
         self._matched = 0
         self._guess: FloatArray | None = None
+        self._stamp_ns = 0
         self.note = ""  # what the map matcher waits for while odometry speaks
 
     @property
@@ -40,6 +45,9 @@ class SweepMatcher:
     def step(self, sweep: LidarSweep, T_guess: FloatArray | None) -> PoseFix:
         """The next sweep, with the filter's T_map_base (4x4) at its stamp or None while it has none."""
         before, self._guess = self._guess, T_guess
+        period, self._stamp_ns = (sweep.stamp_ns - self._stamp_ns) * 1e-9, sweep.stamp_ns
+        if self._config.motion_compensation and before is not None and T_guess is not None:
+            sweep = compensated(sweep, inverse(before) @ T_guess, period)
         fix = None if self._map is None else self._map.step(sweep, T_guess)
         self.note = "" if fix is None else fix.reason
         if fix is not None and fix.accepted:
@@ -59,3 +67,16 @@ class SweepMatcher:
         points = cartesian(sweep.points)
         kept: FloatArray = points[within(points, self._config.range_min, self._config.range_max)]
         return kept
+
+
+def compensated(sweep: LidarSweep, motion: FloatArray, period: float) -> LidarSweep:
+    """The sweep as if measured at its stamp. ``motion`` (4x4) of base_link over the ``period`` seconds before it, which
+    goes on. As it is where its points do not carry their time, or after a gap."""
+    if "time" not in (sweep.points.dtype.names or ()) or not 0.0 < period < _LONGEST:
+        return sweep
+    T = inverse(sweep.T_base_lidar) @ motion @ sweep.T_base_lidar
+    moved = deskew(cartesian(sweep.points), np.asarray(sweep.points["time"], np.float64), twist_of(T, period))
+    records = sweep.points.copy()
+    for k, name in enumerate("xyz"):
+        records[name] = moved[:, k]
+    return LidarSweep(sweep.stamp_ns, records, sweep.T_base_lidar)
