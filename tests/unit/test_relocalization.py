@@ -164,7 +164,10 @@ def test_a_wrong_pose_given_by_hand_yields_to_gnss(drive):
 def test_a_rough_pose_is_never_called_good_before_something_confirms_it(drive):
     rough = RoughPose(0, float(drive.x[400]) + 1.0, float(drive.y[400]) - 1.0, float(drive.yaw[400]) + 0.2, 1.0, 0.3)
     results, error = play(drive, 400, nothing, 600, rough)
-    assert all(r.status != "good" for r in results[:200])
+    assert all(r.status == "lost" for r in results[:200])
+    assert (
+        min(np.linalg.eigvalsh(r.state.covariance[:2, :2])[-1] for r in results[:200]) > 1.2**2
+    )  # safety stops the car
     assert error[300:].max() < 0.15
 
 

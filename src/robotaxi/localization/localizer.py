@@ -111,19 +111,19 @@ class Localizer:
         self._restart("a pose was given")
         T = transform(given.x, given.y, height, yaw=given.yaw)
         sigma = max(given.sigma, _GIVEN_SIGMA), max(given.yaw_sigma, _GIVEN_YAW_SIGMA)
-        result = self._follow(T, imu.stamp_ns, imu, report, *sigma)
+        result = self._follow(T, imu.stamp_ns, imu, report, *sigma, confirmed=False)
         self._given = result is not None
         return result
 
     def _follow(
         self, T_map_base: FloatArray, stamp_ns: int, imu: ImuSample, report: VehicleReport | None, sigma: float,
-        yaw_sigma: float,
+        yaw_sigma: float, confirmed: bool = True,
     ) -> Localization | None:  # fmt: skip
         """Start at a pose known at ``stamp_ns``."""
         kalman = self._starter.at_pose(T_map_base, stamp_ns, imu, report, sigma, yaw_sigma)
         if kalman is None or report is None:
             return None
-        self._tracker = Tracker(self._config, self._frame, self._lever_arm, kalman, imu, report)
+        self._tracker = Tracker(self._config, self._frame, self._lever_arm, kalman, imu, report, confirmed)
         result = self._tracker.result
         note, self._note = self._note, ""
         return dataclasses.replace(result, reason="; ".join(filter(None, (note, result.reason))))

@@ -20,6 +20,7 @@ from robotaxi.localization.smoothing import CorrectionLimiter, MotionBuffer, low
 from robotaxi.types import EgoState, FloatArray, GnssFix, ImuSample, VehicleReport
 
 _SAME_PLACE = 0.5  # m
+_UNCONFIRMED = np.array([3.0, 3.0])  # m, so that nobody drives on it
 _GUESS_INFLATION = 400.0  # noise variance of a bridged inertial sample: twenty times the sigma
 
 
@@ -52,6 +53,7 @@ class Tracker:
         kalman: ErrorStateFilter,
         imu: ImuSample,
         report: VehicleReport,
+        confirmed: bool = True,
     ) -> None:
         self._config = config
         self._frame = frame
@@ -65,6 +67,7 @@ class Tracker:
         self._still_since_ns: int | None = None
         self._standing = False
         self._matched = False  # a scan match was used since the start
+        self._confirmed = confirmed  # by a sensor; what a person says is not enough to drive on
         self._refused: tuple[PoseFix, FloatArray] | None = None
         self._refused_count = 0
         self._odometry_frame = ""
@@ -165,6 +168,7 @@ class Tracker:
             offset = map_position(self._frame, fix) - (self._kalman.state[:3] - travelled + arm)
             outcome = self._kalman.update_position(offset, arm, fix_sigma(self._config, fix))
             self._monitor.saw_fix(self.stamp_ns, outcome)
+            self._confirmed = self._confirmed or outcome.accepted
         self._pending = waiting
 
     def _update_odometry(self, fix: PoseFix) -> None:
@@ -187,6 +191,7 @@ class Tracker:
         elif self._kalman.reaches(fix.stamp_ns):
             accepted = self._kalman.update_pose(fix)
             self._matched = self._matched or accepted
+            self._confirmed = self._confirmed or accepted
             self._remember_refused(fix, accepted)
             offset = fix.T_map_base[:3, 3] - self._kalman.state[:3]
             why = "" if accepted else f"the scan match contradicts the estimate by {np.hypot(*offset[:2]):.1f} m"
@@ -222,9 +227,8 @@ class Tracker:
 
     def _read_out(self, dt: float) -> Localization:
         c = self._config
-        values, covariance = self._kalman.readout(
-            self._limiter.offset, self._monitor.contradiction(self.stamp_ns), self._force, self._rate, self._matched
-        )
+        doubt = self._monitor.contradiction(self.stamp_ns) if self._confirmed else _UNCONFIRMED
+        values, covariance = self._kalman.readout(self._limiter.offset, doubt, self._force, self._rate, self._matched)
         x, y, z, yaw, speed, acceleration, yaw_rate, lateral_sigma, yaw_sigma, along_sigma = values.tolist()
         if self._standing:
             acceleration = yaw_rate = 0.0
