@@ -6,7 +6,7 @@ from bag_helpers import cloud, every, odometry, record, write_bag
 
 from robotaxi.bags.compare import Tolerance, compare, load_tolerance
 from robotaxi.bags.compare_report import write_comparison
-from robotaxi.bags.provenance import changes
+from robotaxi.bags.provenance import changes, origin, strangers
 from robotaxi.bags.writer import BagError
 from robotaxi.types import TRAJECTORY_DTYPE
 
@@ -108,3 +108,14 @@ def test_changed_parameters_are_named():
         "git_revision was aaaaaaaaaaaa, is bbbbbbbbbbbb",
         "parameter planner.max_speed was 9.0, is 8.0",
     ]
+
+
+def test_another_map_than_the_recorded_one_is_said() -> None:
+    known = origin("town", "robotaxi", "robotaxi")
+    assert strangers(known) == []
+    assert strangers(known, vehicle="robotaxi") == []
+    assert strangers({**known, "map_sha256": "0" * 64}) == [
+        "the map 'town' is not the one that the bag was recorded with ('town')"
+    ]
+    assert strangers({**known, "map": "gone"}) == ["the map 'gone' that the bag was recorded with is not here"]
+    assert strangers({}) == []

@@ -67,6 +67,28 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     return said
 
 
+def strangers(known: Mapping[str, str], map_name: str = "", vehicle: str = "", sensors: str = "") -> list[str]:
+    """Sentences about files that are not those of the recording ``known``, or are gone; names: what is used instead.
+
+    A bag replayed on another map, vehicle or sensor rig gives other results, however alike the names are.
+    """
+    said = []
+    for key, folder, given in (
+        ("map", "maps", map_name),
+        ("vehicle", "vehicle", vehicle),
+        ("sensors", "sensors", sensors),
+    ):
+        recorded, name = known.get(f"{key}_sha256", ""), given or known.get(key, "")
+        if not recorded or not name:
+            continue
+        now = _sha256(_files_of(name, folder))
+        if not now:
+            said.append(f"the {key} '{name}' that the bag was recorded with is not here")
+        elif now != recorded:
+            said.append(f"the {key} '{name}' is not the one that the bag was recorded with ('{known.get(key, '')}')")
+    return said
+
+
 def git_revision() -> str:
     """Commit of the checkout, with '-dirty' where files differ from it; 'unknown' outside of one."""
     command = ["git", "-C", str(share_dir()), "describe", "--always", "--dirty", "--abbrev=40", "--match="]

@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
 def _replay(args: argparse.Namespace, summary: dict[str, Any]) -> int:
     from dataclasses import replace
 
+    from robotaxi.bags.provenance import strangers
     from robotaxi.bags.reader import custom_data
     from robotaxi.commands.ride import new_run_folder
     from robotaxi.replay.session import ReplayOptions, replay
@@ -115,6 +116,9 @@ def _replay(args: argparse.Namespace, summary: dict[str, Any]) -> int:
         args.to_s, args.params_file, args.compose, args.direct,
     )  # fmt: skip
     screen = Console(stderr=True)
+    summary["strangers"] = strangers(known, args.map, args.vehicle, args.sensors)
+    for sentence in summary["strangers"]:
+        screen.print(f"robotaxi replay: {sentence}: the results will differ", markup=False, soft_wrap=True)
     if args.rate < 0.0:
         screen.print("step by step: each call of the service /bag_player/step plays one stamp")
     code = 0
