@@ -20,6 +20,7 @@ from robotaxi.localization.tiles import MapInfo
 from robotaxi.types import EgoState, FloatArray, GnssFix, ImuSample, LidarSweep, RecordArray, VehicleReport
 
 MATCH_DELAY_NS = 80_000_000  # from a sweep's stamp until its match is used, as in the node
+_TIMED_RUNS = 3
 _SETTLE = 5.0  # s after the start that are not judged: the filter is still converging
 
 FixFault = Callable[[GnssFix], "GnssFix | None"]
@@ -114,13 +115,17 @@ class Case:
         self._waiting.append((sweep.stamp_ns + MATCH_DELAY_NS, found))
 
     def _timed(self) -> list[float]:
-        """Each step of the filter again, alone as in its own process."""
-        localizer, out = self._begin(), []
-        for inputs in self._inputs:
-            started = time.thread_time_ns()
-            localizer.step(*inputs)
-            out.append((time.thread_time_ns() - started) * 1e-3)
-        return out
+        """Each step of the filter again, alone as in its own process: the best of three runs, since the steps are the
+        same to the bit and what differs is what else the machine does."""
+        runs = []
+        for _ in range(_TIMED_RUNS):
+            localizer, taken = self._begin(), []
+            for inputs in self._inputs:
+                started = time.thread_time_ns()
+                localizer.step(*inputs)
+                taken.append((time.thread_time_ns() - started) * 1e-3)
+            runs.append(taken)
+        return [float(t) for t in np.min(runs, axis=0)]
 
     def finish(self, truth: Truth) -> Run:
         """What happened, judged by the truth."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ _S = 1_000_000_000
 _FAULT_FROM = 10 * _S  # after the first reading
 _TUNNEL, _JUMP = 60 * _S, 10 * _S
 FAULTS = ("rain", "tunnel", "first_visit", "jump")
-FULL_POINTS = 50_000  # sweeps of so many points or more count for the time of a match
 LIMITS = {
     "lateral_rms_m": 0.03,
     "longitudinal_rms_m": 0.05,
@@ -110,8 +108,9 @@ def sum_up(
         values = [r[name] for r in rows(case) if r.get(name) is not None]
         if values:
             total[key] = max(values)
-    matched = [r for r in every if r.get("match_points", 0) >= FULL_POINTS and math.isfinite(r["match_ms_p50"])]
+    matched = [r for r in rows("healthy") if r["matches"]]
     if matched:
+        total["match_points_p50"] = float(np.median([r["match_points"] for r in matched]))
         total["match_ms_p50"] = float(np.median([r["match_ms_p50"] for r in matched]))
         total["match_ms_p99"] = float(np.median([r["match_ms_p99"] for r in matched]))
     if kidnapped:
