@@ -111,13 +111,14 @@ def test_signs_lights_and_crosswalks(tmp_path):
     road = load_text(tmp_path, open_drive(extra=extra))
     (line,) = road.stop_lines.values()
     assert (line.kind, line.lane_ids, line.signal_ids) == ("signal", (1, 2), (7,))
-    # a light beside the end of its lanes is out of sight there: the line lies 4 m before the light
-    assert line.points[:, :2] == pytest.approx(np.array([[95.0, 0.0], [95.0, -7.0]]))
+    # a light beside the end of its lanes is out of sight there: the line lies where the left lane's driver,
+    # 6.25 m beside the light and 3 m behind the line, sees it within 31 degrees
+    assert line.points[:, :2] == pytest.approx(np.array([[91.5, 0.0], [91.5, -7.0]]))
     signal = road.signals[7]
     assert signal.position[2] == pytest.approx(1.99 + 5.0) and abs(signal.yaw) == pytest.approx(math.pi)
     path = road.route_path(road.route(Pose2(10.0, -1.75, 0.0), (150.0, -1.75)))
-    assert [s for s, _ in road.stop_lines_on(path)] == pytest.approx([85.0])
-    assert [(s, head.id) for s, head in road.signals_on(path)] == [(pytest.approx(85.0), 7)]
+    assert [s for s, _ in road.stop_lines_on(path)] == pytest.approx([81.5])
+    assert [(s, head.id) for s, head in road.signals_on(path)] == [(pytest.approx(81.5), 7)]
     ((enter, leave, crosswalk),) = road.crosswalks_on(path)
     assert (enter, leave) == pytest.approx((38.5, 41.5), abs=0.3) and crosswalk.lane_ids == (1, 2)
     assert abs(crosswalk.axis[1, 1] - crosswalk.axis[0, 1]) == pytest.approx(8.0)

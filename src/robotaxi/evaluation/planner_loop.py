@@ -150,13 +150,17 @@ def drive(
     parked: RecordArray | None = None,
     verbose: bool = False,
     longest_s: float | None = None,
+    world: World | None = None,
 ) -> LoopResult:
-    """One ride: start, pick-up, boarding, drop-off; ended after ``longest_s`` if given."""
+    """One ride: start, pick-up, boarding, drop-off; ended after ``longest_s`` if given.
+
+    ``world``: what to drive in, or anything that steps as it does; without it one is made of the seed.
+    """
     blur = blur or Blur()
     plan = plan or plan_ride(lane_map, seed)
     if parked is None:
         parked, _ = place_parked(lane_map, SceneryConfig())
-    world = World(lane_map, vehicle, WorldConfig(), seed, plan.start, parked=parked)
+    world = world or World(lane_map, vehicle, WorldConfig(), seed, plan.start, parked=parked)
     planner = Planner(planner_config or PlannerConfig(), lane_map, vehicle)
     controller = Controller(ControlConfig(), vehicle)
     controller.warm_up()

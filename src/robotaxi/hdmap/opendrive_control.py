@@ -25,6 +25,10 @@ NEAR_END = 25.0  # m: a sign without references controls its road when it stands
 POLE_FOOT = 2.0  # m: a light given lower than this is given by its pole
 POST_HEIGHT = 3.0  # m: height of the head on such a pole
 SIGHT = 4.0  # m from a stop line to a light: nearer, its colour leaves the driver's field of view
+SIGHT_SLOPE = 0.6  # tangent of the half angle (31 degrees) that a driver, or a camera, looks at
+EYE = 3.0  # m that it is behind the stop line when the car stands there
+WHEELS = 5.0  # m, and the rear wheels, which give the car its heading
+BACK_OFF_STEP = 0.1  # m
 MAX_BACK_OFF = 10.0  # m that a line is drawn back for that
 HEAD_HEIGHT, HEAD_WIDTH = 1.0, 0.35  # m, where the file gives no size
 
@@ -130,18 +134,31 @@ def _stop_lines(source: XmlSource, net: LaneNet, controls: list[_Control]) -> tu
 
 
 def _back_off(source: XmlSource, drafts: list[LaneDraft], heads: list[_Control]) -> float:
-    """Metres before the lanes' end where a driver still sees a light that stands beside or behind that end."""
-    ahead = []
-    for head in heads:
-        place, _ = head.road.point(source.number(head.element, "s"), source.number(head.element, "t"))
-        for draft in drafts:
-            middle = (draft.left + draft.right) / 2.0
-            along = (middle[-1] - middle[-2])[:2]
-            ahead.append(float((place - middle[-1])[:2] @ along) / max(float(np.hypot(*along)), 1e-9))
-    if not ahead or max(ahead) >= SIGHT:
+    """Metres before the lanes' end where drivers still see a light beside that end, or far aside behind it.
+
+    A driver needs one head in view; the lane that sees worst decides for the line.
+    """
+    places = [h.road.point(source.number(h.element, "s"), source.number(h.element, "t"))[0][:2] for h in heads]
+    if not places:
         return 0.0
-    shortest = min(float(arc_length((d.left + d.right) / 2.0)[-1]) for d in drafts)
-    return min(SIGHT - max(ahead), MAX_BACK_OFF, 0.5 * shortest)
+    return max(_back_off_of(draft, np.array(places)) for draft in drafts)
+
+
+def _back_off_of(draft: LaneDraft, places: FloatArray) -> float:
+    """Of one lane, with heads at ``places`` (N, 2): the first line from which one is in view, else the best."""
+    middle = ((draft.left + draft.right) / 2.0)[:, :2]
+    s = arc_length(middle)
+    back = np.arange(0.0, min(MAX_BACK_OFF, 0.5 * float(s[-1])) + BACK_OFF_STEP, BACK_OFF_STEP)
+    line, eye = interpolate(middle, s, s[-1] - back), interpolate(middle, s, s[-1] - back - EYE)
+    along = line - interpolate(middle, s, s[-1] - back - WHEELS)
+    along /= np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
+    ahead = np.einsum("bni,bi->bn", places[None] - line[:, None], along)
+    aside = np.abs(np.einsum("bni,bi->bn", (places[None] - eye[:, None])[..., ::-1] * (1.0, -1.0), along))
+    slope = np.where(ahead > SIGHT - 1e-6, aside / (np.maximum(ahead, 0.0) + EYE), np.inf).min(axis=1)
+    seen = np.flatnonzero(slope < SIGHT_SLOPE)
+    if len(seen):
+        return float(back[seen[0]])
+    return float(back[np.argmin(slope)]) if np.isfinite(slope).any() else float(back[-1])
 
 
 def _across(drafts: list[LaneDraft], back: float = 0.0) -> FloatArray:

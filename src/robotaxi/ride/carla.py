@@ -14,7 +14,7 @@ from pathlib import Path
 from robotaxi.ride.options import RideError, RideOptions
 from robotaxi.supervisor import die_with
 
-_START_S = 120.0
+_START_S = 300.0
 _STOP_S = 5.0
 
 

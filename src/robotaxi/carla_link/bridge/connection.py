@@ -22,8 +22,10 @@ from robotaxi.sensor_rig import Mounting, SensorRig
 from robotaxi.types import FloatArray, Pose2
 
 LOG = logging.getLogger("robotaxi.carla_bridge")
-_TIMEOUT_S = 30.0
-_SENSOR_TIMEOUT_S = 30.0
+_CONNECT_S = 30.0
+_TIMEOUT_S = 60.0  # a server on a busy machine may take that long for a frame
+_FAREWELL_S = 5.0
+_SENSOR_TIMEOUT_S = 60.0
 _SETTLE_TICKS = 10
 _LIFT = 0.3  # m above the road where the car is put down
 _CLEARANCE = 25.0  # m between the car and traffic at the start
@@ -63,7 +65,7 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def connect(host: str, port: int, patience_s: float = _TIMEOUT_S) -> Any:
+def connect(host: str, port: int, patience_s: float = _CONNECT_S) -> Any:
     """A client of the server there. Raises CarlaError when nobody answers within ``patience_s``."""
     carla = carla_module()
     end = time.monotonic() + patience_s
@@ -83,7 +85,7 @@ def connect(host: str, port: int, patience_s: float = _TIMEOUT_S) -> Any:
     return client
 
 
-def fetch_opendrive(host: str, port: int, folder: Path, patience_s: float = _TIMEOUT_S) -> Path:
+def fetch_opendrive(host: str, port: int, folder: Path, patience_s: float = _CONNECT_S) -> Path:
     """Write the server's OpenDRIVE into ``folder`` and return its path. Raises CarlaError."""
     world = connect(host, port, patience_s).get_world()
     try:
@@ -326,6 +328,8 @@ class CarlaConnection:
     def close(self) -> None:
         """Leave the server as it was found, as far as it still answers."""
         try:
+            self.client.set_timeout(_FAREWELL_S)
+            self.client.get_server_version()  # the farewell below would end the process on a server that is gone
             if self._manager is not None:
                 self._manager.shut_down()  # before its cars go: it cannot bear to miss one
             for sensor in self._sensors:

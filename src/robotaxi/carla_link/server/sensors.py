@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robotaxi.carla_link.frames import carla_from_map
+from robotaxi.carla_link.frames import carla_from_map, planar
 from robotaxi.carla_link.server import wire
+from robotaxi.carla_link.server.actors import Actor
 from robotaxi.carla_link.server.blueprints import Tag
 from robotaxi.carla_link.server.wire import Stream
 from robotaxi.sensor_rig import CameraSpec
@@ -22,10 +23,8 @@ from robotaxi.sim.sensors.lidar import rotate
 from robotaxi.sim.sensors.noise import generator
 from robotaxi.sim.sensors.rays import Hits, RayScene
 from robotaxi.sim.sensors.triangles import TriangleTable
-from robotaxi.types import FloatArray, LightState, RecordArray
-
-if TYPE_CHECKING:
-    from robotaxi.carla_link.server.actors import Actor
+from robotaxi.sim.view import AGENT_DTYPE
+from robotaxi.types import FloatArray, LightState, ObjectClass, RecordArray
 
 _BODY_FROM_OPTICAL = np.array(
     [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
@@ -35,6 +34,14 @@ _GRAVITY = 9.81  # m/s^2, as CARLA's IMU adds it
 _MAX_PIXELS = 4096 * 4096
 _MAX_RAYS = 4_000_000  # of one measurement
 _FAR = 1000.0  # m, longest single ray
+_WARM_UP_CAR = (4.5, 1.8, 1.5)  # m, length, width, height
+_WARM_UP = {
+    "sensor.camera.rgb": {"image_size_x": "64", "image_size_y": "36", "fov": "90"},
+    "sensor.camera.depth": {"image_size_x": "64", "image_size_y": "36", "fov": "90"},
+    "sensor.lidar.ray_cast": {"channels": "4", "range": "50", "points_per_second": "4000", "rotation_frequency": "10",
+                              "horizontal_fov": "360", "upper_fov": "10", "lower_fov": "-30"},
+    "sensor.other.radar": {"horizontal_fov": "30", "vertical_fov": "30", "range": "50", "points_per_second": "1500"},
+}  # fmt: skip
 _NEAR_BODY = (0.6, 0.6, 1.2)  # m around a car's box within which its own camera does not see it
 
 MATERIAL_TAG = np.full(256, int(Tag.STATIC), np.uint8)
@@ -71,6 +78,19 @@ class Scene:
     @cached_property
     def table(self) -> TriangleTable:
         return TriangleTable(self.scenery.mesh, self.scenery.instance)
+
+    def warm_up(self) -> None:
+        """Measure once with each kind of sensor that looks, so that no client's frame waits for a compiler."""
+        agents = np.zeros(1, AGENT_DTYPE)
+        agents["id"], agents["label"] = 2, int(ObjectClass.CAR)
+        agents["length"], agents["width"], agents["height"] = _WARM_UP_CAR
+        x, y = self.scenery.mesh.triangles.mean(axis=(0, 1))[:2].tolist()
+        agents["x"], agents["y"] = x + 10.0, y
+        pose = planar(x, y, 2.0, 0.0)
+        lights = {0: LightState.RED}
+        sight = Sight(1, 0, 0.1, pose, agents, {2: int(Tag.CAR)}, lights, [0.0] * 14, own=0)
+        for type_id, attributes in _WARM_UP.items():
+            make_sensor(self, Actor(2, type_id, [], attributes, pose), 0).measure(sight)
 
 
 @dataclass(frozen=True)

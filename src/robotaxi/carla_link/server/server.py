@@ -292,7 +292,9 @@ class CarlaServer:
         if not self._rendering:
             return town, None, np.zeros(0, AGENT_DTYPE)
         scenery = build_scenery(town.lane_map)
-        return town, Scene(scenery), scenery.obstacles
+        scene = Scene(scenery)
+        scene.warm_up()
+        return town, scene, scenery.obstacles
 
     def navigation_mesh(self) -> bytes:
         return b""
