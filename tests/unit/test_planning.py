@@ -313,6 +313,21 @@ def test_stops_at_red_and_goes_at_green() -> None:
     assert drive.state.x > LINE_X
 
 
+@pytest.mark.parametrize("room", [3.0, 8.0, 20.0])
+def test_a_standing_car_drives_up_to_a_red_light(room: float) -> None:
+    """A plan that starts from rest and ends at rest within its horizon is no plan to stay."""
+    drive = start(straight("signal"), x=LINE_X - CAR.front - room)
+    drive.run(20.0, lights=lambda _: light(LightState.RED))
+    assert drive.state.speed == 0.0
+    assert 0.5 < LINE_X - front(drive.state) < 1.5
+    drive.comfortable()
+
+
+def test_a_standing_car_drives_up_to_a_goal_nearby() -> None:
+    drive = start(straight(), x=335.0)
+    assert drive.run(20.0).mission.state == MissionState.ARRIVED
+
+
 def test_amber_too_late_to_stop_is_driven_through() -> None:
     drive = start(straight("signal"), x=150.0, speed=13.0)
     drive.run(1.0, lights=lambda _: light(LightState.GREEN))

@@ -22,7 +22,7 @@ REST = 0.03  # m/s, slower is drawn as rest
 def sample(profile: Profile, horizon: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Times, arc lengths, speeds and accelerations every 0.1 s, exact for constant jerk in each step.
 
-    Once the profile comes to rest it stays there.
+    Once the profile comes to rest it stays there; one that starts from rest has not come to it yet.
     """
     t = np.arange(0.0, horizon + 1e-9, STEP)
     k = np.clip(np.searchsorted(profile.times, t + 1e-9) - 1, 0, profile.jerk.size - 1)
@@ -31,8 +31,10 @@ def sample(profile: Profile, horizon: float) -> tuple[FloatArray, FloatArray, Fl
     s = profile.s[k] + profile.speed[k] * h + profile.acceleration[k] * h**2 / 2.0 + j * h**3 / 6.0
     v = profile.speed[k] + profile.acceleration[k] * h + j * h**2 / 2.0
     a = profile.acceleration[k] + j * h
-    resting = np.flatnonzero((v < REST) & (a <= 0.02))
-    if resting.size and (resting[0] > 0 or v[-1] < REST):
+    moving = v >= REST
+    begins = int(np.argmax(moving)) if moving.any() else 0
+    resting = begins + np.flatnonzero((v[begins:] < REST) & (a[begins:] <= 0.02))
+    if resting.size:
         first = int(resting[0])
         s[first:], v[first:], a[first:] = s[first], 0.0, 0.0
     return t, np.maximum.accumulate(s), np.maximum(v, 0.0), a
