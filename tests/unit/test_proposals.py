@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from robotaxi.planning.motion.ground import ground_beside
 from robotaxi.planning.motion.proposals import (
     Limits,
     Motion,
@@ -12,7 +13,6 @@ from robotaxi.planning.motion.proposals import (
     PathState,
     Target,
     propose,
-    raster,
 )
 
 LIMITS = Limits(4.5, 1.8, 4.0, 8.0, 0.2, 7.0)
@@ -29,10 +29,9 @@ def plan(others: list[tuple[float, float]], width: float, target: Target | None 
     x = np.array([[item[0]] * STEPS for item in others]).reshape(-1, STEPS)
     y = np.array([[item[1]] * STEPS for item in others]).reshape(-1, STEPS)
     cars = Others(x, y, 0.0 * x, np.full(len(x), 4.5), np.full(len(x), 1.8), np.full(STEPS, 0.15))
-    gy = np.arange(-10.0, 10.0, 0.25)
-    inside = np.repeat((np.abs(gy + 0.125) < width / 2.0)[:, None], 1300, axis=1)
+    ground = ground_beside(path.x, path.y, 12.0, lambda points: np.abs(points[:, 1]) < width / 2.0)
     state = PathState(50.0, 8.0, 0.0, 0.0, 0.0, 0.0)
-    return propose(path, state, target, LIMITS, cars, raster(inside, 0.0, -10.0, 0.25), STEP, HORIZON)
+    return propose(path, state, target, LIMITS, cars, ground, STEP, HORIZON)
 
 
 def test_reaches_its_goal_in_time() -> None:

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def register(suites: Any) -> None:
         "--seeds", type=seeds, default=list(range(20)), metavar="A-B", help="e.g. 0-19 or 3,5,8 (default 0-19)"
     )
     town.add_argument("--workers", type=int, default=1, help="rides at the same time (default %(default)s)")
+    add_perfect(town)
     _add_common(town)
     town.set_defaults(run=run_town)
     repeat = suites.add_parser("repeat", help="one seed several times: is the trace the same?")
@@ -59,7 +61,26 @@ def seeds(text: str) -> list[int]:
     return out
 
 
+def add_perfect(parser: argparse.ArgumentParser) -> None:
+    """The choice of modules that are replaced by twins that know the truth."""
+    parser.add_argument(
+        "--perfect",
+        type=_modules,
+        metavar="MODULES",
+        help="perception,localization: both know the truth; one process without sensors and ROS, faster than real time",
+    )
+
+
+def _modules(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if set(names) != {"perception", "localization"}:
+        raise argparse.ArgumentTypeError(f"'{text}': perception and localization can only be perfect together")
+    return names
+
+
 def run_town(args: argparse.Namespace) -> int:
+    if args.perfect:
+        return _run_perfect(args)
     rows = _rides([(seed, []) for seed in args.seeds], args, args.workers)
     good = [row for row in rows if row.get("exit_status") == 0]
     totals = {name: sum(row.get(name) or 0 for row in rows) for name in _FAILURES}
@@ -77,6 +98,68 @@ def run_town(args: argparse.Namespace) -> int:
     print(f"eval town: {len(good)} of {len(rows)} rides delivered without a fault, "
           f"driving score {result['driving_score_mean']:.1f}")  # fmt: skip
     return 0 if len(good) == len(rows) else 1
+
+
+def _run_perfect(args: argparse.Namespace) -> int:
+    """Rides without sensors, in worker processes."""
+    from robotaxi.hdmap.lane_map import MapError
+
+    if args.ride:
+        print(f"robotaxi: rides without sensors take no further options, found {' '.join(args.ride)}", file=sys.stderr)
+        return 2
+    try:
+        _town(args.map)  # a map that cannot be read is said before workers start
+    except (MapError, OSError) as error:
+        print(f"robotaxi: {error}", file=sys.stderr)
+        return 2
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    rows = []
+    with (
+        Progress(*columns, console=Console(stderr=True)) as progress,
+        ProcessPoolExecutor(max(1, args.workers)) as pool,
+    ):
+        task = progress.add_task("rides", total=len(args.seeds))
+        for row in pool.map(_perfect_ride, [(args.map, seed) for seed in args.seeds]):
+            rows.append(row)
+            progress.advance(task)
+            if row["problems"]:
+                progress.console.print(f"  seed {row['seed']}: {'; '.join(row['problems'])}")
+    good = sum(row["exit_status"] == 0 for row in rows)
+    simulated, cpu = (sum(row.get(key) or 0.0 for row in rows) for key in ("duration_s", "cpu_s"))
+    scores = [row.get("driving_score") or 0.0 for row in rows]
+    result = {
+        "suite": "town", "map": args.map, "perfect": list(args.perfect), "rides": len(rows), "succeeded": good,
+        "driving_score_mean": sum(scores) / len(rows) if rows else 0.0,
+        "at_fault_collisions": sum(row.get("at_fault_collisions") or 0 for row in rows),
+        **{name: sum(row.get(name) or 0 for row in rows) for name in _FAILURES},
+        "simulated_s": round(simulated, 1), "cpu_s": round(cpu, 1),
+        "real_time_factor_per_core": round(simulated / cpu, 2) if cpu else 0.0, "by_seed": rows,
+    }  # fmt: skip
+    _write(args.json, result)
+    _table(rows)
+    print(
+        f"eval town: {good} of {len(rows)} rides without a fault, driving score {result['driving_score_mean']:.1f}, "
+        f"{result['real_time_factor_per_core']:.1f} times real time a core"
+    )
+    return 0 if good == len(rows) else 1
+
+
+@lru_cache(maxsize=1)
+def _town(name: str) -> tuple[Any, Any, Any]:
+    from robotaxi.hdmap import load_map
+    from robotaxi.sim.scenery.config import SceneryConfig
+    from robotaxi.sim.scenery.parking import place_parked
+    from robotaxi.vehicle import load_vehicle
+
+    lane_map = load_map(name)
+    return lane_map, load_vehicle("robotaxi"), place_parked(lane_map, SceneryConfig())[0]
+
+
+def _perfect_ride(job: tuple[str, int]) -> dict[str, Any]:
+    from robotaxi.evaluation import town_ride
+
+    lane_map, vehicle, parked = _town(job[0])
+    return town_ride.run(lane_map, vehicle, job[1], parked)
 
 
 def run_repeat(args: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from robotaxi.commands.eval_rides import seeds
+from robotaxi.commands.eval_rides import add_perfect, seeds
 
 
 def register(suites: Any) -> None:
@@ -23,11 +23,13 @@ def register(suites: Any) -> None:
         "scenarios",
         help="scenarios from config/scenarios: prediction, planning and control alone",
         description="Drives scenarios (YAML: place, actors with triggers, named checks) with perfect perception and "
-        "localization, in one process without ROS. Fields and kinds: docs/scenarios.md.",
+        "localization (always: --perfect says the same), in one process without ROS. "
+        "Fields and kinds: docs/scenarios.md.",
     )
     parser.add_argument("--suite", default="basics", help="folder in config/scenarios, or a path (default %(default)s)")
     parser.add_argument("--only", metavar="NAME", help="only scenarios whose name contains this")
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], metavar="A-B", help="e.g. 0-9 (default 0-2)")
+    add_perfect(parser)
     parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every drive's figures there")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report there")

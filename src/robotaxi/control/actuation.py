@@ -1,8 +1,9 @@
 """What the car does with commands already sent: dead time, lag, and what the model leaves out.
 
 Commands act ``command_latency`` plus the actuator's dead time after their stamp, through a
-first-order lag. The prediction runs the kinematic bicycle forward over that time with the commands
-sent meanwhile, so that the controllers act on the state their command will meet.
+first-order lag. The prediction runs the single-track model forward over that time with the commands
+sent meanwhile, so that the controllers act on the state their command will meet. The same model,
+run beside the car, smooths the measured pose and learns what it leaves out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import numpy as np
 from numba import njit
 
 from robotaxi.control.config import ControlConfig
+from robotaxi.control.lateral_dynamics import lateral_step, slip_share, steering_after
+from robotaxi.control.reference import wrap
+from robotaxi.control.steering_delay import SteeringDelay
 from robotaxi.types import EgoState, FloatArray, VehicleParams, VehicleReport
 
 _SUBSTEP = 0.01  # s, of the forward prediction
@@ -30,6 +34,8 @@ class PredictedState:
     speed: float
     steering: float  # tyre angle
     acceleration: float
+    beta: float = 0.0  # side slip of the centre of mass, rad
+    kappa: float = 0.0  # yaw rate over speed without the observed offset, 1/m
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class ActuationModel:
     def __init__(self, config: ControlConfig, vehicle: VehicleParams) -> None:
         self._config = config
         self._vehicle = vehicle
-        self.steering_dead_time = config.command_latency + vehicle.steering_delay
+        self._calibrated_dead_time = config.command_latency + vehicle.steering_delay
         self.drive_dead_time = config.command_latency + vehicle.drive_delay
         self.reset()
 
@@ -59,7 +65,10 @@ class ActuationModel:
         self._steering: list[float] = []
         self._acceleration: list[float] = []
         self._last: EgoState | None = None
-        self._tyre_angle = 0.0
+        self._pose = (0.0, 0.0, 0.0)
+        self._beta = self._kappa = 0.0
+        self._tyre_angle = self._modelled_angle = 0.0
+        self._delay = SteeringDelay(self._config)
         self._drive = 0.0
         self._observed_speed = 0.0
         self.disturbance = Disturbance()
@@ -72,23 +81,31 @@ class ActuationModel:
         if len(self._stamps) > _HISTORY:
             del self._stamps[0], self._steering[0], self._acceleration[0]
 
+    @property
+    def steering_dead_time(self) -> float:
+        """Calibrated and learned, from the stamp of a command until the tyres begin to follow; seconds."""
+        return max(self._calibrated_dead_time + self._delay.shift, 0.0)
+
     def update(self, state: EgoState, report: VehicleReport | None) -> None:
-        """Take a new measured state: follow the actuators and the disturbance up to it."""
-        measured_angle = report.steering if report is not None and math.isfinite(report.steering) else state.steering
+        """Take a new measured state: follow the actuators, the pose and the disturbance up to it."""
+        seen = report is not None and math.isfinite(report.steering)
+        angle = report.steering if report is not None and seen else state.steering
+        seen_ns = report.stamp_ns if report is not None and seen else state.stamp_ns
         last = self._last
         self._last = state
         if last is None:
-            self._tyre_angle, self._observed_speed = measured_angle, state.speed
+            self._tyre_angle = self._modelled_angle = angle
+            self._observed_speed, self._pose = state.speed, (state.x, state.y, state.yaw)
             return
         dt = (state.stamp_ns - last.stamp_ns) * 1e-9
         if dt <= 0.0:
             return
         before = self._predict(last, dt)  # the same model, now checked against what really happened
-        gain = self._config.steering_measurement_gain
-        self._tyre_angle = before.steering + gain * (measured_angle - before.steering)
+        self._follow_angle(before, angle, (state.stamp_ns - seen_ns) * 1e-9, last, dt)
         self._drive = before.acceleration - self.disturbance.acceleration
+        self._beta, self._kappa = before.beta, before.kappa
         bias, understeer = self._observe_curvature(state, dt)
-        slip, rear_slip = self._observe_slip(state, before, dt)
+        slip, rear_slip = self._follow_pose(state, before, dt)
         self.disturbance = Disturbance(bias, slip, understeer, rear_slip, self._observe_grade(state, dt))
 
     def at_steering_effect(self, state: EgoState) -> PredictedState:
@@ -109,6 +126,24 @@ class ActuationModel:
         """Configured and learned, rad s^2/m."""
         return self._config.rear_slip_gradient + self.disturbance.rear_slip
 
+    def _follow_angle(self, before: PredictedState, angle: float, age: float, last: EgoState, dt: float) -> None:
+        """Tyre angle from model and report, and how late the tyres are against the calibrated model."""
+        rate = (before.steering - self._tyre_angle) / dt
+        age = min(max(age, 0.0), 0.1)
+        gain = self._config.steering_measurement_gain
+        self._tyre_angle = before.steering + gain * (angle + rate * age - before.steering)
+        if not self._stamps:
+            self._modelled_angle = angle
+            return
+        ages = np.array([(stamp_ns - last.stamp_ns) * 1e-9 for stamp_ns in self._stamps])
+        modelled = steering_after(
+            self._modelled_angle, ages, np.array(self._steering), self._calibrated_dead_time,
+            max(self._vehicle.steering_lag, 1e-3), self._vehicle.max_steering_rate, dt,
+        )  # fmt: skip
+        rate = (modelled - self._modelled_angle) / dt
+        self._modelled_angle = modelled
+        self._delay.see(rate, angle - (modelled - rate * age), dt)
+
     def _observe_curvature(self, state: EgoState, dt: float) -> tuple[float, float]:
         """Offset and understeer gradient: normalised gradient steps, so that curves teach the gradient
         (weight, tyres) and straights the offset (steering not centred)."""
@@ -116,27 +151,34 @@ class ActuationModel:
         if state.speed < config.min_observer_speed:
             return bias, gradient
         wheelbase = self._vehicle.wheelbase
-        model = bicycle_curvature(self._tyre_angle, state.speed, wheelbase, self.understeer_gradient)
-        lateral = state.speed**2 * model
+        lateral = state.speed**2 * self._kappa
         share = min(dt / config.curvature_bias_time, 1.0) / (1.0 + lateral * lateral)
-        error = state.yaw_rate / state.speed - model - bias
+        error = state.yaw_rate / state.speed - self._kappa - bias
         bias += share * error
         gradient -= share * lateral * error * wheelbase
         limit, most = config.max_curvature_bias, config.max_gradient_change
         return min(max(bias, -limit), limit), min(max(gradient, -most), most)
 
-    def _observe_slip(self, state: EgoState, before: PredictedState, dt: float) -> tuple[float, float]:
-        """Offset and gradient of the rear axle's side slip, learned in the same way."""
+    def _follow_pose(self, state: EgoState, before: PredictedState, dt: float) -> tuple[float, float]:
+        """Pose between model and measurement, and the rear axle's side slip: an observer of second order across
+        the car, whose rate is ``pose_filter_rate``. Along the car the measurement counts as it is."""
         config, slip, gradient = self._config, self.disturbance.slip, self.disturbance.rear_slip
-        if state.speed < config.min_observer_speed:
+        dx, dy, turned = state.x - before.x, state.y - before.y, wrap(state.yaw - before.yaw)
+        c, s = math.cos(before.yaw), math.sin(before.yaw)
+        along, across = c * dx + s * dy, c * dy - s * dx
+        rate = config.pose_filter_rate
+        jumped = abs(across) > config.pose_jump or abs(along) > 4.0 * config.pose_jump or abs(turned) > 0.1
+        if jumped or state.speed < config.min_observer_speed:
+            self._pose = (state.x, state.y, state.yaw)
             return slip, gradient
-        moved = (state.y - before.y) * math.cos(state.yaw) - (state.x - before.x) * math.sin(state.yaw)
-        model = bicycle_curvature(self._tyre_angle, state.speed, self._vehicle.wheelbase, self.understeer_gradient)
-        lateral = state.speed**2 * model
-        share = min(dt / config.slip_bias_time, 1.0) / (1.0 + lateral * lateral)
-        error = moved / (state.speed * dt)
-        slip += share * error
-        gradient -= share * lateral * error
+        keep = 1.0 - min(2.0 * rate * dt, 1.0)
+        self._pose = (
+            state.x + s * keep * across, state.y - c * keep * across, state.yaw - keep * turned
+        )  # fmt: skip
+        lateral = state.speed**2 * self._kappa
+        error = min(rate * rate * dt, 1.0) * across / state.speed / (1.0 + lateral * lateral)
+        slip += error
+        gradient -= lateral * error
         limit, most = config.max_slip_bias, config.max_gradient_change
         return min(max(slip, -limit), limit), min(max(gradient, -most), most)
 
@@ -157,29 +199,32 @@ class ActuationModel:
         else:
             ages = [(stamp_ns - state.stamp_ns) * 1e-9 for stamp_ns in self._stamps]
             columns = [ages, self._steering, self._acceleration]
-        x, y, yaw, speed, angle, drive = _roll(
-            np.array([state.x, state.y, state.yaw, state.speed, self._tyre_angle, self._drive]),
+        vehicle, config = self._vehicle, self._config
+        x, y, yaw, speed, angle, drive, beta, kappa = _roll(
+            np.array([*self._pose, state.speed, self._tyre_angle, self._drive, self._beta, self._kappa]),
             np.array(columns[0]),
             np.array(columns[1]),
             np.array(columns[2]),
             horizon,
             np.array(
                 [
-                    self._vehicle.wheelbase,
+                    vehicle.wheelbase,
                     self.steering_dead_time,
-                    max(self._vehicle.steering_lag, 1e-3),
-                    self._vehicle.max_steering_rate,
+                    max(vehicle.steering_lag, 1e-3),
+                    vehicle.max_steering_rate,
                     self.drive_dead_time,
-                    max(self._vehicle.drive_lag, 1e-3),
+                    max(vehicle.drive_lag, 1e-3),
                     self.disturbance.curvature,
                     self.disturbance.slip,
                     self.disturbance.acceleration,
                     self.understeer_gradient,
                     self.rear_slip_gradient,
+                    config.cg_fraction,
+                    config.inertia_ratio,
                 ]
             ),
         )
-        return PredictedState(x, y, yaw, speed, angle, drive + self.disturbance.acceleration)
+        return PredictedState(x, y, yaw, speed, angle, drive + self.disturbance.acceleration, beta, kappa)
 
 
 @njit(cache=True)
@@ -191,15 +236,17 @@ def bicycle_curvature(steering: float, speed: float, wheelbase: float, understee
 @njit(cache=True)
 def _roll(
     start: FloatArray, stamps: FloatArray, steering: FloatArray, acceleration: FloatArray, horizon: float, p: FloatArray
-) -> tuple[float, float, float, float, float, float]:
-    x, y, yaw, v, angle, drive = start[0], start[1], start[2], start[3], start[4], start[5]
+) -> tuple[float, float, float, float, float, float, float, float]:
+    x, y, yaw, v = start[0], start[1], start[2], start[3]
+    angle, drive, beta, kappa = start[4], start[5], start[6], start[7]
     wheelbase, steer_dead, steer_lag, steer_rate, drive_dead, drive_lag = p[0], p[1], p[2], p[3], p[4], p[5]
     n = len(stamps)
     steps = max(math.ceil(horizon / _SUBSTEP - 1e-9), 1)
     h = horizon / steps
     if h <= 0.0:
-        return x, y, yaw, v, angle, drive + 0.0
+        return x, y, yaw, v, angle, drive + 0.0, beta, kappa
     keep_steer, keep_drive = math.exp(-h / steer_lag), math.exp(-h / drive_lag)
+    to_rear = p[11] * wheelbase
     i_steer = i_drive = 0
     for k in range(steps):
         middle = (k + 0.5) * h
@@ -216,10 +263,16 @@ def _roll(
         if v >= 0.0 and v_new < 0.0:  # brakes stop the car, they do not push it back
             v_new = 0.0
         v_mid = 0.5 * (v + v_new)
-        curvature = bicycle_curvature(angle_mid, v_mid, wheelbase, p[9]) + p[6]
-        course = yaw + 0.5 * curvature * v_mid * h + p[7] - p[10] * v_mid * v_mid * curvature
+        beta_new, kappa_new = lateral_step(
+            beta, kappa, math.tan(angle_mid), v_mid, wheelbase, p[11], p[12], p[9], p[10], h
+        )
+        kappa_mid = 0.5 * (kappa + kappa_new)
+        slip = (0.5 * (beta + beta_new) - to_rear * kappa_mid) * slip_share(v_mid)
+        beta, kappa = beta_new, kappa_new
+        curvature = kappa_mid + p[6]
+        course = yaw + 0.5 * curvature * v_mid * h + p[7] + slip
         x += v_mid * h * math.cos(course)
         y += v_mid * h * math.sin(course)
         yaw += curvature * v_mid * h
         v = v_new
-    return x, y, yaw, v, angle, drive
+    return x, y, yaw, v, angle, drive, beta, kappa

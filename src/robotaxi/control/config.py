@@ -24,7 +24,16 @@ class ControlConfig:
         0.0068, lo=0.0, hi=0.05, unit="rad s^2/m", doc="rear axle slip angle per lateral acceleration"
     )
     curvature_bias_time: float = param(1.0, lo=0.1, hi=20.0, unit="s", doc="time constant of the curvature observer")
-    slip_bias_time: float = param(1.0, lo=0.1, hi=20.0, unit="s", doc="time constant of the side-slip observer")
+    pose_filter_rate: float = param(
+        2.5, lo=0.2, hi=50.0, unit="rad/s", doc="how fast the pose follows measurements; slip is learned with it"
+    )
+    pose_jump: float = param(0.3, lo=0.02, hi=5.0, unit="m", doc="measured this far beside the model: taken as it is")
+    delay_memory: float = param(20.0, lo=1.0, hi=300.0, unit="s", doc="the steering's delay is learned over this time")
+    max_delay_shift: float = param(0.06, lo=0.0, hi=0.3, unit="s", doc="limit of what is learned of the delay")
+    cg_fraction: float = param(0.48, lo=0.2, hi=0.8, doc="rear axle to centre of mass, share of the wheelbase")
+    inertia_ratio: float = param(
+        0.85, lo=0.3, hi=2.0, doc="radius of gyration squared over the distances to both axles multiplied"
+    )
     max_curvature_bias: float = param(0.02, lo=0.0, hi=0.1, unit="1/m", doc="limit of the observed curvature offset")
     max_slip_bias: float = param(0.03, lo=0.0, hi=0.1, unit="rad", doc="limit of the observed side-slip angle")
     max_gradient_change: float = param(

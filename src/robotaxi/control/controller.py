@@ -148,6 +148,8 @@ class Controller:
             at.lateral,
             at.heading,
             predicted.steering,
+            predicted.beta,
+            predicted.kappa,
             speeds,
             reference.curvature_along(arc),
             last,

@@ -2,9 +2,11 @@
 
 Error model along the path (Kong et al., "Kinematic and dynamic vehicle models for autonomous
 driving control design", IV 2015, with the rear axle as reference point): lateral error ``e``,
-heading error ``h``, tyre angle ``d`` behind a first-order lag of the command ``u``::
+heading error ``h``, side slip and curvature of the single-track model (see `lateral_dynamics`), tyre
+angle ``d`` behind a first-order lag of the command ``u``::
 
-    e' = v (h + slip)      h' = v (curvature(d) - curvature_path)      d' = (u - d) / lag
+    e' = v (h + slip(beta, kappa))      h' = v (kappa - curvature_path)
+    (beta, kappa)' = F (beta, kappa) + G tan(d)      d' = (u - d) / lag
 
 The states are eliminated, so the quadratic program has the commands alone as variables: one dense
 problem of fixed size with exact bounds on angle and rate, solved by PIQP (Schwan et al., 2023).
@@ -20,6 +22,7 @@ import piqp
 from numba import njit
 
 from robotaxi.control.config import ControlConfig
+from robotaxi.control.lateral_dynamics import lateral_matrices, slip_share
 from robotaxi.types import FloatArray, VehicleParams
 
 
@@ -49,6 +52,8 @@ class LateralMpc:
         lateral: float,
         heading: float,
         steering: float,
+        beta: float,
+        kappa: float,
         speeds: FloatArray,
         curvatures: FloatArray,
         last_command: float,
@@ -65,7 +70,7 @@ class LateralMpc:
         """
         config = self._config
         hessian, gradient = _condense(
-            np.array([lateral, heading, steering]),
+            np.array([lateral, heading, steering, beta, kappa]),
             speeds,
             curvatures,
             last_command,
@@ -83,6 +88,8 @@ class LateralMpc:
                     config.terminal_weight,
                     config.steering_rate_weight,
                     config.lateral_jerk_weight,
+                    config.cg_fraction,
+                    config.inertia_ratio,
                 ]
             ),
         )
@@ -112,26 +119,38 @@ def _condense(
     keep = math.exp(-dt / lag)
     mean_keep = lag / dt * (1.0 - keep)  # share of the old angle in the mean over one step
     # each state as: free response + row vector over the commands
-    e, h, d = start[0], start[1], start[2]
-    ge, gh, gd = np.zeros(n), np.zeros(n), np.zeros(n)
+    e, h, d, beta, kappa = start[0], start[1], start[2], start[3], start[4]
+    ge, gh, gd, gb, gk = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     hessian = np.zeros((n, n))
     gradient = np.zeros(n)
+    to_rear = p[12] * wheelbase
     for k in range(n):
         v = speeds[k]
         length = wheelbase + understeer * v * v
-        # linearise the curvature about the tyre angle that follows the path
+        # linearise the tangent about the tyre angle that follows the path
         follow = math.atan(length * (curvatures[k] - curvature_bias))
-        slope = (1.0 + math.tan(follow) ** 2) / length
-        offset = math.tan(follow) / length - slope * follow + curvature_bias - curvatures[k]
+        slope = 1.0 + math.tan(follow) ** 2
+        offset = math.tan(follow) - slope * follow
+        a11, a12, a21, a22, b1, b2 = lateral_matrices(v, wheelbase, p[12], p[13], understeer, rear_slip, dt)
+        share = slip_share(v)
+        tangent = slope * mean_keep * d + offset
+        beta_new, kappa_new = a11 * beta + a12 * kappa + b1 * tangent, a21 * beta + a22 * kappa + b2 * tangent
+        kappa_mid = 0.5 * (kappa + kappa_new)
+        turn = v * dt * (kappa_mid + curvature_bias - curvatures[k])
+        drift = share * (0.5 * (beta + beta_new) - to_rear * kappa_mid) + slip_bias
+        e, h = e + v * dt * (h + 0.5 * turn + drift), h + turn
+        beta, kappa, d = beta_new, kappa_new, keep * d
         slip = slip_bias - rear_slip * v * v * curvatures[k]
-        turn = v * dt * (slope * mean_keep * d + offset)
-        new_e = e + v * dt * (h + 0.5 * turn + slip)
-        e, h, d = new_e, h + turn, keep * d
         for j in range(k + 1):
             direct = 1.0 - mean_keep if j == k else 0.0
-            turn_j = v * dt * slope * (mean_keep * gd[j] + direct)
-            ge[j] += v * dt * (gh[j] + 0.5 * turn_j)
+            tangent_j = slope * (mean_keep * gd[j] + direct)
+            beta_j = a11 * gb[j] + a12 * gk[j] + b1 * tangent_j
+            kappa_j = a21 * gb[j] + a22 * gk[j] + b2 * tangent_j
+            mid_j = 0.5 * (gk[j] + kappa_j)
+            turn_j = v * dt * mid_j
+            ge[j] += v * dt * (gh[j] + 0.5 * turn_j + share * (0.5 * (gb[j] + beta_j) - to_rear * mid_j))
             gh[j] += turn_j
+            gb[j], gk[j] = beta_j, kappa_j
             gd[j] = keep * gd[j] + (1.0 - keep if j == k else 0.0)
         scale = q_end if k == n - 1 else 1.0
         target_heading = -slip  # crabbing along the path has no lateral drift

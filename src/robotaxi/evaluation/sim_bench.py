@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from robotaxi.evaluation.planner_loop import drive
+from robotaxi.evaluation.town_ride import drive
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.interfaces import TICK_NS
 from robotaxi.sensor_rig import SensorRig

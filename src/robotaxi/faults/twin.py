@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from robotaxi.control import ControlConfig, Controller
-from robotaxi.evaluation.planner_loop import BOARDING_NS, Blur, Perceiver
+from robotaxi.evaluation.errand import Errand
+from robotaxi.evaluation.perfect import Blur, Perceiver
 from robotaxi.faults.catalog import SLOWER, SWEEP, Fault
 from robotaxi.faults.points import surface_points
 from robotaxi.faults.wire import Wire, corrupted
@@ -32,11 +33,9 @@ from robotaxi.types import (
     Command,
     EgoState,
     GnssFix,
-    Goal,
     Health,
     ImuSample,
     LidarSweep,
-    MissionState,
     Permit,
     RecordArray,
     VehicleParams,
@@ -296,29 +295,6 @@ class Twin:
         self._send(_COMMAND, now, output.command)
         if is_scheduled(now, INTERFACES[_MODE].period_ns, 0):
             self._send(_MODE, now, (output.mode, output.reason))
-
-
-@dataclass
-class Errand:
-    """Goals in order: pick-up, boarding, drop-off, rest."""
-
-    plan: RidePlan
-    leg: int = 0
-    board_until_ns: int = 0
-    done: bool = False
-
-    def goal(self, now: int) -> Goal:
-        if self.leg == 1 and now < self.board_until_ns:
-            return Goal("", 0.0, 0.0, hold=True)
-        if self.leg == 1:
-            self.leg = 2
-        place = self.plan.pickup if self.leg == 0 else self.plan.dropoff
-        return Goal("pickup" if self.leg == 0 else "dropoff", place.x, place.y, place.yaw)
-
-    def update(self, state: MissionState, goal_id: str, now: int) -> None:
-        if state is MissionState.ARRIVED and goal_id == "pickup" and self.leg == 0:
-            self.leg, self.board_until_ns = 1, now + BOARDING_NS
-        self.done = self.done or (state is MissionState.ARRIVED and goal_id == "dropoff")
 
 
 def _ghost(now: int) -> RecordArray:

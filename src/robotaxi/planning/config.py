@@ -56,6 +56,11 @@ class PlannerConfig:
     detour_patience_parked: float = param(3.0, lo=0.0, hi=60.0, unit="s", doc="seen standing: never moved, in lane")
     detour_patience_stopped: float = param(8.0, lo=0.0, hi=120.0, unit="s", doc="seen standing: drove before")
     detour_patience_junction: float = param(25.0, lo=0.0, hi=300.0, unit="s", doc="seen standing before a junction")
+    # -- overtaking somebody slow
+    overtake_patience: float = param(2.5, lo=0.0, hi=60.0, unit="s", doc="driven behind somebody slow this long")
+    overtake_clearance: float = param(
+        1.7, lo=0.5, hi=3.0, unit="m", doc="beside somebody overtaken; German StVO 5 (4) asks for 1.5 m to cyclists"
+    )
     # -- lines
     line_gap: float = param(1.0, lo=0.2, hi=5.0, unit="m", doc="front bumper to stop line when stopped")
     amber_deceleration: float = param(2.8, lo=1.0, hi=5.0, unit="m/s^2", doc="amber: stop if this is enough")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -104,24 +105,35 @@ def drive(
     return sorted(found, key=lambda row: (row["scenario"], order.get(row["planner"], 99)))
 
 
-def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Figures of each planner over the scenarios that every planner could load."""
-    broken = {row["scenario"] for row in rows if row["status"] == "error"}
+def summarise(rows: Sequence[dict[str, Any]], own: str = "robotaxi") -> dict[str, dict[str, float]]:
+    """Figures of each planner over the scenarios that can be driven.
+
+    A peer's runs that raised an error are left out of its figures, as its own harness does; ours count as failed.
+    """
     out: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys(row["planner"] for row in rows):
-        own = [row for row in rows if row["planner"] == name and row["scenario"] not in broken]
-        if not own:
+        mine = [row for row in rows if row["planner"] == name and row["status"] != "skipped"]
+        driven = [row for row in mine if row["status"] != "error"]
+        counted = mine if name == own else driven
+        if not driven:
             continue
-        n = len(own)
         share = {
-            f"{kind}_percent": round(100.0 * sum(row["status"] == kind for row in own) / n, 2)
-            for kind in ("success", "collision", "off_road", "timeout", "no_plan")
+            f"{kind}_percent": round(100.0 * sum(row["status"] == kind for row in counted) / len(counted), 2)
+            for kind in ("success", "collision", "off_road", "timeout", "no_plan", "error")
         }
         out[name] = {
-            "scenarios": n,
+            "scenarios": len(counted),
             **share,
-            "plan_ms_mean": round(sum(row["plan_ms_mean"] for row in own) / n, 3),
-            "plan_ms_p95_worst_scenario": round(max(row["plan_ms_p95"] for row in own), 3),
-            "cycle_ms_mean": round(sum(row["cycle_ms_mean"] for row in own) / n, 3),
+            "plan_ms_mean": round(_mean([row["plan_ms_mean"] for row in driven]), 3),
+            "plan_ms_p95_worst_scenario": round(max(row["plan_ms_p95"] for row in driven), 3),
+            "cycle_ms_mean": round(_mean([row["cycle_ms_mean"] for row in driven]), 3),
         }
+        cycles = sorted(ms for row in driven for ms in row.get("plan_ms", []))
+        if cycles:
+            out[name]["plan_ms_p99"] = round(cycles[min(math.ceil(0.99 * len(cycles)), len(cycles)) - 1], 3)
     return out
+
+
+def _mean(values: list[float]) -> float:
+    fine = [value for value in values if math.isfinite(value)]
+    return sum(fine) / len(fine) if fine else math.nan

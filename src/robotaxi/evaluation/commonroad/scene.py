@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from robotaxi.hdmap.lane_map import Lane, LaneMap, Route, RouteError
 from robotaxi.planning.config import PlannerConfig
-from robotaxi.planning.motion.proposals import PathArrays, raster
+from robotaxi.planning.motion.ground import Ground, ground_beside
+from robotaxi.planning.motion.proposals import PathArrays
 from robotaxi.planning.reference import SPACING, Reference, build_reference
 from robotaxi.types import Pose2
 
 FloatArray = NDArray[np.float64]
 
 MIN_LIMIT, MAX_LIMIT = 6.0, 25.0  # m/s, of the lanes: sets how long lane changes are
-CELL = 0.25  # m, of the drivable raster
-AROUND = 14.0  # m beside the path that the raster covers
+CELL = 0.25  # m, of the drivable ground
+AROUND = 14.0  # m beside the path that it covers
 AHEAD = 60.0  # m of path beyond what the time allows
 OFFSETS = np.arange(-7.0, 7.01, 0.25)  # m beside the path where the goal is looked for
 
@@ -133,17 +134,9 @@ def arrays_of(reference: Reference) -> PathArrays:
     )
 
 
-def ground_of(lane_map: LaneMap, path: PathArrays) -> FloatArray:
-    """Drivable raster around the path."""
-    low_x, low_y = float(path.x.min()) - AROUND, float(path.y.min()) - AROUND
-    columns = math.ceil((float(path.x.max()) + AROUND - low_x) / CELL)
-    rows = math.ceil((float(path.y.max()) + AROUND - low_y) / CELL)
-    cell = CELL
-    while columns * rows > 1_500_000:
-        cell, columns, rows = cell * 1.5, math.ceil(columns / 1.5), math.ceil(rows / 1.5)
-    gx, gy = np.meshgrid(low_x + (np.arange(columns) + 0.5) * cell, low_y + (np.arange(rows) + 0.5) * cell)
-    inside = lane_map.drivable(np.column_stack([gx.ravel(), gy.ravel()])).reshape(rows, columns)
-    return np.asarray(raster(inside, low_x, low_y, cell), np.float64)
+def ground_of(lane_map: LaneMap, path: PathArrays) -> Ground:
+    """Drivable ground around the path."""
+    return ground_beside(path.x, path.y, AROUND, lane_map.drivable, CELL)
 
 
 def goal_extent(path: PathArrays, region: Any) -> tuple[float, float, float, float] | None:
@@ -164,3 +157,10 @@ def goal_extent(path: PathArrays, region: Any) -> tuple[float, float, float, flo
     across = np.flatnonzero(inside[row])
     run = next(p for p in np.split(across, np.flatnonzero(np.diff(across) > 1) + 1) if column in p)
     return float(s[part[0]]), float(s[part[-1]]), float(OFFSETS[run[0]]), float(OFFSETS[run[-1]])
+
+
+def straight(start: Pose2) -> PathArrays:
+    """Straight ahead of a pose, where no lane leads on."""
+    s = np.arange(-20.0, 200.0, SPACING)
+    x, y = start.x + math.cos(start.yaw) * s, start.y + math.sin(start.yaw) * s
+    return PathArrays(SPACING, x, y, np.full(s.size, start.yaw), 0.0 * s)

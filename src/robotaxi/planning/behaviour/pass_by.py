@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotaxi.planning.behaviour.lead import in_the_way, is_standing
+from robotaxi.planning.behaviour.overtake import slow_leader, swept
 from robotaxi.planning.behaviour.signal import LightMemory
 from robotaxi.planning.constraint import Constraint, Kind, stop_sentence
 from robotaxi.planning.motion.detour import Detour, DetourSearch, Extent, extent_of
@@ -55,6 +56,8 @@ class PassBy:
     detour: Detour | None = None
     free_cycles: int = 0
     stands: list[_Stand] = field(default_factory=list)
+    slow_id: int = 0  # who is driven behind, and since when
+    slow_since_ns: int = 0
 
     def reset(self, base: Reference, features: RouteFeatures) -> None:
         """A new path without detours."""
@@ -72,7 +75,7 @@ class PassBy:
         s = self._base_s(scene.s)
         blocker = self._blocker(scene)
         if blocker is None:
-            return self._give_up(scene, s)
+            return self._give_up(scene, s) if self.detour is not None else self._overtake(scene, s)
         self.free_cycles = 0
         if not self._may_pass(scene, blocker, lights):
             return None
@@ -239,6 +242,31 @@ class PassBy:
             if bearable(arc, bend, scene.speed, config.detour_lateral_most, config.detour_deceleration):
                 return profile
         return None
+
+    def _overtake(self, scene: Scene, s: float) -> Reference | None:
+        """Past somebody slow, on a lane of the same direction that is free: oncoming lanes cannot be seen far enough."""
+        assert self.base is not None and self.base_features is not None
+        leader = slow_leader(scene)
+        who = int(scene.objects["id"][leader]) if leader is not None else 0
+        if leader is None or who != self.slow_id:
+            self.slow_id, self.slow_since_ns = who, scene.stamp_ns
+            return None
+        if scene.stamp_ns - self.slow_since_ns < scene.config.overtake_patience * 1e9:
+            return None
+        ground = swept(scene, leader)
+        if ground is None:
+            return None
+        standing = scene.objects[[i for i in range(scene.objects.size) if is_standing(scene, i)]]
+        detour = self.search.find(
+            self.base, self.base_features, self.profile, s, scene.speed, np.concatenate([ground, standing]), 0,
+            (scene.config.overtake_clearance,),
+        )  # fmt: skip
+        if detour is None or detour.oncoming:
+            return None
+        if detour.borrowed is not None and self._needed_by(scene, detour, *map(self._new_s, detour.borrowed)):
+            return None
+        self.detour = detour
+        return self._take(detour.profile)
 
     # ------------------------------------------------------------------ others on the same ground
 

@@ -95,15 +95,17 @@ class DetourSearch:
         speed: float,
         standing: RecordArray,
         first: int,
+        clearances: tuple[float, ...] = (),
     ) -> Detour | None:
         """The least detour round ``standing[first]`` and what stands behind it; None where there is none.
 
-        ``profile``: the offset driven now, kept for the next moment; ``s``: base_link on ``base``.
+        ``profile``: the offset driven now, kept for the next moment; ``s``: base_link on ``base``; ``clearances``:
+        beside the obstacle, the wanted one first (default: those of the configuration).
         """
         extents = [extent_of(base, record, s) for record in standing]
         found = []
         for side in (1, -1):
-            for clearance in (self._config.detour_clearance, self._config.detour_clearance_min):
+            for clearance in clearances or (self._config.detour_clearance, self._config.detour_clearance_min):
                 detour = self._on_side(base, features, profile, s, speed, standing, extents, first, side, clearance)
                 if detour is not None:
                     found.append(detour)

@@ -1,0 +1,140 @@
+"""The others of a scenario: along the ego's path, or through the next junction from another side."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robotaxi.evaluation.scenarios.model import HEADINGS, KINDS, SIDES, Actor
+from robotaxi.hdmap.lane_map import Lane, LaneMap
+
+FloatArray = NDArray[np.floating[Any]]
+
+SPACING = 0.5  # m between samples of a way
+APPROACH, BEYOND = 120.0, 80.0  # m of way before and after a junction
+SIDE_ANGLE = 0.7  # rad that a way may differ from coming squarely from its side
+
+
+@dataclass(frozen=True)
+class Way:
+    """Samples every 0.5 m; ``start_s``: where an actor with ``s: 0`` is."""
+
+    x: FloatArray
+    y: FloatArray
+    yaw: FloatArray
+    start_s: float
+
+
+class Mover:
+    """One actor: stands, then drives straight on along the way it was put on."""
+
+    def __init__(self, actor: Actor, way: Way, key: int, rng: np.random.Generator) -> None:
+        self.actor, self._way, self.key = actor, way, key
+        sign = -1.0 if actor.comes_from else 1.0  # metres before the junction count backwards
+        self._s = way.start_s + sign * float(rng.uniform(*actor.s))
+        self._offset = float(rng.uniform(*actor.offset))
+        self._wanted = float(rng.uniform(*actor.speed))
+        at_once = math.isinf(actor.trigger)
+        self.speed = self._wanted if at_once and actor.delay <= 0.0 else 0.0
+        self._since: float | None = 0.0 if at_once else None
+        self._turn = HEADINGS[actor.heading]
+        self.moved = self.speed > 0.3
+        self._place()
+
+    def _place(self) -> None:
+        way = self._way
+        k = int(np.clip(round(self._s / SPACING), 0, way.x.size - 1))
+        theta = float(way.yaw[k])
+        self.x = float(way.x[k]) - math.sin(theta) * self._offset
+        self.y = float(way.y[k]) + math.cos(theta) * self._offset
+        self.yaw = theta + self._turn
+
+    @property
+    def gone(self) -> bool:
+        """At the end of its way; it is taken out."""
+        return not -1.0 <= self._s / SPACING <= self._way.x.size
+
+    def step(self, dt: float, ego_x: float, ego_y: float) -> None:
+        if self._since is None:
+            if math.hypot(ego_x - self.x, ego_y - self.y) > self.actor.trigger:
+                return
+            self._since = 0.0
+        self._since += dt
+        if self._since < self.actor.delay:
+            return
+        wanted = 0.0 if self._since > self.actor.delay + self.actor.stop_after else self._wanted
+        change = self.actor.acceleration * dt
+        self.speed += min(max(wanted - self.speed, -change), change)
+        self.moved = self.moved or self.speed > 0.3
+        self._s += math.cos(self._turn) * self.speed * dt
+        self._offset += math.sin(self._turn) * self.speed * dt
+        if not math.isnan(self.actor.to_offset) and self.speed > 0.0:
+            side = min(self.actor.sideways, 0.5 * self.speed) * dt
+            self._offset += min(max(self.actor.to_offset - self._offset, -side), side)
+        self._place()
+
+    def record(self) -> tuple[Any, ...]:
+        """One row of OBJECT_DTYPE."""
+        label, length, width, height = KINDS[self.actor.kind]
+        vx, vy = self.speed * math.cos(self.yaw), self.speed * math.sin(self.yaw)
+        return (self.x, self.y, 0.0, self.yaw, length, width, height, vx, vy, 1.0, self.key, label, int(not self.moved))
+
+
+def way_through(lane_map: LaneMap, ego: Lane, side: str, turn: str) -> Way | None:
+    """From ``side`` (left, right, ahead) of the junction that ``ego`` is a lane of, None where nobody can come so."""
+    own = lane_map.lane_yaw(ego.id, 0.0)
+    best: tuple[float, int] | None = None
+    for key in sorted(lane_map.lanes):
+        lane = lane_map.lanes[key]
+        if lane.junction_id != ego.junction_id or lane.turn_direction != turn or not lane.predecessors:
+            continue
+        if set(lane.predecessors) & set(ego.predecessors):
+            continue
+        # who comes from the left drives to the right
+        wanted = own + {"left": -math.pi / 2.0, "right": math.pi / 2.0, "ahead": math.pi}[side]
+        off = abs(math.remainder(lane_map.lane_yaw(key, 0.0) - wanted, math.tau))
+        if off < SIDE_ANGLE and (best is None or (off, key) < best):
+            best = off, key
+    if best is None:
+        return None
+    before: list[Lane] = []
+    here = lane_map.lanes[best[1]]
+    while sum(lane.length for lane in before) < APPROACH and here.predecessors:
+        here = lane_map.lanes[min(here.predecessors, key=lambda i: bend_over(lane_map, i, here.id))]
+        before.insert(0, here)
+    after = [lane_map.lanes[best[1]]]
+    while sum(lane.length for lane in after[1:]) < BEYOND and after[-1].successors:
+        last = after[-1]
+        after.append(lane_map.lanes[min(last.successors, key=lambda i: bend_over(lane_map, last.id, i))])
+    points = np.concatenate([lane.centerline[:, :2] for lane in (*before, *after)])
+    keep = np.concatenate([[True], np.hypot(*np.diff(points, axis=0).T) > 1e-3])
+    points = points[keep]
+    arc = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    s = np.arange(0.0, arc[-1], SPACING)
+    x, y = np.interp(s, arc, points[:, 0]), np.interp(s, arc, points[:, 1])
+    yaw = np.unwrap(np.arctan2(np.gradient(y), np.gradient(x)))
+    return Way(x, y, yaw, sum(lane.length for lane in before))
+
+
+def ways_of(lane_map: LaneMap, own: Way, junction_lane: Lane | None, actors: tuple[Actor, ...]) -> list[Way] | None:
+    """The way of each actor, None where one of them cannot come as it should."""
+    out = []
+    for actor in actors:
+        if actor.comes_from not in SIDES:
+            out.append(own)
+            continue
+        way = way_through(lane_map, junction_lane, actor.comes_from, actor.turn) if junction_lane is not None else None
+        if way is None:
+            return None
+        out.append(way)
+    return out
+
+
+def bend_over(lane_map: LaneMap, a: int, b: int) -> tuple[float, int]:
+    """How much the direction changes from lane ``a`` over lane ``b``."""
+    change = lane_map.lane_yaw(b, lane_map.lanes[b].length / 2.0) - lane_map.lane_yaw(a, lane_map.lanes[a].length / 2.0)
+    return abs(math.remainder(change, math.tau)), b

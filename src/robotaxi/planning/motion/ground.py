@@ -1,0 +1,76 @@
+"""Drivable ground beside a path as tiles of small cells: fine everywhere, stored only where the path leads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+
+SHIFT = 5  # a tile has 2**SHIFT cells along each side
+TILE = 1 << SHIFT
+MAX_CELLS = 6_000_000  # beyond, cells are made larger
+
+
+@dataclass(frozen=True)
+class Ground:
+    """``index`` (R, C): number of the tile there, -1 for none; ``tiles`` (T, 32, 32): drivable or not;
+    ``frame`` (3,): x and y of the low corner, and the size of a cell in metres."""
+
+    index: NDArray[np.int32]
+    tiles: NDArray[np.bool_]
+    frame: FloatArray
+
+
+def ground_beside(
+    x: FloatArray,
+    y: FloatArray,
+    around: float,
+    inside: Callable[[FloatArray], NDArray[np.bool_]],
+    cell: float = 0.25,
+) -> Ground:
+    """Tiles that come within ``around`` metres of the points ``x, y`` (P,); ``inside`` tests points (N, 2)."""
+    while True:
+        side = cell * TILE
+        low_x, low_y = float(x.min()) - around, float(y.min()) - around
+        columns = int((float(x.max()) + around - low_x) / side) + 1
+        rows = int((float(y.max()) + around - low_y) / side) + 1
+        wanted = np.zeros((rows, columns), np.bool_)
+        reach = around + side
+        step = np.arange(-math.ceil(reach / side), math.ceil(reach / side) + 1)
+        stride = 8
+        near_i = ((np.append(y[::stride], y[-1]) - low_y) / side).astype(np.int64)
+        near_j = ((np.append(x[::stride], x[-1]) - low_x) / side).astype(np.int64)
+        for di in step:
+            for dj in step:
+                if math.hypot(max(abs(di) - 1, 0), max(abs(dj) - 1, 0)) * side > around:
+                    continue
+                wanted[np.clip(near_i + di, 0, rows - 1), np.clip(near_j + dj, 0, columns - 1)] = True
+        if int(wanted.sum()) * TILE * TILE <= MAX_CELLS:
+            break
+        cell *= 1.5
+    index = np.full((rows, columns), -1, np.int32)
+    row, column = np.nonzero(wanted)
+    index[row, column] = np.arange(row.size)
+    centre = (np.arange(TILE) + 0.5) * cell
+    gx = (low_x + column * side)[:, None, None] + centre[None, None, :] + np.zeros((1, TILE, 1))
+    gy = (low_y + row * side)[:, None, None] + centre[None, :, None] + np.zeros((1, 1, TILE))
+    mask = inside(np.column_stack([gx.ravel(), gy.ravel()])).reshape(row.size, TILE, TILE)
+    return Ground(index, np.ascontiguousarray(mask), np.array([low_x, low_y, cell]))
+
+
+@njit(cache=True)
+def drivable(index, tiles, frame, x, y):  # type: ignore[no-untyped-def]
+    """Whether a point lies on drivable ground; points beside all tiles do not."""
+    i, j = math.floor((y - frame[1]) / frame[2]), math.floor((x - frame[0]) / frame[2])
+    row, column = i >> SHIFT, j >> SHIFT
+    if row < 0 or column < 0 or row >= index.shape[0] or column >= index.shape[1]:
+        return False
+    tile = index[row, column]
+    return tile >= 0 and tiles[tile, i & (TILE - 1), j & (TILE - 1)]

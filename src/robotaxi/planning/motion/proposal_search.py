@@ -1,0 +1,269 @@
+"""The compiled loops of `proposals`: rolling out, costing and checking every proposal of a cycle."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from robotaxi.planning.motion.ground import drivable
+
+HIT_COST = 1.0e4  # added where a coarse sample is not free
+MAX_CHECKS = 300  # proposals looked at closely
+SIDE_REACH = 8.0  # m that a proposal may leave the path, with room
+
+
+@njit(cache=True)
+def roll(px, py, pyaw, pbend, spacing, state, row, step, steps, stride, out):  # type: ignore[no-untyped-def]
+    """x, y, yaw, speed, acceleration, curvature, s, d, slope, bend at every ``stride``-th step and the last."""
+    d1, length, v1, t1 = row[0], row[1], row[2], row[3]
+    s0, v0, a0, d0, slope0, bend0 = state[0], state[1], state[2], state[3], state[4], state[5]
+    r = d1 - d0
+    b1, b2 = slope0 * length, bend0 * length * length
+    c3 = 10.0 * r - 6.0 * b1 - 1.5 * b2
+    c4 = -15.0 * r + 8.0 * b1 + 1.5 * b2
+    c5 = 6.0 * r - 3.0 * b1 - 0.5 * b2
+    n = px.shape[0]
+    count = 0
+    s, v, a = s0, v0, a0
+    stopped = False
+    for k in range(steps):
+        if k > 0:
+            t = k * step
+            u = min(t / t1, 1.0)
+            # cubic in speed: from v0 with a0 to v1 with none
+            m = a0 * t1
+            rise = v1 - v0
+            v_new = v0 + m * u + (3.0 * rise - 2.0 * m) * u * u + (m - 2.0 * rise) * u * u * u
+            a = (m + 2.0 * (3.0 * rise - 2.0 * m) * u + 3.0 * (m - 2.0 * rise) * u * u) / t1 if u < 1.0 else 0.0
+            if stopped or v_new <= 0.0:
+                v_new, a = 0.0, 0.0
+                stopped = v1 < 0.01 or stopped
+            s += 0.5 * (v + v_new) * step
+            v = v_new
+        if (steps - 1 - k) % stride:
+            continue
+        w = (s - s0) / length
+        if w >= 1.0:
+            d, slope, bend = d1, 0.0, 0.0
+        else:
+            d = d0 + w * (b1 + w * (0.5 * b2 + w * (c3 + w * (c4 + w * c5))))
+            slope = (b1 + w * (b2 + w * (3.0 * c3 + w * (4.0 * c4 + w * 5.0 * c5)))) / length
+            bend = (b2 + w * (6.0 * c3 + w * (12.0 * c4 + w * 20.0 * c5))) / (length * length)
+        at = s / spacing
+        i = min(max(int(at), 0), n - 2)
+        f = at - i
+        rx, ry = px[i] + f * (px[i + 1] - px[i]), py[i] + f * (py[i + 1] - py[i])
+        theta = pyaw[i] + min(max(f, 0.0), 1.0) * (pyaw[i + 1] - pyaw[i])
+        kappa = pbend[i] + min(max(f, 0.0), 1.0) * (pbend[i + 1] - pbend[i])
+        stretch = max(1.0 - kappa * d, 0.1)
+        angle = math.atan2(slope, stretch)
+        out[0, count], out[1, count] = rx - math.sin(theta) * d, ry + math.cos(theta) * d
+        out[2, count] = theta + angle
+        along = math.hypot(stretch, slope)
+        out[3, count], out[4, count] = v * along, a * along
+        out[5, count] = (bend * stretch + 2.0 * slope * slope * kappa + stretch * stretch * kappa) / along**3
+        out[6, count], out[7, count], out[8, count], out[9, count] = s, d, slope, bend
+        out[10, count], out[11, count] = v, a
+        count += 1
+    return count
+
+
+@njit(cache=True)
+def search(  # type: ignore[no-untyped-def]
+    px, py, pyaw, pbend, spacing, state, target, limits, offsets, lengths, speeds,
+    ox, oy, oyaw, olength, owidth, margin, index, tiles, frame, step, steps, stride,
+):  # fmt: skip
+    """Cost every proposal, look at them closely in the order of cost.
+
+    Returns (offset, shift length, end speed, time to it) of the best, how many were looked at closely,
+    samples until its first contact, and how many there were.
+    """
+    total = offsets.shape[0] * lengths.shape[0] * speeds.shape[0]
+    cost = np.empty(total)
+    rows = np.empty((total, 4))
+    coarse = np.empty((12, steps // stride + 2))
+    boxes, begin = near_boxes(px, py, spacing, state, limits, ox, oy, oyaw, olength, owidth, margin, step, steps)
+    number = 0
+    for i in range(offsets.shape[0]):
+        for j in range(lengths.shape[0]):
+            for k in range(speeds.shape[0]):
+                row = rows[number]
+                row[0], row[1], row[2], row[3] = offsets[i], lengths[j], speeds[k, 0], speeds[k, 1]
+                n = roll(px, py, pyaw, pbend, spacing, state, row, step, steps, stride, coarse)
+                cost[number] = _cost(coarse, n, target, limits, step * stride, step * (steps - 1))
+                if np.isfinite(cost[number]):
+                    # a look at the coarse samples keeps those that run into something out of the close look
+                    first = steps - 1 - (n - 1) * stride
+                    free = _free(coarse, n, first, stride, limits, boxes, begin, index, tiles, frame)
+                    if free < n:
+                        cost[number] += HIT_COST * (1.0 + (n - free) / n)
+                number += 1
+    order = np.argsort(cost, kind="mergesort")
+    full = np.empty((12, steps))
+    best, best_free, checked = order[0], -1, 0
+    for number in order:
+        if checked >= MAX_CHECKS or (not np.isfinite(cost[number])):
+            break
+        roll(px, py, pyaw, pbend, spacing, state, rows[number], step, steps, 1, full)
+        free = _free(full, steps, 0, 1, limits, boxes, begin, index, tiles, frame)
+        checked += 1
+        if free > best_free:
+            best, best_free = number, free
+        if free >= steps:
+            break
+    return rows[best], checked, best_free, total
+
+
+@njit(cache=True)
+def near_boxes(  # type: ignore[no-untyped-def]
+    px, py, spacing, state, limits, ox, oy, oyaw, olength, owidth, margin, step, steps,
+):  # fmt: skip
+    """The others that the car can possibly meet, by step: rows of (x, y, cos, sin, half length, half width)
+    grown by the margin, and (steps + 1,) where those of each step begin."""
+    at = min(max(state[0] / spacing, 0.0), px.shape[0] - 2.0)
+    i = int(at)
+    x0, y0 = px[i] + (at - i) * (px[i + 1] - px[i]), py[i] + (at - i) * (py[i + 1] - py[i])
+    own = 0.5 * math.hypot(limits[0], limits[1]) + abs(state[4]) + SIDE_REACH
+    boxes = np.empty((ox.shape[0] * steps, 6))
+    begin = np.empty(steps + 1, np.int64)
+    count = 0
+    for k in range(steps):
+        begin[k] = count
+        t = k * step
+        driven = (state[1] * t + 0.5 * limits[2] * t * t) * 1.2 + own
+        for n in range(ox.shape[0]):
+            x, y = ox[n, k], oy[n, k]
+            if not (np.isfinite(x) and np.isfinite(y)):
+                continue
+            hl, hw = 0.5 * olength[n] + margin[k], 0.5 * owidth[n] + 0.5 * margin[k]
+            far = driven + math.hypot(hl, hw)
+            if (x - x0) ** 2 + (y - y0) ** 2 > far * far:
+                continue
+            row = boxes[count]
+            row[0], row[1], row[2], row[3] = x, y, math.cos(oyaw[n, k]), math.sin(oyaw[n, k])
+            row[4], row[5] = hl, hw
+            count += 1
+    begin[steps] = count
+    return boxes, begin
+
+
+@njit(cache=True)
+def _cost(path, n, target, limits, dt, t_end):  # type: ignore[no-untyped-def]
+    s_in, s_out, d_lo, d_hi = target[0], target[1], target[2], target[3]
+    t_in, t_out, v_lo, v_hi, cruise = target[4], target[5], target[6], target[7], target[10]
+    comfort = 0.0
+    reached = np.inf
+    for k in range(n):
+        v, a, bend = path[3, k], path[4, k], path[5, k]
+        if a > limits[2] * 1.02 or a < -limits[3] * 1.02 or abs(bend) > limits[4]:
+            return np.inf
+        lateral = v * v * bend
+        if abs(lateral) > limits[5]:
+            return np.inf
+        comfort += (a * a + 0.7 * lateral * lateral) * dt
+        t = t_end - (n - 1 - k) * dt
+        if t_in - dt <= t <= t_out + 1e-6:
+            miss = _miss(path, k, target)
+            reached = min(reached, miss)
+    end = n - 1
+    if t_end < t_out:
+        # beyond the horizon: what average speed does the rest ask for?
+        left = t_out - t_end
+        sooner = max(t_in - t_end, 0.0)
+        v = path[3, end]
+        miss = _side(path[7, end], d_lo, d_hi) * 0.5
+        if np.isfinite(s_in):
+            s = path[6, end]
+            slowest = (s_in - s) / max(left, 0.2)
+            fastest = (s_out - s) / max(sooner, 0.2) if s_out > s else -1.0
+            miss += 1.5 * max(slowest - v, 0.0) + 1.5 * max(v - max(fastest, slowest), 0.0)
+            if s > s_out:
+                miss += 2.0 + (s - s_out)
+        elif np.isfinite(cruise):
+            miss += 0.3 * abs(v - cruise)
+        if np.isfinite(v_lo) and left < 3.0:
+            miss += (max(v_lo - v, 0.0) + max(v - v_hi, 0.0)) * 0.5
+        reached = min(reached, miss)
+    if not np.isfinite(reached):
+        reached = 50.0
+    track = 0.0
+    middle = 0.5 * (d_lo + d_hi) if np.isfinite(d_lo) and np.isfinite(d_hi) else 0.0
+    for k in range(n):
+        off = path[7, k] - middle
+        track += off * off * dt
+    last = path[7, end] - middle
+    speed_off = path[3, end] - cruise if np.isfinite(cruise) and not np.isfinite(s_in) else 0.0
+    return 20.0 * reached + 0.12 * comfort + 0.15 * track / (n * dt) + 0.4 * last * last + 0.05 * speed_off * speed_off
+
+
+@njit(cache=True)
+def _side(value, lo, hi):  # type: ignore[no-untyped-def]
+    return max(lo - value, 0.0) + max(value - hi, 0.0)
+
+
+@njit(cache=True)
+def _miss(path, k, target):  # type: ignore[no-untyped-def]
+    """How far sample ``k`` is from the goal: metres, m/s and radians added up."""
+    miss = 0.0
+    if np.isfinite(target[0]):
+        miss += _side(path[6, k], target[0], target[1])
+    if np.isfinite(target[2]):
+        miss += 2.0 * _side(path[7, k], target[2], target[3])
+    if np.isfinite(target[6]):
+        miss += _side(path[3, k], target[6], target[7])
+    if np.isfinite(target[8]):
+        middle, half = 0.5 * (target[8] + target[9]), 0.5 * (target[9] - target[8])
+        off = abs((path[2, k] - middle + math.pi) % (2.0 * math.pi) - math.pi)
+        miss += 10.0 * max(off - half, 0.0)
+    return miss
+
+
+@njit(cache=True)
+def _free(path, count, first, stride, limits, boxes, begin, index, tiles, frame):  # type: ignore[no-untyped-def]
+    """Samples until the first contact or the first corner off the ground; ``count`` for none.
+
+    Sample ``k`` of ``path`` is at step ``first + k * stride`` of the others.
+    """
+    half_length, half_width = 0.5 * limits[0], 0.5 * limits[1]
+    reach = math.hypot(half_length, half_width)
+    off_before = False
+    for k in range(count):
+        at = first + k * stride
+        x, y, yaw = path[0, k], path[1, k], path[2, k]
+        c, s = math.cos(yaw), math.sin(yaw)
+        off = False
+        for u in (-1.0, -0.33, 0.33, 1.0):
+            for w in (-1.0, 1.0):
+                qx = x + u * half_length * c - w * (half_width + 0.05) * s
+                qy = y + u * half_length * s + w * (half_width + 0.05) * c
+                if not drivable(index, tiles, frame, qx, qy):
+                    off = True
+                    break
+            if off:
+                break
+        if off and not off_before and at > 0:
+            return k
+        off_before = off if k == 0 else off_before and off
+        if at == 0:
+            continue  # in contact already: margins only
+        for i in range(begin[at], begin[at + 1]):
+            box = boxes[i]
+            hl, hw = box[4], box[5]
+            dx, dy = box[0] - x, box[1] - y
+            far = reach + hl + hw
+            if abs(dx) > far or abs(dy) > far:
+                continue
+            cc, ss = box[2], box[3]
+            cr, sr = abs(c * cc + s * ss), abs(c * ss - s * cc)
+            if abs(dx * c + dy * s) > half_length + hl * cr + hw * sr:
+                continue
+            if abs(-dx * s + dy * c) > half_width + hl * sr + hw * cr:
+                continue
+            if abs(dx * cc + dy * ss) > hl + half_length * cr + half_width * sr:
+                continue
+            if abs(-dx * ss + dy * cc) > hw + half_length * sr + half_width * cr:
+                continue
+            return k
+    return count
