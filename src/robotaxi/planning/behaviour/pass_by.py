@@ -244,7 +244,7 @@ class PassBy:
         return None
 
     def _overtake(self, scene: Scene, s: float) -> Reference | None:
-        """Past somebody slow, on a lane of the same direction that is free: oncoming lanes cannot be seen far enough."""
+        """Past somebody slow on a free lane of the same direction: oncoming ones cannot be seen far enough."""
         assert self.base is not None and self.base_features is not None
         leader = slow_leader(scene)
         who = int(scene.objects["id"][leader]) if leader is not None else 0

@@ -47,8 +47,8 @@ def ground_beside(
         stride = 8
         near_i = ((np.append(y[::stride], y[-1]) - low_y) / side).astype(np.int64)
         near_j = ((np.append(x[::stride], x[-1]) - low_x) / side).astype(np.int64)
-        for di in step:
-            for dj in step:
+        for di in step.tolist():
+            for dj in step.tolist():
                 if math.hypot(max(abs(di) - 1, 0), max(abs(dj) - 1, 0)) * side > around:
                     continue
                 wanted[np.clip(near_i + di, 0, rows - 1), np.clip(near_j + dj, 0, columns - 1)] = True
