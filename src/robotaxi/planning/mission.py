@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from robotaxi.hdmap.lane_map import LaneMap, Route, RouteError
+import numpy as np
+
+from robotaxi.hdmap.lane_map import Lane, LaneMap, Route, RouteError
 from robotaxi.planning.config import PlannerConfig
 from robotaxi.types import EgoState, Goal, MissionState, MissionStatus, Pose2
 
@@ -23,6 +25,8 @@ class Mission:
     status: MissionStatus = field(default_factory=lambda: MissionStatus(MissionState.IDLE))
     blocked_since_ns: int = -1
     tried_ns: int = 0
+    closed: frozenset[int] = frozenset()  # lanes not to be driven, and the map without them
+    open_map: LaneMap | None = None
 
     @property
     def holding(self) -> bool:
@@ -56,13 +60,24 @@ class Mission:
         try:
             if not all(map(math.isfinite, (goal.x, goal.y, goal.yaw))):
                 raise RouteError(f"goal '{goal.goal_id}' is not a finite pose")
-            self.route = self.lane_map.route(state.pose, Pose2(goal.x, goal.y, goal.yaw))
+            roads = self._open_roads(goal, state)
+            self.route = roads.route(state.pose, Pose2(goal.x, goal.y, goal.yaw))
         except RouteError as error:
             self.route = None
             self.status = MissionStatus(MissionState.UNREACHABLE, goal.goal_id, 0.0, str(error))
             return False
         self.status = MissionStatus(MissionState.DRIVING, goal.goal_id, self.route.length)
         return True
+
+    def _open_roads(self, goal: Goal, state: EgoState) -> LaneMap:
+        """The map without the lanes that lead into closed areas; lanes under the car stay."""
+        if not goal.avoid:
+            return self.lane_map
+        here = {match.lane_id for match in self.lane_map.nearest_lanes(state.x, state.y, state.yaw)}
+        closed = frozenset(i for i, lane in self.lane_map.lanes.items() if _enters(lane, goal.avoid)) - here
+        if closed != self.closed:
+            self.closed, self.open_map = closed, without(self.lane_map, closed)
+        return self.open_map if self.open_map is not None else self.lane_map
 
     def progress(self, to_go: float, speed: float, blocked: bool, stamp_ns: int) -> None:
         """Arrived? ``to_go``: metres along the path; ``blocked``: something stands in the way."""
@@ -84,4 +99,27 @@ class Mission:
 
 
 def _same_place(a: Goal, b: Goal) -> bool:
-    return a.goal_id == b.goal_id and math.hypot(a.x - b.x, a.y - b.y) < 0.1
+    return a.goal_id == b.goal_id and math.hypot(a.x - b.x, a.y - b.y) < 0.1 and a.avoid == b.avoid
+
+
+def _enters(lane: Lane, circles: tuple[tuple[float, float, float], ...]) -> bool:
+    return any(bool((np.hypot(*(lane.centerline[:, :2] - (x, y)).T) < radius).any()) for x, y, radius in circles)
+
+
+def without(lane_map: LaneMap, closed: frozenset[int]) -> LaneMap:
+    """The map without these lanes and every way into them."""
+
+    def open_only(ids: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(i for i in ids if i not in closed)
+
+    def neighbour(lane_id: int | None) -> int | None:
+        return None if lane_id in closed else lane_id
+
+    lanes = {
+        i: replace(
+            lane, successors=open_only(lane.successors), predecessors=open_only(lane.predecessors),
+            left_neighbour=neighbour(lane.left_neighbour), right_neighbour=neighbour(lane.right_neighbour),
+        )
+        for i, lane in lane_map.lanes.items() if i not in closed
+    }  # fmt: skip
+    return replace(lane_map, lanes=lanes)
