@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robotaxi.evaluation.commonroad import scene
-from robotaxi.hdmap.lane_map import LaneMap, RouteError
+from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.planning.motion.proposals import PathArrays
 from robotaxi.planning.path_math import project
 from robotaxi.types import Pose2
@@ -81,7 +81,7 @@ def _paths(lane_map: LaneMap, start: Pose2, region: Any, ahead: float) -> list[t
         if region is None or scene.goal_extent(path, region) is not None:
             return [(path, len(reference.changes))]
         return [(path, len(reference.changes)), (scene.straight(start), 0)]
-    except (RouteError, ValueError, IndexError):
+    except (ValueError, LookupError, ArithmeticError):  # lanes that lead nowhere
         return [(scene.straight(start), 0)]
 
 

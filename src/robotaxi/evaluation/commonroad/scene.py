@@ -146,6 +146,7 @@ def goal_extent(path: PathArrays, region: Any) -> tuple[float, float, float, flo
     s = np.arange(path.x.size) * path.spacing
     x = path.x[:, None] - np.sin(path.yaw)[:, None] * OFFSETS[None, :]
     y = path.y[:, None] + np.cos(path.yaw)[:, None] * OFFSETS[None, :]
+    shapely.prepare(region)
     inside = shapely.contains_xy(region, x.ravel(), y.ravel()).reshape(x.shape)
     if not inside.any():
         return None

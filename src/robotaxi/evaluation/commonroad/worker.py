@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +112,14 @@ def _run(benchmark: Any, theirs: Any, file: str, read: Any, name: str, predictio
 
     options = benchmark.Options(planner=name.removesuffix("+qp"), prediction=prediction, smoother=name.endswith("+qp"))
     drivers: list[Driver] = []
+    ours: list[bool] = []
     if name == OWN:
 
         def make(opts: Any, vehicle: Any) -> Driver:
-            drivers.append(Driver(*read, vehicle, prediction))
-            return drivers[-1]
+            driver = _blamed(lambda: Driver(*read, vehicle, prediction), ours)()
+            driver.step = _blamed(driver.step, ours)  # type: ignore[method-assign]
+            drivers.append(driver)
+            return driver
 
         benchmark._make_local_planner = make
     else:
@@ -126,9 +130,24 @@ def _run(benchmark: Any, theirs: Any, file: str, read: Any, name: str, predictio
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0.0)
     row["planner"] = name
+    if row["status"] == "error" and name == OWN and not ours:
+        row.update(status="skipped", error=f"the closed loop cannot run it: {row['error']}")
     if drivers:
         row["plan_ms"] = [round(ms, 3) for ms in drivers[0].times_ms]
     return row
+
+
+def _blamed(call: Callable[..., Any], ours: list[bool]) -> Callable[..., Any]:
+    """``call``, and a mark in ``ours`` when it raises: what is not ours is the loop's own fault."""
+
+    def watched(*arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except Exception:
+            ours.append(True)
+            raise
+
+    return watched
 
 
 if __name__ == "__main__":
