@@ -16,6 +16,7 @@ from numba import njit
 
 from robotaxi.control.config import ControlConfig
 from robotaxi.control.lateral_dynamics import lateral_step, slip_share, steering_after
+from robotaxi.control.learning import CurvatureLearner, SlipLearner
 from robotaxi.control.reference import wrap
 from robotaxi.control.steering_delay import SteeringDelay
 from robotaxi.types import EgoState, FloatArray, VehicleParams, VehicleReport
@@ -35,14 +36,14 @@ class PredictedState:
     steering: float  # tyre angle
     acceleration: float
     beta: float = 0.0  # side slip of the centre of mass, rad
-    kappa: float = 0.0  # yaw rate over speed without the observed offset, 1/m
+    kappa: float = 0.0  # yaw rate over speed, 1/m
 
 
 @dataclass(frozen=True)
 class Disturbance:
     """What the kinematic model leaves out, as observed."""
 
-    curvature: float = 0.0  # 1/m, added to the path of the bicycle
+    curvature: float = 0.0  # 1/m at walking pace: tangent of the steering offset over the wheelbase
     slip: float = 0.0  # rad, course of the rear axle minus yaw
     understeer: float = 0.0  # rad s^2/m, on top of the configured gradient
     rear_slip: float = 0.0  # rad s^2/m, on top of the configured gradient
@@ -69,6 +70,7 @@ class ActuationModel:
         self._beta = self._kappa = 0.0
         self._tyre_angle = self._modelled_angle = 0.0
         self._delay = SteeringDelay(self._config)
+        self._curvature, self._slip = CurvatureLearner(self._config), SlipLearner(self._config)
         self._drive = 0.0
         self._observed_speed = 0.0
         self.disturbance = Disturbance()
@@ -104,9 +106,12 @@ class ActuationModel:
         self._follow_angle(before, angle, (state.stamp_ns - seen_ns) * 1e-9, last, dt)
         self._drive = before.acceleration - self.disturbance.acceleration
         self._beta, self._kappa = before.beta, before.kappa
-        bias, understeer = self._observe_curvature(state, dt)
-        slip, rear_slip = self._follow_pose(state, before, dt)
-        self.disturbance = Disturbance(bias, slip, understeer, rear_slip, self._observe_grade(state, dt))
+        self._observe_curvature(state, dt)
+        self._follow_pose(state, before, dt)
+        self.disturbance = Disturbance(
+            self._curvature.offset, self._slip.offset, self._curvature.gradient, self._slip.gradient,
+            self._observe_grade(state, dt),
+        )  # fmt: skip
 
     def at_steering_effect(self, state: EgoState) -> PredictedState:
         """State when a steering command stamped now takes effect."""
@@ -144,43 +149,28 @@ class ActuationModel:
         self._modelled_angle = modelled
         self._delay.see(rate, angle - (modelled - rate * age), dt)
 
-    def _observe_curvature(self, state: EgoState, dt: float) -> tuple[float, float]:
-        """Offset and understeer gradient: normalised gradient steps, so that curves teach the gradient
-        (weight, tyres) and straights the offset (steering not centred)."""
-        config, bias, gradient = self._config, self.disturbance.curvature, self.disturbance.understeer
-        if state.speed < config.min_observer_speed:
-            return bias, gradient
+    def _observe_curvature(self, state: EgoState, dt: float) -> None:
+        """Learn offset and understeer gradient from the yaw rate."""
+        if state.speed < self._config.min_observer_speed:
+            return
         wheelbase = self._vehicle.wheelbase
-        lateral = state.speed**2 * self._kappa
-        share = min(dt / config.curvature_bias_time, 1.0) / (1.0 + lateral * lateral)
-        error = state.yaw_rate / state.speed - self._kappa - bias
-        bias += share * error
-        gradient -= share * lateral * error * wheelbase
-        limit, most = config.max_curvature_bias, config.max_gradient_change
-        return min(max(bias, -limit), limit), min(max(gradient, -most), most)
+        length = wheelbase + self.understeer_gradient * state.speed**2
+        error = state.yaw_rate / state.speed - self._kappa
+        self._curvature.see(error, self._kappa, state.speed, length, wheelbase, dt)
 
-    def _follow_pose(self, state: EgoState, before: PredictedState, dt: float) -> tuple[float, float]:
-        """Pose between model and measurement, and the rear axle's side slip: an observer of second order across
-        the car, whose rate is ``pose_filter_rate``. Along the car the measurement counts as it is."""
-        config, slip, gradient = self._config, self.disturbance.slip, self.disturbance.rear_slip
+    def _follow_pose(self, state: EgoState, before: PredictedState, dt: float) -> None:
+        """Pose between model and measurement, and the rear axle's side slip. Along the car the measurement counts."""
+        config = self._config
         dx, dy, turned = state.x - before.x, state.y - before.y, wrap(state.yaw - before.yaw)
         c, s = math.cos(before.yaw), math.sin(before.yaw)
         along, across = c * dx + s * dy, c * dy - s * dx
-        rate = config.pose_filter_rate
         jumped = abs(across) > config.pose_jump or abs(along) > 4.0 * config.pose_jump or abs(turned) > 0.1
         if jumped or state.speed < config.min_observer_speed:
             self._pose = (state.x, state.y, state.yaw)
-            return slip, gradient
-        keep = 1.0 - min(2.0 * rate * dt, 1.0)
-        self._pose = (
-            state.x + s * keep * across, state.y - c * keep * across, state.yaw - keep * turned
-        )  # fmt: skip
-        lateral = state.speed**2 * self._kappa
-        error = min(rate * rate * dt, 1.0) * across / state.speed / (1.0 + lateral * lateral)
-        slip += error
-        gradient -= lateral * error
-        limit, most = config.max_slip_bias, config.max_gradient_change
-        return min(max(slip, -limit), limit), min(max(gradient, -most), most)
+            return
+        left = across - self._slip.see(across, state.speed**2 * self._kappa, state.speed, dt)
+        keep = 1.0 - min(config.yaw_filter_rate * dt, 1.0)
+        self._pose = (state.x + s * left, state.y - c * left, state.yaw - keep * turned)
 
     def _observe_grade(self, state: EgoState, dt: float) -> float:
         config, value = self._config, self.disturbance.acceleration
@@ -264,15 +254,14 @@ def _roll(
             v_new = 0.0
         v_mid = 0.5 * (v + v_new)
         beta_new, kappa_new = lateral_step(
-            beta, kappa, math.tan(angle_mid), v_mid, wheelbase, p[11], p[12], p[9], p[10], h
+            beta, kappa, math.tan(angle_mid) + wheelbase * p[6], v_mid, wheelbase, p[11], p[12], p[9], p[10], h
         )
         kappa_mid = 0.5 * (kappa + kappa_new)
         slip = (0.5 * (beta + beta_new) - to_rear * kappa_mid) * slip_share(v_mid)
         beta, kappa = beta_new, kappa_new
-        curvature = kappa_mid + p[6]
-        course = yaw + 0.5 * curvature * v_mid * h + p[7] + slip
+        course = yaw + 0.5 * kappa_mid * v_mid * h + p[7] + slip
         x += v_mid * h * math.cos(course)
         y += v_mid * h * math.sin(course)
-        yaw += curvature * v_mid * h
+        yaw += kappa_mid * v_mid * h
         v = v_new
     return x, y, yaw, v, angle, drive, beta, kappa

@@ -23,10 +23,24 @@ class ControlConfig:
     rear_slip_gradient: float = param(
         0.0068, lo=0.0, hi=0.05, unit="rad s^2/m", doc="rear axle slip angle per lateral acceleration"
     )
-    curvature_bias_time: float = param(1.0, lo=0.1, hi=20.0, unit="s", doc="time constant of the curvature observer")
-    pose_filter_rate: float = param(
-        2.5, lo=0.2, hi=50.0, unit="rad/s", doc="how fast the pose follows measurements; slip is learned with it"
+    curvature_bias_sigma: float = param(
+        0.0036, lo=0.0, hi=0.05, unit="1/m", doc="steering offset over wheelbase that is expected (1 sigma)"
     )
+    curvature_bias_drift: float = param(3e-4, lo=0.0, hi=0.01, unit="1/m", doc="its change in a second (1 sigma)")
+    curvature_noise: float = param(
+        1.6e-4, lo=1e-6, hi=0.01, unit="1/m", doc="of the yaw rate over speed, averaged over a second (1 sigma)"
+    )
+    gradient_sigma: float = param(
+        0.0015, lo=0.0, hi=0.02, unit="rad s^2/m", doc="how far both gradients are from the configured (1 sigma)"
+    )
+    gradient_drift: float = param(2e-5, lo=0.0, hi=0.001, unit="rad s^2/m", doc="their change in a second (1 sigma)")
+    slip_bias_sigma: float = param(0.001, lo=0.0, hi=0.05, unit="rad", doc="side slip on a straight (1 sigma)")
+    slip_bias_drift: float = param(1e-4, lo=0.0, hi=0.01, unit="rad", doc="its change in a second (1 sigma)")
+    pose_noise: float = param(
+        0.007, lo=1e-4, hi=0.2, unit="m", doc="of the measured pose, averaged over a second (1 sigma)"
+    )
+    pose_drift: float = param(0.02, lo=1e-4, hi=1.0, unit="m", doc="of the modelled pose in a second (1 sigma)")
+    yaw_filter_rate: float = param(5.0, lo=0.5, hi=50.0, unit="rad/s", doc="how fast the heading follows the measured")
     pose_jump: float = param(0.3, lo=0.02, hi=5.0, unit="m", doc="measured this far beside the model: taken as it is")
     delay_memory: float = param(20.0, lo=1.0, hi=300.0, unit="s", doc="the steering's delay is learned over this time")
     max_delay_shift: float = param(0.06, lo=0.0, hi=0.3, unit="s", doc="limit of what is learned of the delay")

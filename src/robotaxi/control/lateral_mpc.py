@@ -128,15 +128,15 @@ def _condense(
         v = speeds[k]
         length = wheelbase + understeer * v * v
         # linearise the tangent about the tyre angle that follows the path
-        follow = math.atan(length * (curvatures[k] - curvature_bias))
+        follow = math.atan(length * curvatures[k] - wheelbase * curvature_bias)
         slope = 1.0 + math.tan(follow) ** 2
-        offset = math.tan(follow) - slope * follow
+        offset = math.tan(follow) - slope * follow + wheelbase * curvature_bias
         a11, a12, a21, a22, b1, b2 = lateral_matrices(v, wheelbase, p[12], p[13], understeer, rear_slip, dt)
         share = slip_share(v)
         tangent = slope * mean_keep * d + offset
         beta_new, kappa_new = a11 * beta + a12 * kappa + b1 * tangent, a21 * beta + a22 * kappa + b2 * tangent
         kappa_mid = 0.5 * (kappa + kappa_new)
-        turn = v * dt * (kappa_mid + curvature_bias - curvatures[k])
+        turn = v * dt * (kappa_mid - curvatures[k])
         drift = share * (0.5 * (beta + beta_new) - to_rear * kappa_mid) + slip_bias
         e, h = e + v * dt * (h + 0.5 * turn + drift), h + turn
         beta, kappa, d = beta_new, kappa_new, keep * d
