@@ -16,6 +16,9 @@ FloatArray = NDArray[np.floating[Any]]
 
 SPACING = 0.5  # m between samples of a way
 APPROACH, BEYOND = 120.0, 80.0  # m of way before and after a junction
+COMFORT = 2.0  # m/s^2, how hard somebody brakes for an ego that drives into his lane
+KEEP_BEHIND = 3.0  # m behind the ego's rear axle that he keeps
+LANE_HALF = 1.7  # m beside his middle within which the ego is in his lane
 SIDE_ANGLE = 0.7  # rad that a way may differ from coming squarely from its side
 
 
@@ -43,6 +46,7 @@ class Mover:
         self._since: float | None = 0.0 if at_once else None
         self._turn = HEADINGS[actor.heading]
         self.moved = self.speed > 0.3
+        self._drift = 0.0  # m/s to the left, of a change of lanes
         self._place()
 
     def _place(self) -> None:
@@ -51,14 +55,15 @@ class Mover:
         theta = float(way.yaw[k])
         self.x = float(way.x[k]) - math.sin(theta) * self._offset
         self.y = float(way.y[k]) + math.cos(theta) * self._offset
-        self.yaw = theta + self._turn
+        self.yaw = theta + self._turn + math.atan2(self._drift, max(self.speed, 1.0))
 
     @property
     def gone(self) -> bool:
         """At the end of its way; it is taken out."""
         return not -1.0 <= self._s / SPACING <= self._way.x.size
 
-    def step(self, dt: float, ego_x: float, ego_y: float) -> None:
+    def step(self, dt: float, ego_x: float, ego_y: float, ego_speed: float) -> None:
+        """Move on; who drives behind the ego in its lane brakes for it, but not hard."""
         if self._since is None:
             if math.hypot(ego_x - self.x, ego_y - self.y) > self.actor.trigger:
                 return
@@ -68,14 +73,32 @@ class Mover:
             return
         wanted = 0.0 if self._since > self.actor.delay + self.actor.stop_after else self._wanted
         change = self.actor.acceleration * dt
-        self.speed += min(max(wanted - self.speed, -change), change)
+        braking = self._needed_behind(ego_x, ego_y, ego_speed)
+        if braking > 0.0:
+            self.speed = max(self.speed - min(braking, COMFORT) * dt, 0.0)
+        else:
+            self.speed += min(max(wanted - self.speed, -change), change)
         self.moved = self.moved or self.speed > 0.3
         self._s += math.cos(self._turn) * self.speed * dt
         self._offset += math.sin(self._turn) * self.speed * dt
         if not math.isnan(self.actor.to_offset) and self.speed > 0.0:
             side = min(self.actor.sideways, 0.5 * self.speed) * dt
-            self._offset += min(max(self.actor.to_offset - self._offset, -side), side)
+            shift = min(max(self.actor.to_offset - self._offset, -side), side)
+            self._offset += shift
+            self._drift = shift / dt * math.cos(self._turn)
         self._place()
+
+    def _needed_behind(self, ego_x: float, ego_y: float, ego_speed: float) -> float:
+        """Deceleration (m/s^2) that keeps it off the ego ahead in its lane, 0 where none is needed."""
+        if self.actor.comes_from or self.actor.heading != "same" or self.speed <= ego_speed:
+            return 0.0
+        dx, dy = ego_x - self.x, ego_y - self.y
+        c, s = math.cos(self.yaw), math.sin(self.yaw)
+        gap = c * dx + s * dy - 0.5 * KINDS[self.actor.kind][1] - KEEP_BEHIND
+        if gap < -KEEP_BEHIND or abs(c * dy - s * dx) > LANE_HALF:
+            return 0.0
+        needed = (self.speed - ego_speed) ** 2 / (2.0 * max(gap, 0.2))
+        return needed if needed > 0.4 else 0.0
 
     def record(self) -> tuple[Any, ...]:
         """One row of OBJECT_DTYPE."""

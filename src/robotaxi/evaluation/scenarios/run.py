@@ -217,7 +217,7 @@ class Loop:
         forward, sideways = self.car.rear_accelerations()[:2]
         self.car.step(command)
         for mover in self.movers:
-            mover.step(TICK_S, x, y)
+            mover.step(TICK_S, x, y, speed)
         self.trace.append((self.stamp_ns * 1e-9, x, y, yaw, speed, forward, sideways))
         self._watch(self.stamp_ns)
         self.stamp_ns += TICK_NS

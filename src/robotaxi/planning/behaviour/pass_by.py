@@ -261,7 +261,7 @@ class PassBy:
             self.base, self.base_features, self.profile, s, scene.speed, np.concatenate([ground, standing]), 0,
             (scene.config.overtake_clearance,),
         )  # fmt: skip
-        if detour is None or detour.oncoming:
+        if detour is None or detour.oncoming or detour.offset < 0.0:
             return None
         if detour.borrowed is not None and self._needed_by(scene, detour, *map(self._new_s, detour.borrowed)):
             return None

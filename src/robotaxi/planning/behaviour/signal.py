@@ -30,6 +30,7 @@ class LightMemory:
     signals: dict[int, _Seen] = field(default_factory=dict)
     stamp_ns: int = -1
     going: set[int] = field(default_factory=set)
+    stopping: set[int] = field(default_factory=set)  # lines that it stops at since amber
 
     def update(self, lights: RecordArray, stamp_ns: int, config: PlannerConfig) -> None:
         """Take one message; a change counts after ``light_confirmations`` equal ones, amber at once."""
@@ -69,6 +70,7 @@ def obey_lights(scene: Scene, memory: LightMemory) -> list[Constraint]:
             continue
         if scene.front_s > item.s + LINE_PASSED:
             memory.going.discard(item.line.id)
+            memory.stopping.discard(item.line.id)
             continue
         state = memory.state(item.line.signal_ids, scene.stamp_ns, scene.config)
         if _must_stop(scene, item, state, memory):
@@ -83,6 +85,7 @@ def _must_stop(scene: Scene, item: RouteLine, state: LightState, memory: LightMe
     needed = scene.speed**2 / (2.0 * max(room - 0.2 * scene.speed - 0.2, 0.05))
     if state in (LightState.GREEN, LightState.OFF):
         memory.going.discard(key)
+        memory.stopping.discard(key)
         return False
     if scene.standing:
         return room > -LINE_PASSED
@@ -92,11 +95,13 @@ def _must_stop(scene: Scene, item: RouteLine, state: LightState, memory: LightMe
         elif needed > config.red_deceleration:
             memory.going.add(key)
         return key not in memory.going
-    if needed > config.amber_deceleration:
+    # braking builds up late: who has begun to stop goes on stopping unless it becomes harder than red is worth
+    if needed > (config.red_deceleration if key in memory.stopping else config.amber_deceleration):
         memory.going.add(key)
     if key in memory.going:
         return False
     if state == LightState.AMBER:
+        memory.stopping.add(key)
         return True
     reach = scene.speed**2 / (2.0 * config.unknown_deceleration) + 0.5 * scene.speed + WAIT_RANGE
     return room < reach
