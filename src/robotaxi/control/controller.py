@@ -64,9 +64,9 @@ class Controller:
         scratch = Controller(self._config, self._vehicle)
         points = np.zeros(8, TRAJECTORY_DTYPE)
         points["t"] = points["s"] = points["x"] = np.arange(8)
-        points["speed"] = 1.0
-        for stamp_ns in (0, 20_000_000):
-            scratch.step(EgoState(stamp_ns, 0.0, 0.0, 0.0, 1.0), Trajectory(0, points), None)
+        points["speed"] = 5.0  # fast enough for everything that is learned while driving
+        for stamp_ns in (0, 20_000_000, 40_000_000):
+            scratch.step(EgoState(stamp_ns, 5e-9 * stamp_ns, 0.0, 0.0, 5.0), Trajectory(0, points), None)
 
     def step(self, state: EgoState, trajectory: Trajectory | None, report: VehicleReport | None) -> ControlOutput:
         """Command for the state's stamp; call once every ``period``.
