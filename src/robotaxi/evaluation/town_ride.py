@@ -104,7 +104,8 @@ def drive(
 ) -> TownRide:
     """Start, pick-up, boarding, drop-off; ended after ``longest_s`` if given. Same arguments, same ride.
 
-    ``world``: what to drive in, or anything that steps as it does; without it one is made of the seed. Raises RouteError where the map offers no ride.
+    ``world``: what to drive in, or anything that steps as it does; without it one is made of the seed.
+    Raises RouteError where the map offers no ride.
     """
     plan = plan or plan_ride(lane_map, seed)
     if parked is None:
