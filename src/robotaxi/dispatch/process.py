@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-READY_TIMEOUT_S = 15.0
+READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
 
 

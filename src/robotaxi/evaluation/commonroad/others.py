@@ -38,8 +38,9 @@ class Track:
             self.rows[:] = _row(obstacle.initial_state, dx, dy, dyaw)
             return
         states = [obstacle.initial_state]
-        if getattr(prediction, "trajectory", None) is not None:
-            states += list(prediction.trajectory.state_list)
+        trajectory = getattr(prediction, "trajectory", None)
+        if trajectory is not None:
+            states += list(trajectory.state_list)
         elif prediction is not None:
             self._areas(prediction, dyaw)
         for state in states:

@@ -60,9 +60,9 @@ def _warm_up() -> None:
     ground = ground_beside(path.x, path.y, 14.0, lambda points: np.abs(points[:, 1]) < 5.0)
     propose(path, state, target, limits, others, ground, 0.1, 6.0)
     project(path.x, path.y, path.yaw, 0, 400, 1.0, 1.0)
-    line = np.column_stack([n, 0.0 * n, 0.0 * n])
+    line = np.column_stack([n, 0.0 * n, 0.0 * n]).astype(np.float64)
     aside = np.array([0.0, 2.0, 0.0])
-    lanes = LaneMap("", (0.0, 0.0, 0.0), {1: Lane(1, line, line + aside, line - aside, n, 10.0)})
+    lanes = LaneMap("", (0.0, 0.0, 0.0), {1: Lane(1, line, line + aside, line - aside, line[:, 0], 10.0)})
     cars = np.zeros(2, OBJECT_DTYPE)
     cars["x"], cars["vx"], cars["length"], cars["width"], cars["label"] = (20.0, 40.0), 5.0, 4.0, 2.0, ObjectClass.CAR
     predict(cars, LaneGraph(lanes), PredictionConfig(step=0.1))
@@ -113,10 +113,11 @@ def _run(benchmark: Any, theirs: Any, file: str, read: Any, name: str, predictio
     options = benchmark.Options(planner=name.removesuffix("+qp"), prediction=prediction, smoother=name.endswith("+qp"))
     drivers: list[Driver] = []
     ours: list[bool] = []
+    scenario, problem = read
     if name == OWN:
 
         def make(opts: Any, vehicle: Any) -> Driver:
-            driver = _blamed(lambda: Driver(*read, vehicle, prediction), ours)()
+            driver = _blamed(lambda: Driver(scenario, problem, vehicle, prediction), ours)()
             driver.step = _blamed(driver.step, ours)  # type: ignore[method-assign]
             drivers.append(driver)
             return driver
