@@ -19,7 +19,7 @@ import yaml
 from robotaxi.bags.reader import table_topic
 from robotaxi.bags.repair import repair
 from robotaxi.bags.transforms import TF_STATIC
-from robotaxi.bags.writer import BagError, BagFormat, BagWriter, header_stamp_ns, type_store
+from robotaxi.bags.writer import BagError, BagFormat, BagWriter, bag_metadata, header_stamp_ns, type_store
 from robotaxi.interfaces import INTERFACES, Qos
 
 RING = "ring"
@@ -169,7 +169,8 @@ class EventRing:
                     shutil.rmtree(mended, ignore_errors=True)
                     continue
                 segment = mended
-            parts.append(segment)
+            if _information(segment)["message_count"]:
+                parts.append(segment)
         if parts:
             numbers = (k for k in range(1, 1 << 30) if not (self.path / f"interrupted-{k}").exists())
             story = {"kind": "interrupted", "sentence": "The recorder ended without being asked to: what it had."}
@@ -182,33 +183,21 @@ def pack(package: Path, segments: list[Path], story: Mapping[str, Any]) -> Path:
     draft = package.with_name(package.name + ".part")
     draft.mkdir(parents=True)
     parts = [_information(segment) for segment in segments]
-    whole = dict(parts[-1])
     rows: dict[str, dict[str, Any]] = {}
-    for part in parts:
-        for row in part["topics_with_message_count"]:
-            name = row["topic_metadata"]["name"]
-            known = rows.setdefault(name, {**row, "message_count": 0})
-            known["message_count"] += row["message_count"]
-    files: list[dict[str, Any]] = []
+    spans: list[tuple[str, int, int, int]] = []
     for segment, part in zip(segments, parts, strict=True):
-        for entry in part["files"]:
-            if entry["message_count"] == 0:
-                continue
-            path = f"{package.name}_{len(files)}{Path(entry['path']).suffix}"
-            os.link(segment / entry["path"], draft / path)
-            files.append({**entry, "path": path})
-    starts = [entry["starting_time"]["nanoseconds_since_epoch"] for entry in files]
-    ends = [s + entry["duration"]["nanoseconds"] for s, entry in zip(starts, files, strict=True)]
-    whole.update(
-        relative_file_paths=[entry["path"] for entry in files],
-        files=files,
-        message_count=sum(entry["message_count"] for entry in files),
-        topics_with_message_count=list(rows.values()),
-        starting_time={"nanoseconds_since_epoch": min(starts, default=0)},
-        duration={"nanoseconds": max(ends, default=0) - min(starts, default=0)},
-    )
+        for row in part["topics_with_message_count"]:
+            whole = rows.setdefault(row["topic_metadata"]["name"], {**row, "message_count": 0})
+            whole["message_count"] += row["message_count"]
+        for file in part["files"]:
+            path = f"{package.name}_{len(spans)}{Path(file['path']).suffix}"
+            os.link(segment / file["path"], draft / path)
+            first_ns = file["starting_time"]["nanoseconds_since_epoch"]
+            spans.append((path, first_ns, first_ns + file["duration"]["nanoseconds"], file["message_count"]))
+    form = BagFormat(parts[-1]["storage_identifier"], parts[-1]["version"])
+    metadata = bag_metadata(form, list(rows.values()), spans, parts[-1]["custom_data"])
     (draft / EVENT).write_text(yaml.safe_dump(dict(story), sort_keys=False), encoding="utf-8")
-    (draft / "metadata.yaml").write_text(yaml.safe_dump({_INFORMATION: whole}, sort_keys=False), encoding="utf-8")
+    (draft / "metadata.yaml").write_text(yaml.safe_dump({_INFORMATION: metadata}, sort_keys=False), encoding="utf-8")
     draft.rename(package)
     return package
 

@@ -82,22 +82,28 @@ def run_town(args: argparse.Namespace) -> int:
     if args.perfect:
         return _run_perfect(args)
     rows = _rides([(seed, []) for seed in args.seeds], args, args.workers)
-    good = [row for row in rows if row.get("exit_status") == 0]
-    totals = {name: sum(row.get(name) or 0 for row in rows) for name in _FAILURES}
-    scores = [row["driving_score"] for row in rows if row.get("driving_score") is not None]
+    return _finish(args, rows, {})
+
+
+def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], more: dict[str, Any]) -> int:
+    """Figures over all rides, ``more`` with them, the table and the last line."""
+    good = sum(row.get("exit_status") == 0 for row in rows)
     result = {
         "suite": "town",
+        "map": args.map,
         "rides": len(rows),
-        "succeeded": len(good),
-        "driving_score_mean": sum(scores) / len(rows) if rows else 0.0,
-        **totals,
+        "succeeded": good,
+        "driving_score_mean": sum(row.get("driving_score") or 0.0 for row in rows) / len(rows) if rows else 0.0,
+        **{name: sum(row.get(name) or 0 for row in rows) for name in ("at_fault_collisions", *_FAILURES)},
+        **more,
         "by_seed": rows,
     }
     _write(args.json, result)
     _table(rows)
-    print(f"eval town: {len(good)} of {len(rows)} rides delivered without a fault, "
-          f"driving score {result['driving_score_mean']:.1f}")  # fmt: skip
-    return 0 if len(good) == len(rows) else 1
+    rate = f", {more['real_time_factor_per_core']:.1f} times real time a core" if more else ""
+    print(f"eval town: {good} of {len(rows)} rides delivered without a fault, "
+          f"driving score {result['driving_score_mean']:.1f}{rate}")  # fmt: skip
+    return 0 if good == len(rows) else 1
 
 
 def _run_perfect(args: argparse.Namespace) -> int:
@@ -124,24 +130,11 @@ def _run_perfect(args: argparse.Namespace) -> int:
             progress.advance(task)
             if row["problems"]:
                 progress.console.print(f"  seed {row['seed']}: {'; '.join(row['problems'])}")
-    good = sum(row["exit_status"] == 0 for row in rows)
     simulated, cpu = (sum(row.get(key) or 0.0 for row in rows) for key in ("duration_s", "cpu_s"))
-    scores = [row.get("driving_score") or 0.0 for row in rows]
-    result = {
-        "suite": "town", "map": args.map, "perfect": list(args.perfect), "rides": len(rows), "succeeded": good,
-        "driving_score_mean": sum(scores) / len(rows) if rows else 0.0,
-        "at_fault_collisions": sum(row.get("at_fault_collisions") or 0 for row in rows),
-        **{name: sum(row.get(name) or 0 for row in rows) for name in _FAILURES},
-        "simulated_s": round(simulated, 1), "cpu_s": round(cpu, 1),
-        "real_time_factor_per_core": round(simulated / cpu, 2) if cpu else 0.0, "by_seed": rows,
-    }  # fmt: skip
-    _write(args.json, result)
-    _table(rows)
-    print(
-        f"eval town: {good} of {len(rows)} rides without a fault, driving score {result['driving_score_mean']:.1f}, "
-        f"{result['real_time_factor_per_core']:.1f} times real time a core"
-    )
-    return 0 if good == len(rows) else 1
+    return _finish(args, rows, {
+        "perfect": list(args.perfect), "simulated_s": round(simulated, 1), "cpu_s": round(cpu, 1),
+        "real_time_factor_per_core": round(simulated / cpu, 2) if cpu else 0.0,
+    })  # fmt: skip
 
 
 @lru_cache(maxsize=1)
