@@ -1,4 +1,4 @@
-"""A ride whose dispatcher interferes: through desk, broker, bridge, planner, gate and vehicle, as separate processes."""
+"""A ride whose dispatcher interferes: through desk, broker, bridge, planner, gate and vehicle."""
 
 import json
 import os
@@ -24,7 +24,8 @@ class Ride:
         reservation = reserve_domain()
         reservation.release()
         command = [sys.executable, "-m", "robotaxi", "ride", "--seed", "3", "--compose", "--no-camera",
-                   "--max-duration", "60", "--runs", str(folder / "runs"), "--json", str(folder / "ride.json")]  # fmt: skip
+                   "--max-duration", "60", "--runs", str(folder / "runs"),
+                   "--json", str(folder / "ride.json")]  # fmt: skip
         environment = {**os.environ, "ROS_DOMAIN_ID": str(reservation.domain_id), "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment

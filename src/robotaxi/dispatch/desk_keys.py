@@ -19,7 +19,7 @@ def desk_key(pki: TestPki) -> str:
     """
     path = pki.folder / "desk.key"
     try:
-        with path.open("x", opener=_private) as file:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(24) + "\n")
     except FileExistsError:
         pass
@@ -42,7 +42,3 @@ def book_of(book: str, operator: str, first: str) -> str:
 def schema_of(operator: str, first: str) -> str:
     """The schema of a PostgreSQL database that holds an operator's orders."""
     return "public" if operator == first else f"operator_{operator}"
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
