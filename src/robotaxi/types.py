@@ -153,7 +153,10 @@ class GnssFix:
 
 @dataclass(frozen=True, slots=True)
 class VehicleReport:
-    """What the vehicle reports back: wheel speed at the rear axle, tyre angle, cabin state."""
+    """What the vehicle reports back: wheel speed at the rear axle, tyre angle, cabin state.
+
+    ``energy``: 0 to 1 of the battery or tank, negative where the vehicle does not say.
+    """
 
     stamp_ns: int
     speed: float
@@ -162,6 +165,7 @@ class VehicleReport:
     door_open: bool = False
     seat_occupied: bool = False
     belt_fastened: bool = False
+    energy: float = -1.0
 
 
 # ---------------------------------------------------------------------------- perception
@@ -289,19 +293,27 @@ class MissionState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class MissionStatus:
-    """Where the mission stands. ``goal_id`` is the id the goal was given with."""
+    """Where the mission stands. ``goal_id`` is the id the goal was given with.
+
+    ``time_to_go``: seconds, negative: unknown. ``blocked_by``: the sentence that says what the car stands for and
+    cannot pass by itself, "" otherwise; ``ways_out``: permissions that would help then (`Goal.permission`).
+    """
 
     state: MissionState
     goal_id: str = ""
     distance_to_go: float = 0.0
     reason: str = ""
+    time_to_go: float = -1.0
+    blocked_by: str = ""
+    ways_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
     """A place to stop at. ``goal_id`` "" and ``hold`` true: stand still where you are (boarding).
 
-    ``avoid``: circles (x, y, radius; m, map) that the route shall not enter.
+    ``avoid``: circles (x, y, radius; m, map) that the route shall not enter. ``permission``: what a person far
+    away allows before what the car stands for, "overtake" or "reroute"; each ``permission_id`` counts once.
     """
 
     goal_id: str
@@ -310,6 +322,8 @@ class Goal:
     yaw: float = 0.0
     hold: bool = False
     avoid: tuple[tuple[float, float, float], ...] = ()
+    permission: str = ""
+    permission_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

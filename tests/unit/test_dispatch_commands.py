@@ -102,17 +102,19 @@ def test_routes_are_told_to_keep_out_of_a_closed_area() -> None:
 
 
 def blocked(setup: Setup) -> Any:
-    return replace(setup.car.inputs(), blocked_by="Lane blocked by a delivery van, 6 m ahead.")
+    inputs = setup.car.inputs()
+    why = "Lane blocked by a delivery van, 6 m ahead."
+    return replace(inputs, mission=replace(inputs.mission, blocked_by=why, ways_out=("overtake", "reroute")))
 
 
 def test_a_question_is_asked_answered_and_becomes_a_permission() -> None:
     setup = riding(TripState.EN_ROUTE_TO_PICKUP)
-    setup.bridge._config = replace(setup.bridge._config, assist_after=0.3, assist_timeout=1.0)
+    setup.bridge._help._config = replace(setup.bridge._config, assist_after=0.3, assist_timeout=1.0)
     for _ in range(5):
         setup.bridge.step(blocked(setup))
         setup.car.stamp_ns += 100_000_000
     question = setup.link.bodies("assist_request")[-1]
-    assert question["question"] == "Lane blocked by a delivery van, 6 m ahead. Overtake, wait, or reroute?"
+    assert question["question"] == "Lane blocked by a delivery van, 6 m ahead. Wait, overtake, reroute?"
     for option in ("fly", "overtake"):
         setup.cloud.send("assist_answer", AssistAnswer(question_id=question["question_id"], option_id=option))
     output = setup.bridge.step(blocked(setup))
@@ -123,7 +125,7 @@ def test_a_question_is_asked_answered_and_becomes_a_permission() -> None:
 
 def test_a_question_without_an_answer_has_a_default() -> None:
     setup = riding(TripState.EN_ROUTE_TO_PICKUP)
-    setup.bridge._config = replace(setup.bridge._config, assist_after=0.3, assist_timeout=1.0)
+    setup.bridge._help._config = replace(setup.bridge._config, assist_after=0.3, assist_timeout=1.0)
     permissions = []
     for _ in range(15):
         permissions.append(setup.bridge.step(blocked(setup)).permission)

@@ -50,7 +50,7 @@ class Fleet:
             body, message_id=message_id
         )
         self.desk._book([(f"rt/v1/demo/{vehicle}/up/{body_name(body)}", payload)])
-        self.desk._look(True)
+        self.desk._outbound.look(True)
 
     def event(self, number: int, state: str, order_id: str = "a", vehicle: str = "car1") -> None:
         event = OrderEvent(stamp_ns=number, order_id=order_id, event_no=number, state=state)
@@ -103,7 +103,7 @@ def test_an_order_goes_to_the_nearest_free_car_and_waits_for_one(fleet: Fleet) -
         fleet.say(vehicle, Connection(state="lost" if "gone" in vehicle else "online"))
         fleet.say(vehicle, state_at(lat))
     late = client.place_order(fleet.url, "Station", DROPOFF)
-    fleet.desk._look(True)
+    fleet.desk._outbound.look(True)
     assert client.get_order(fleet.url, early)["vehicle"] == "near"
     assert client.get_order(fleet.url, late)["vehicle"] == "far"
 
@@ -113,7 +113,7 @@ def test_a_rejected_order_goes_to_another_car_and_never_back(fleet: Fleet) -> No
         fleet.say(vehicle, Connection(state="online"))
         fleet.say(vehicle, state_at(lat))
     client.place_order(fleet.url, "Station", DROPOFF, order_id="a")
-    fleet.desk._look(True)
+    fleet.desk._outbound.look(True)
     fleet.event(1, "OFFERED", vehicle="near")
     fleet.event(2, "REJECTED", vehicle="near")
     assert client.get_order(fleet.url, "a")["vehicle"] == "far"

@@ -12,11 +12,12 @@ import pytest
 from dispatch_helpers import SIGNER
 from test_dispatch_bridge import MemoryLink
 
+from robotaxi.dispatch import client
 from robotaxi.dispatch.book import OrderBook
 from robotaxi.dispatch.desk import Desk, DeskConfig
 from robotaxi.dispatch.desk_http import DeskServer
 from robotaxi.dispatch.desk_map import map_of
-from robotaxi.dispatch.messages import AssistRequest, Body, Connection, Event, Option, Position, State
+from robotaxi.dispatch.messages import AssistRequest, Body, Connection, Event, Option, Position, State, TripReport
 from robotaxi.dispatch.protocol import Sender, body_name
 from robotaxi.hdmap import load_map
 
@@ -106,3 +107,75 @@ def test_it_fits_a_phone(town: Town, tmp_path: Path) -> None:
         assert browser.errors == []
     finally:
         browser.close()
+
+
+def test_a_car_shows_all_that_it_says_and_its_trajectory_lies_on_the_map(town: Town, tmp_path: Path) -> None:
+    assert PROGRAM is not None
+    position = Position(datum="WGS84", lat=town.lat, lon=town.lon)
+    ahead = tuple((town.lat, town.lon + i * 2e-4) for i in range(10))  # 135 m to the east
+    trip = TripReport(order_id="r7", state="EN_ROUTE", revision=2, distance_to_go=512.0, eta_s=61.0)
+    town.say(
+        State(
+            stamp_ns=2, mode="PULL_OVER", minimal_risk=True, mode_reason="no lidar", position=position,
+            position_sigma=0.07, speed=5.0, acceleration=-0.4, energy=0.62, range=186_000.0, trip=trip,
+            trajectory=ahead, faults=("seeing objects",), avoided=("flood",),
+        )
+    )  # fmt: skip
+    browser = chromium.Chromium(PROGRAM, tmp_path / "profile", 1200, 800)
+    try:
+        browser.open(town.server.url + "/")
+        browser.wait("typeof fitted !== 'undefined' && fitted && document.querySelectorAll('#cars .card').length === 1")
+        browser.run("document.querySelector('#cars .card').click()")
+        text = browser.run("document.querySelector('#vehicle').innerText")
+        for words in ("Pull over, minimal risk: no lidar", "18 km/h, -0.4 m/s²", "62 %, 186 km", "changed 2 times",
+                      "512 m, about 61 s", "±0.07 m, WGS84", "seeing objects", "flood"):  # fmt: skip
+            assert words in text, (words, text)
+        # alone on an empty map, half way along the trajectory the canvas has ink; beside it there is none
+        painted = browser.run(
+            "(() => { town = { lanes: [], places: [] }; const t = news.vehicles[0].state.trajectory[5];"
+            "view.lat = t[0]; view.lon = t[1]; view.scale = 3; draw(); const r = window.devicePixelRatio;"
+            "const [x, y] = toPixel(t[0], t[1]);"
+            "return [0, 60].map(d => brush.getImageData(x * r, (y + d) * r, 1, 1).data[3]); })()"
+        )
+        assert painted[0] > 50 and painted[1] == 0
+        assert browser.errors == []
+    finally:
+        browser.close()
+
+
+def test_two_operators_on_one_desk_see_only_their_own_cars(town: Town, tmp_path: Path) -> None:
+    assert PROGRAM is not None
+    other = Desk(DeskConfig(operator="blue"), MemoryLink(), OrderBook(tmp_path / "blue.sqlite"), SIGNER)
+    sender = Sender("blue9", "boot", lambda: "up-1", time.time_ns, operator="blue")
+    other._book([("rt/v1/blue/blue9/up/connection", sender.wrap(Connection(state="online"))[1])])
+    other._book([("rt/v1/demo/car1/up/connection", sender.wrap(Connection(state="online"))[1])])  # not its car
+    keys = {"d" * 24: town.desk, "b" * 24: other}
+    server = DeskServer(keys, "127.0.0.1", 0)
+    thread = threading.Thread(target=lambda: server.serve_forever(0.01))
+    thread.start()
+    try:
+        with pytest.raises(client.OrderError, match="several operators"):
+            client.list_vehicles(server.url)
+        with pytest.raises(client.OrderError, match="several operators"):
+            client.list_vehicles(f"{server.url}/?key={'x' * 24}")
+        for key, operator, car in (("d" * 24, "demo", "car1"), ("b" * 24, "blue", "blue9")):
+            assert [v["vehicle"] for v in client.list_vehicles(f"{server.url}/?key={key}")] == [car]
+            browser = chromium.Chromium(PROGRAM, tmp_path / operator, 1200, 800)
+            try:
+                browser.open(f"{server.url}/?key={key}")
+                browser.wait("typeof news !== 'undefined' && news.operator && document.querySelector('#cars .card')")
+                assert browser.run("document.querySelector('#operator').innerText") == operator
+                names = browser.run("[...document.querySelectorAll('#cars h3')].map(e => e.innerText)")
+                assert names == [car]
+                assert browser.run("location.search") == ""  # the key is not left in the address
+                assert browser.run("document.cookie") == ""  # and no script can read it
+                assert browser.errors == []
+            finally:
+                browser.close()
+        status = client.call(f"{server.url}/?key={'b' * 24}", "GET", "/history/car1")
+        assert status == {"history": []}
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        other.book.close()

@@ -167,6 +167,13 @@ def test_drives_to_the_goal_and_stops_there() -> None:
     drive.comfortable(2.5)
 
 
+@pytest.mark.parametrize("distance", [3.0, 12.0, 22.0])
+def test_a_goal_so_near_that_the_plan_ends_at_rest_is_reached_from_a_standstill(distance: float) -> None:
+    drive = start(straight(), goal_x=20.0 + distance)
+    drive.run(20.0, until=lambda _, out: out.mission.state == MissionState.ARRIVED)
+    assert drive.state.x == pytest.approx(20.0 + distance, abs=0.3)
+
+
 def test_stands_at_the_goal_and_goes_on_to_a_new_one() -> None:
     drive = start(straight(), goal_x=60.0)
     drive.run(40.0, until=lambda _, out: out.mission.state == MissionState.ARRIVED)

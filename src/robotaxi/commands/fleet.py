@@ -40,9 +40,10 @@ def run(args: argparse.Namespace) -> int:
     from robotaxi.dispatch import client, process
     from robotaxi.dispatch.bridge import Bridge, BridgeConfig
     from robotaxi.dispatch.clock import cached
-    from robotaxi.dispatch.fleet_car import FleetCar, reachable
+    from robotaxi.dispatch.fleet_car import FleetCar
     from robotaxi.dispatch.outbox import Outbox
     from robotaxi.dispatch.pki import make_test_pki
+    from robotaxi.dispatch.reachable import reachable_on
     from robotaxi.dispatch.signing import FolderVerifier
     from robotaxi.dispatch.transport import MqttConfig, MqttLink
     from robotaxi.hdmap import load_map
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
                     lane_map.origin,
                     MqttLink(MqttConfig(port=port), pki.vehicle(name), name),
                     Outbox(folder / "outbox" / name),
-                    reachable(lane_map),
+                    reachable_on(lane_map),
                     FolderVerifier(pki.signers, pki.ca, pki.crl, OPERATOR),
                     clock=cached(),
                 )

@@ -6,14 +6,15 @@ gate stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from robotaxi.dispatch.messages import AssistRequest, Option, Position
 from robotaxi.dispatch.report import BridgeInput
 
 SECOND_NS = 1_000_000_000
-WAIT, REROUTE, OVERTAKE = "wait", "reroute", "overtake"
+WAIT = "wait"
+_WAYS = {"overtake": "Overtake when the other lane is free", "reroute": "Take another way"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,6 @@ class Permission:
     question_id: str
     option_id: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """Since when (data time) the car stands for one and the same cause."""
-
-    since_ns: int
-    sentence: str
 
 
 Check = Callable[[str, BridgeInput], str]
@@ -115,15 +108,14 @@ def request_of(
     )
 
 
-def lane_blocked(order_id: str, number: int, sentence: str, timeout: float, picture_jpeg: bytes) -> Question:
-    """What the car asks when something has stood in its lane for long."""
+def lane_blocked(
+    identity: str, sentence: str, ways_out: Collection[str], timeout: float, picture_jpeg: bytes
+) -> Question:
+    """What the car asks when something has stood in its lane for long. ``ways_out``: what the planner could use."""
+    ways = tuple((way, words) for way, words in _WAYS.items() if way in ways_out)
+    asked = ", ".join(["Wait", *(way for way, _ in ways)])
     return Question(
-        f"{order_id}:assist{number}",
-        f"{sentence.rstrip('. ')}. Overtake, wait, or reroute?",
-        ((WAIT, "Wait"), (OVERTAKE, "Overtake when the other lane is free"), (REROUTE, "Take another way")),
-        WAIT,
-        timeout,
-        picture_jpeg,
+        identity, f"{sentence.rstrip('. ')}. {asked}?", ((WAIT, "Wait"), *ways), WAIT, timeout, picture_jpeg
     )
 
 

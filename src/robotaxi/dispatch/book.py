@@ -50,8 +50,9 @@ BookError = DatabaseError
 class OrderBook:
     """Thread-safe. `changed` is notified after each change, for those who wait for one."""
 
-    def __init__(self, path: str | Path | Database) -> None:
-        self.db = path if isinstance(path, Database) else Database(path, SCHEMA)
+    def __init__(self, path: str | Path | Database, schema: str = "public") -> None:
+        """``schema``: of a PostgreSQL database, which several operators share."""
+        self.db = path if isinstance(path, Database) else Database(path, SCHEMA, schema)
         self.changed = threading.Condition(self.db.lock)
 
     def close(self) -> None:

@@ -18,10 +18,11 @@ import msgspec
 
 from robotaxi.dispatch import protocol
 from robotaxi.dispatch import trip as trips
-from robotaxi.dispatch.assist import Assist, Permission, Question, lane_blocked, request_of, safe_to_grant
+from robotaxi.dispatch.assist import Permission, Question
 from robotaxi.dispatch.clock import cached
-from robotaxi.dispatch.decisions import Decision, Reachable, Situation, Zone
+from robotaxi.dispatch.decisions import Reachable, Situation
 from robotaxi.dispatch.inbox import Answer, Inbox, Trust
+from robotaxi.dispatch.ledger import Ledger
 from robotaxi.dispatch.link import Link, Outgoing, Session
 from robotaxi.dispatch.mailer import Mailer, MailerConfig, goodbye
 from robotaxi.dispatch.messages import (
@@ -35,27 +36,26 @@ from robotaxi.dispatch.messages import (
     Event,
     Factsheet,
     Order,
-    OrderEvent,
     Receipt,
 )
-from robotaxi.dispatch.outbox import Answered, Outbox, StoredMessage, TripRecord
+from robotaxi.dispatch.outbox import Outbox
 from robotaxi.dispatch.protocol import JSON, MSGPACK, Envelope, Sender, clip
+from robotaxi.dispatch.remote_help import AssistConfig, RemoteHelp
 from robotaxi.dispatch.report import BridgeInput, Earth, position_of, state_of
-from robotaxi.dispatch.trip import Ride, Trip, TripConfig, TripInput
+from robotaxi.dispatch.trip import Ride, TripConfig, TripInput
+from robotaxi.dispatch.zones import Zones
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.params import param
-from robotaxi.types import MINIMAL_RISK, Goal, TripEvent, TripState
+from robotaxi.types import MINIMAL_RISK, Goal, MissionState, TripEvent, TripState
 
 SECOND_NS = 1_000_000_000
-REMEMBERED_NS = 3600 * SECOND_NS  # beyond its expiry a message from the cloud is still known
 CLOSE_POLL_S = 0.02
-ZONES = "zones"
 
 __all__ = ["Bridge", "BridgeConfig", "BridgeInput", "BridgeOutput", "Reachable"]
 
 
 @dataclass(frozen=True)
-class BridgeConfig(TripConfig, MailerConfig):
+class BridgeConfig(TripConfig, MailerConfig, AssistConfig):
     """Who the car is, how it reports, and the timers of a trip."""
 
     operator: str = param("demo", doc="operator in the topics and the certificate")
@@ -66,10 +66,8 @@ class BridgeConfig(TripConfig, MailerConfig):
     )
     datum: str = param("WGS84", doc="datum of positions to the platform: WGS84 or GCJ02; both are understood")
     compact: bool = param(False, doc="send MessagePack instead of JSON")
-    assist_after: float = param(
-        0.0, lo=0.0, hi=3600.0, unit="s", doc="standing for an obstacle so long the car asks a person; 0: never"
-    )
-    assist_timeout: float = param(60.0, lo=1.0, hi=3600.0, unit="s", doc="then the default answer is taken")
+    odd: str = param("urban roads of the map, up to 60 km/h", doc="operational design domain, for the factsheet")
+    full_range: float = param(300_000.0, lo=1_000.0, hi=2e6, unit="m", doc="range with a full battery")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,6 @@ class _Step:
     goal: Goal | None = None
     doors: str = ""
     permission: Permission | None = None
-    settled: Question | None = None  # what the permission answers
 
 
 class Bridge:
@@ -139,16 +136,13 @@ class Bridge:
             monotonic_s,
         )
         self._inbox = Inbox(config.operator, config.vehicle, now_ns, self._answer_now, trust, self._clock)
-        self._trip, self._event_no = self._resume()
-        self._zones = self._resume_zones()
-        self._assist = Assist(safe_to_grant)
-        self._asked = 0
-        self._blocked_since_ns = -1
-        self._answers: list[tuple[StoredMessage, Answered, tuple[str, int]]] = []  # that this step gives
-        self._withdrawn: list[tuple[str, str]] = []  # orders cancelled before they came: (order id, reason)
+        self._ledger = Ledger(self._mail, outbox)
+        self._trip = self._ledger.resume()
+        self._zones = Zones(outbox, now_ns)
+        self._help = RemoteHelp(config, self._mail, outbox, self._earth, now_ns)
         self._state_due_ns: int | None = None
         self._shown: tuple[object, ...] = ()
-        self._safety_stop = False
+        self._alarms: dict[str, bool] = {}  # kinds of event that hold now
         sheet = factsheet or Factsheet(software="robotaxi")
         sheet = msgspec.structs.replace(
             sheet,
@@ -194,12 +188,7 @@ class Bridge:
 
     def ask(self, question: Question, inputs: BridgeInput) -> bool:
         """Ask a person; false while another question is open. The answer comes as a step's permission."""
-        if not self._assist.ask(question, inputs.stamp_ns):
-            return False
-        deadline = self._now_ns() + round(question.timeout * SECOND_NS)
-        body = request_of(question, inputs.stamp_ns, deadline, position_of(inputs.state, self._earth))
-        self._outbox.record([self._mail.stored("assist_request", body)])
-        return True
+        return self._help.ask(question, inputs)
 
     # ------------------------------------------------------------------ step
 
@@ -222,20 +211,19 @@ class Bridge:
             elif isinstance(body, Command):
                 now = self._command(now, inputs, envelope, body, step)
             elif isinstance(body, AssistAnswer):
-                question = self._assist.question
-                refusal, permission = self._assist.answer(body.question_id, body.option_id, inputs)
-                if permission is not None:
-                    step.permission, step.settled = permission, question
-                self._answer(envelope, "refused" if refusal else "accepted", refusal)
+                refusal, permission = self._help.answer(body, inputs)
+                step.permission = permission or step.permission
+                self._ledger.answer(envelope, "refused" if refusal else "accepted", refusal)
             self._advance(now, inputs, step)
             stepped = True
         if not stepped:
             self._advance(self._trip_input(inputs), inputs, step)
-        self._watch_blocked(inputs, step)
-        self._watch_safety(inputs)
+        driving = self._trip.state in trips.DRIVING and not self._trip.paused
+        step.permission = self._help.step(inputs, self._trip.order_id, driving) or step.permission
+        self._watch_events(inputs)
         self._report_state(inputs, changed=bool(step.events))
         self._mail.pump()
-        goal = self._around_zones(step.goal)
+        goal = self._help.allow(self._zones.around(step.goal), step.permission)
         return BridgeOutput(
             goal, tuple(step.events), self._trip.state, self._trip.order_id, step.doors, step.permission
         )
@@ -255,12 +243,10 @@ class Bridge:
         now = self._check_route(now, inputs)
         before = self._trip
         self._trip, events, step.goal = trips.step(self._trip, now, self._config)
-        events += tuple(
-            TripEvent(now.stamp_ns, order_id, TripState.CANCELLED, reason) for order_id, reason in self._withdrawn
-        )
+        events += self._ledger.withdrawn(now.stamp_ns)
         step.events += events
-        if events or self._answers or before.paused != self._trip.paused:
-            self._store(events, inputs)
+        if events or self._ledger.waits or before.paused != self._trip.paused:
+            self._ledger.store(events, self._trip, position_of(inputs.state, self._earth))
 
     def _check_route(self, now: TripInput, inputs: BridgeInput) -> TripInput:
         """Ask for the route at the moment when the offer would be accepted."""
@@ -273,8 +259,8 @@ class Bridge:
         return replace(now, refusal=reason) if reason else now
 
     def _situation(self, inputs: BridgeInput) -> Situation:
-        zones = tuple(self._zones.values())
-        return Situation(self._trip, inputs, self._earth, zones, self._config.service_radius, self._reachable)
+        zones, radius = self._zones.all, self._config.service_radius
+        return Situation(self._trip, inputs, self._earth, zones, radius, self._reachable)
 
     # ------------------------------------------------------------------ from the cloud
 
@@ -302,9 +288,9 @@ class Bridge:
     def _offer(self, now: TripInput, inputs: BridgeInput, envelope: Envelope, order: Order, late: bool) -> TripInput:
         known = self._outbox.trip(order.order_id)
         if known is not None:
-            self._answer(envelope, "duplicate", f"order is {known.state} already", order.order_id, known.state)
+            self._ledger.answer(envelope, "duplicate", f"order is {known.state} already", order.order_id, known.state)
             return now
-        self._answer(envelope, "accepted", "the decision comes as order_event", order.order_id, "OFFERED")
+        self._ledger.answer(envelope, "accepted", "the decision comes as order_event", order.order_id, "OFFERED")
         situation = self._situation(inputs)
         ride = Ride(
             order.order_id,
@@ -331,123 +317,42 @@ class Bridge:
         if command.command == "cancel" and command.order_id and known is None:
             # overtook its order, or the offer never came: the order is over before it has begun
             reason = clip(f"by {command.by}" + (f": {command.reason}" if command.reason else "") + ", before it came")
-            self._withdrawn.append((command.order_id, reason))
-            self._answer(envelope, "accepted", "", command.order_id, TripState.CANCELLED.name)
+            self._ledger.withdraw(command.order_id, reason)
+            self._ledger.answer(envelope, "accepted", "", command.order_id, TripState.CANCELLED.name)
             return now
         decision = self._situation(inputs).decide(command, now, state, self._now_ns())
         if decision.refusal:
-            self._answer(envelope, "refused", decision.refusal, command.order_id, state)
+            self._ledger.answer(envelope, "refused", decision.refusal, command.order_id, state)
             return now
-        self._answer(envelope, "accepted", "", command.order_id, state)
-        self._apply(decision, step)
+        self._ledger.answer(envelope, "accepted", decision.note, command.order_id, state)
+        step.doors = decision.doors or step.doors
+        if decision.zone is not None:
+            self._zones.put(decision.zone)
         return decision.now or now
 
-    def _apply(self, decision: Decision, step: _Step) -> None:
-        step.doors = decision.doors or step.doors
-        zone = decision.zone
-        if zone is not None:
-            self._zones.pop(zone.area_id, None)
-            if zone.radius > 0.0:
-                self._zones[zone.area_id] = zone
-            self._store_zones()
-
-    def _around_zones(self, goal: Goal | None) -> Goal | None:
-        now = self._now_ns() if self._zones else 0
-        over = [zone.area_id for zone in self._zones.values() if zone.until_ns <= now]
-        for area_id in over:
-            del self._zones[area_id]
-        if over:
-            self._store_zones()
-        if goal is None or not self._zones:
-            return goal
-        return replace(goal, avoid=tuple((zone.x, zone.y, zone.radius) for zone in self._zones.values()))
-
-    # ------------------------------------------------------------------ assistance
-
-    def _watch_blocked(self, inputs: BridgeInput, step: _Step) -> None:
-        """Ask when something has stood in the way for long; take the default when it is time."""
-        blocked = bool(inputs.blocked_by) and self._trip.state in trips.DRIVING and not self._trip.paused
-        if not blocked:
-            self._blocked_since_ns = -1
-        elif self._blocked_since_ns < 0:
-            self._blocked_since_ns = inputs.stamp_ns
-        question = step.settled or self._assist.question
-        settled = step.permission or self._assist.step(inputs.stamp_ns, blocked)
-        if settled is not None and question is not None:
-            step.permission = settled
-            body = request_of(question, inputs.stamp_ns, 0, position_of(inputs.state, self._earth), settled)
-            self._outbox.record([self._mail.stored("assist_request", body)])
-            self._blocked_since_ns = inputs.stamp_ns  # ask again only after as long again
-        after = self._config.assist_after
-        stood = inputs.stamp_ns - self._blocked_since_ns >= round(after * SECOND_NS)
-        if blocked and stood and after > 0.0 and self._assist.question is None:
-            self._asked += 1
-            timeout = self._config.assist_timeout
-            words = inputs.blocked_by
-            self.ask(lane_blocked(self._trip.order_id, self._asked, words, timeout, inputs.picture_jpeg), inputs)
-            self._blocked_since_ns = inputs.stamp_ns
-
-    def _watch_safety(self, inputs: BridgeInput) -> None:
-        """A minimal risk manoeuvre is an event, once."""
-        stopping = inputs.mode in MINIMAL_RISK
-        if stopping and not self._safety_stop:
-            self.report(
-                Event(
-                    stamp_ns=inputs.stamp_ns,
-                    kind="minimal_risk",
-                    severity="alarm",
-                    text=clip(f"{inputs.mode.name}: {inputs.mode_reason or 'no reason given'}"),
-                    order_id=self._trip.order_id,
-                    position=position_of(inputs.state, self._earth),
+    def _watch_events(self, inputs: BridgeInput) -> None:
+        """A minimal risk manoeuvre, or a goal that cannot be reached, is an event: once, when it begins."""
+        mission = inputs.mission
+        lost = mission is not None and mission.state is MissionState.UNREACHABLE and self._trip.active
+        found = (
+            ("minimal_risk", inputs.mode in MINIMAL_RISK, f"{inputs.mode.name}: {inputs.mode_reason or 'no reason'}"),
+            ("unreachable", lost, mission.reason if mission is not None else ""),
+        )
+        for kind, holds, text in found:
+            if holds and not self._alarms.get(kind):
+                self.report(
+                    Event(
+                        stamp_ns=inputs.stamp_ns,
+                        kind=kind,
+                        severity="alarm",
+                        text=clip(text),
+                        order_id=self._trip.order_id,
+                        position=position_of(inputs.state, self._earth),
+                    )
                 )
-            )
-        self._safety_stop = stopping
+            self._alarms[kind] = holds
 
     # ------------------------------------------------------------------ to the cloud
-
-    def _store(self, events: tuple[TripEvent, ...], inputs: BridgeInput) -> None:
-        """Put answers, events and the trip's record on disk together, before the goal leaves this step."""
-        answers, self._answers, self._withdrawn = self._answers, [], []
-        messages = [message for message, _, _ in answers]
-        records: dict[str, TripRecord] = {}
-        position = position_of(inputs.state, self._earth)
-        for event in events:
-            mine = event.order_id == self._trip.order_id
-            before = records.get(event.order_id)
-            if mine:
-                self._event_no = 1 if event.state is TripState.OFFERED else self._event_no + 1
-                number = self._event_no
-            else:
-                number = before.events + 1 if before else 1
-            body = OrderEvent(
-                stamp_ns=event.stamp_ns,
-                order_id=event.order_id,
-                event_no=number,
-                state=event.state.name,
-                reason=clip(event.reason),
-                position=position,
-                revision=self._trip.ride.revision if mine and self._trip.ride else 0,
-            )
-            messages.append(self._mail.stored("order_event", body))
-            records[event.order_id] = TripRecord(event.order_id, event.state.name, False, number, b"")
-        if self._trip.order_id and (self._trip.active or self._trip.order_id in records):
-            records[self._trip.order_id] = TripRecord(
-                self._trip.order_id,
-                self._trip.state.name,
-                self._trip.active,
-                self._event_no,
-                msgspec.json.encode(replace(self._trip, since_ns=-1, stop_since_ns=-1)),
-            )
-        self._outbox.record(
-            messages, list(records.values()), [answer for _, answer, _ in answers], [seq for _, _, seq in answers]
-        )
-
-    def _answer(self, envelope: Envelope, status: str, reason: str, order_id: str = "", state: str = "") -> None:
-        """An answer that is stored together with the effect of the message."""
-        ack = Ack(message_id=envelope.id, status=status, reason=clip(reason), order_id=order_id, state=state)  # type: ignore[arg-type]
-        stored = self._mail.stored("ack", ack, corr=envelope.id)
-        answered = Answered(envelope.id, envelope.exp_ns + REMEMBERED_NS, status, clip(reason), order_id, state)
-        self._answers.append((stored, answered, (envelope.boot_id, envelope.seq)))
 
     def _answer_now(self, answer: Answer) -> None:
         """From the link's thread: an answer that need not survive."""
@@ -456,7 +361,7 @@ class Bridge:
     def _report_state(self, inputs: BridgeInput, changed: bool) -> None:
         report = inputs.report
         cabin = report and (report.door_open, report.seat_occupied, report.belt_fastened)
-        shown = (inputs.mode, cabin, self._trip.paused, tuple(self._zones))
+        shown = (inputs.mode, cabin, self._trip.paused, self._zones.ids)
         due = self._state_due_ns is None or inputs.stamp_ns >= self._state_due_ns
         if not due and not changed and shown == self._shown:
             return
@@ -469,7 +374,7 @@ class Bridge:
                 self._earth,
                 backlog=len(self._outbox),
                 problem=self._outbox.problem,
-                avoided=tuple(self._zones),
+                avoided=self._zones.ids,
             )
         )
 
@@ -499,19 +404,6 @@ class Bridge:
 
     def _retained(self, body: Connection | Factsheet) -> Outgoing:
         return goodbye(lambda name: self._topic("up", name), self._sender, body)
-
-    def _resume(self) -> tuple[Trip, int]:
-        record = self._outbox.active_trip()
-        if record is None:
-            return Trip(), 0
-        return msgspec.json.decode(record.record, type=Trip), record.events
-
-    def _resume_zones(self) -> dict[str, Zone]:
-        stored = self._outbox.value(ZONES)
-        return {zone.area_id: zone for zone in msgspec.json.decode(stored, type=list[Zone])} if stored else {}
-
-    def _store_zones(self) -> None:
-        self._outbox.record(values=[(ZONES, msgspec.json.encode(list(self._zones.values())))])
 
 
 def _not_ready(inputs: BridgeInput) -> str:

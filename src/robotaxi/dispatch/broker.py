@@ -86,6 +86,9 @@ class CertificateAccess:
             return who, f"{who.name!r} may not leave a last will on {will.topic[:200]!r}"
         return who, ""
 
+    def session(self, principal: Holder, client_id: str) -> str:
+        return f"{principal.operator}/{client_id}"
+
     def may_publish(self, principal: Holder, topic: str) -> bool:
         return may_use_topic(principal, topic, "publish")
 

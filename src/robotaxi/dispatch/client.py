@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 HTTP_TIMEOUT_S = 10.0
 LONG_POLL_S = 20.0
@@ -83,13 +83,18 @@ def wait_for_state(desk_url: str, order_id: str, states: Collection[str], timeou
 
 
 def call(desk_url: str, method: str, path: str, body: Any = None, wait_s: float = 0.0) -> dict[str, Any]:
+    """``desk_url`` may end in ``/?key=...``: the operator's key, where the desk serves several. Raises OrderError."""
     address = urlsplit(desk_url)
+    key = parse_qs(address.query).get("key", [""])[-1]
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     if address.scheme != "http" or not address.hostname:
         raise OrderError(f"{desk_url!r} is not the address of a desk, such as http://127.0.0.1:8080")
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=HTTP_TIMEOUT_S + wait_s)
     try:
         data = json.dumps(body).encode() if body is not None else None
-        connection.request(method, path, data, {"Content-Type": "application/json"} if data else {})
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        connection.request(method, path, data, headers)
         response = connection.getresponse()
         answer = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:

@@ -10,6 +10,7 @@ import logging
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     desk.add_argument("--port", type=_port, default=DESK_PORT, help="0: any free port (default %(default)s)")
     desk.add_argument("--map", default="", help="map to show: a name in config/maps, or a path")
     desk.add_argument("--accept-within", type=float, help="s that a car has for its answer to an offer")
+    desk.add_argument(
+        "--also", action="append", default=[], metavar="OPERATOR", help="serve this operator too; it sees its own cars"
+    )
     desk.add_argument("--places", help='JSON or YAML file: {"name": {"lat": .., "lon": .., "heading_deg": ..}}')
     _add_announce(desk)
     desk.set_defaults(run=run_desk)
@@ -140,8 +144,10 @@ def run_broker(args: argparse.Namespace) -> int:
 
 def run_desk(args: argparse.Namespace) -> int:
     from robotaxi.dispatch.book import BookError, OrderBook
-    from robotaxi.dispatch.desk import Desk, DeskConfig
+    from robotaxi.dispatch.desk import Desk
     from robotaxi.dispatch.desk_http import DeskServer
+    from robotaxi.dispatch.desk_keys import book_of, desk_key, schema_of
+    from robotaxi.dispatch.desk_outbound import DeskConfig
     from robotaxi.dispatch.pki import PkiError, make_test_pki
     from robotaxi.dispatch.places import load_places
     from robotaxi.dispatch.signing import Signer, SigningError
@@ -156,20 +162,27 @@ def run_desk(args: argparse.Namespace) -> int:
             values["accept_within"] = args.accept_within
         config = build(DeskConfig, values, "desk")
         mqtt = build(MqttConfig, {"host": host, "port": port}, "--broker")
-        pki = make_test_pki(Path(args.pki).expanduser(), args.operator, args.vehicle)
         places = load_places(Path(args.places)) if args.places else {}
         drawn, named = _map(args.map)
-        places = {**named, **places}
-        link = MqttLink(mqtt, pki.dispatcher, "dispatcher:desk")
-        desk = Desk(config, link, OrderBook(args.book), Signer.load(pki.signer, pki.signers), places, drawn)
+        desks: dict[str, Desk] = {}
+        for operator in dict.fromkeys([args.operator, *args.also]):
+            vehicles = args.vehicle if operator == args.operator else []
+            pki = make_test_pki(Path(args.pki).expanduser(), operator, vehicles)
+            link = MqttLink(mqtt, pki.dispatcher, "dispatcher:desk")
+            book = OrderBook(book_of(args.book, operator, args.operator), schema_of(operator, args.operator))
+            signer = Signer.load(pki.signer, pki.signers)
+            desk = Desk(replace(config, operator=operator), link, book, signer, {**named, **places}, drawn)
+            desks[desk_key(pki)] = desk
     except (ParameterError, PkiError, BookError, SigningError, ValueError) as error:
         return _fail(str(error))
+    alone = next(iter(desks.values())) if len(desks) == 1 else None
     try:
-        server = DeskServer(desk, "127.0.0.1", args.port)
+        server = DeskServer(alone or desks, "127.0.0.1", args.port)
     except OSError as error:
-        desk.book.close()
+        for desk in desks.values():
+            desk.book.close()
         return _fail(f"desk cannot listen on 127.0.0.1:{args.port}: {error.strerror or error}; give --port")
-    return _serve_desk(desk, server, args)
+    return _serve_desk(desks, server, args)
 
 
 def _map(name: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
@@ -188,21 +201,24 @@ def _map(name: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     return drawn, places
 
 
-def _serve_desk(desk: Desk, server: DeskServer, args: argparse.Namespace) -> int:
+def _serve_desk(desks: dict[str, Desk], server: DeskServer, args: argparse.Namespace) -> int:
     stop = process.StopRequest()
-    desk.start()
+    for desk in desks.values():
+        desk.start()
     threading.Thread(target=server.serve_forever, args=(HTTP_POLL_S,), name="http", daemon=True).start()
+    urls = {desk.config.operator: f"{server.url}/?key={key}" for key, desk in desks.items()}
     if args.announce:
-        process.announce({"url": server.url, "port": server.server_address[1]})
+        several = {"urls": urls} if len(urls) > 1 else {}
+        process.announce({"url": server.url, "port": server.server_address[1], **several})
         process.when_parent_ends(stop.ask)
     else:
-        print(
-            f"Dispatch desk ready: {server.url}/ (broker {args.broker}, book {args.book}). Ctrl-C ends it.", flush=True
-        )
+        where = "; ".join(f"{name}: {url}" for name, url in urls.items()) if len(urls) > 1 else f"{server.url}/"
+        print(f"Dispatch desk ready: {where} (broker {args.broker}, book {args.book}). Ctrl-C ends it.", flush=True)
     stop.wait()
     server.shutdown()
     server.server_close()
-    desk.close()
+    for desk in desks.values():
+        desk.close()
     return 0
 
 

@@ -41,12 +41,13 @@ class Zone:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``refusal`` "" means yes; then the rest has effect. ``doors``: "open", "close" or ""."""
+    """``refusal`` "" means yes; then the rest has effect. ``doors``: "open", "close" or ""; ``note``: said with yes."""
 
     refusal: str = ""
     now: TripInput | None = None
     zone: Zone | None = None
     doors: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Situation:
 
     def way(self, start: Goal, goal: Goal, state: EgoState) -> str:
         try:
-            reason = self.reachable(start, goal, state)
+            closed = tuple((zone.x, zone.y, zone.radius) for zone in self.zones)
+            reason = self.reachable(start, replace(goal, avoid=closed), state)
         except ValueError as error:  # a map or route error is a reason, not an end of the bridge
             reason = str(error)
         return f"unreachable: {reason}" if reason else ""
@@ -161,6 +163,8 @@ class Situation:
             return Decision(f"{command.command}: no trip is under way")
         if wanted == self.trip.paused:
             return Decision("the car is held already" if wanted else "the car is not held")
+        if not wanted and self.inputs.report is not None and self.inputs.report.door_open:
+            return Decision("resume: a door is open")
         return Decision(now=replace(now, pause=wanted))
 
     def _reroute(self, command: Command, now: TripInput) -> Decision:
@@ -197,7 +201,18 @@ class Situation:
         if len(self.zones) >= MAX_AREAS and all(zone.area_id != area.area_id for zone in self.zones):
             return Decision(f"{MAX_AREAS} areas are in force already")
         x, y = self.earth.to_map(area.center)
-        return Decision(zone=Zone(area.area_id, x, y, area.radius, area.until_ns))
+        zone = Zone(area.area_id, x, y, area.radius, area.until_ns)
+        ride, state = self.trip.ride, self.inputs.state
+        inside = (
+            [f"the car is in it, at {state.x:.0f}, {state.y:.0f}"] if state and zone.holds(state.x, state.y) else []
+        )
+        if ride is not None and self.trip.active:
+            stops = [(f"stop {number}", stop) for number, stop in enumerate(ride.stops, 1)]
+            pickup = [("the pick-up", ride.pickup)] if self.trip.state in trips.CANCELLABLE else []
+            for name, goal in (*pickup, *stops, ("the drop-off", ride.dropoff)):
+                if zone.holds(goal.x, goal.y):
+                    inside.append(f"{name} of {ride.order_id} lies in it")
+        return Decision(zone=zone, note=clip("; ".join(inside)))
 
 
 def _reason(command: Command) -> str:

@@ -16,13 +16,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from robotaxi.dispatch import protocol
-from robotaxi.dispatch.book import CREATED, EXPIRED, FINAL, OrderBook
+from robotaxi.dispatch.book import FINAL, OrderBook
+from robotaxi.dispatch.desk_intake import Intake
+from robotaxi.dispatch.desk_outbound import LOOK_S, DeskConfig, Outbound
 from robotaxi.dispatch.desk_requests import (
     AnswerRequest,
     CancelRequest,
@@ -32,45 +31,23 @@ from robotaxi.dispatch.desk_requests import (
     Places,
 )
 from robotaxi.dispatch.fleet_log import SCHEMA, FleetLog
-from robotaxi.dispatch.link import Link, Outgoing, Session
-from robotaxi.dispatch.matching import Candidate, best_car, eta_s
+from robotaxi.dispatch.link import Link, Session
+from robotaxi.dispatch.matching import eta_s
 from robotaxi.dispatch.messages import (
-    Ack,
     AssistAnswer,
-    AssistRequest,
-    Body,
     Command,
-    Connection,
-    Event,
-    Factsheet,
-    Order,
-    OrderEvent,
     Place,
     Receipt,
-    State,
 )
 from robotaxi.dispatch.protocol import ProtocolError, Sender, Signing
-from robotaxi.params import param
 
 log = logging.getLogger(__name__)
 
 SECOND_NS = 1_000_000_000
 BATCH = 500  # messages booked in one transaction
 RECEIPT_IDS = 200  # in one receipt
-LOOK_S = 0.05  # how often what is due is looked for
 FLUSH_S = 1.0
 LATENCIES = 20_000
-WITHDRAW_AFTER_S = 2.0  # beyond the deadline: the answer may be on its way
-
-
-@dataclass(frozen=True)
-class DeskConfig:
-    operator: str = param("demo", doc="operator whose cars this desk sees")
-    accept_within: float = param(120.0, lo=1.0, hi=3600.0, unit="s", doc="deadline for a car's answer to an offer")
-    patience: float = param(1800.0, lo=1.0, hi=86400.0, unit="s", doc="an order without a car is given up after")
-    offer_again: float = param(2.0, lo=0.1, hi=60.0, unit="s", doc="what has no answer is sent again after; grows")
-    offer_again_max: float = param(15.0, lo=0.1, hi=600.0, unit="s", doc="longest pause between repetitions")
-    stale_after: float = param(15.0, lo=1.0, hi=600.0, unit="s", doc="a car whose state is older gets no new order")
 
 
 class Desk:
@@ -93,7 +70,7 @@ class Desk:
         for statement in SCHEMA:
             book.db.execute(statement)
         self.fleet = FleetLog(book.db)
-        self._sender = Sender(
+        sender = Sender(
             "",
             secrets.token_hex(8),
             lambda: secrets.token_hex(16),
@@ -103,8 +80,9 @@ class Desk:
         )
         self._inbound: queue.Queue[tuple[str, bytes] | None] = queue.Queue(maxsize=100_000)
         self._wake = ("", b"")
-        self._sent: dict[str, tuple[float, float]] = {}  # message id -> (last sending, pause until the next)
-        self._due_s = self._flush_s = 0.0
+        self._outbound = Outbound(config, link, book, self.fleet, sender)
+        self._intake = Intake(config.operator, book, self.fleet, self._outbound.forget, self._look_soon)
+        self._flush_s = 0.0
         self._latency_ms: deque[float] = deque(maxlen=LATENCIES)
         self._count = 0
         self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
@@ -115,7 +93,7 @@ class Desk:
             Session(
                 subscribe=(protocol.topic(self.config.operator, "+", "up", "+"),),
                 on_message=self._arrived,
-                birth=self._hello,
+                birth=self._outbound.hello,
             )
         )
 
@@ -164,7 +142,7 @@ class Desk:
         if known is None:
             now = time.time_ns()
             self.book.create(order_id, wanted, ride, now, now + round(self.config.patience * SECOND_NS))
-            self._inbound.put(self._wake)
+            self._look_soon()
         elif known["request"] != ride:
             raise DeskError(f"order {order_id} exists with another ride", 409)
         return self.order(order_id)
@@ -199,12 +177,12 @@ class Desk:
                 self.book.give_up(order_id, "CANCELLED", f"by {request.by}" + (f": {reason}" if reason else ""))
                 return self.order(order_id)
             self._send_cancel(order_id, order["vehicle"], request.by, reason)  # type: ignore[arg-type]
-        self._inbound.put(self._wake)
+        self._look_soon()
         return self.order(order_id)
 
     def _send_cancel(self, order_id: str, vehicle: str, by: str, reason: str) -> str:
         body = Command(command="cancel", order_id=order_id, by=by, reason=reason)  # type: ignore[arg-type]
-        identity = self._queue_down(vehicle, body, order_id, 0)
+        identity = self._outbound.queue(vehicle, body, order_id, 0)
         self.book.cancelling(order_id, identity)
         return identity
 
@@ -213,9 +191,9 @@ class Desk:
         body = self.places.command(request)
         until = time.time_ns() + round(request.within_s * SECOND_NS)
         with self.book.change():
-            identity = self._queue_down(vehicle, body, body.order_id, until)
+            identity = self._outbound.queue(vehicle, body, body.order_id, until)
             found = self.fleet.command_of(identity)
-        self._inbound.put(self._wake)
+        self._look_soon()
         assert found is not None
         return found
 
@@ -228,17 +206,11 @@ class Desk:
             if question["settled"]:
                 raise DeskError(f"the question is settled: {question['settled']} ({question['reason']})", 409)
             body = AssistAnswer(question_id=request.question_id, option_id=request.option_id, by=request.by)
-            identity = self._queue_down(vehicle, body, "", int(question["deadline_ns"]))
+            identity = self._outbound.queue(vehicle, body, "", int(question["deadline_ns"]))
             found = self.fleet.command_of(identity)
-        self._inbound.put(self._wake)
+        self._look_soon()
         assert found is not None
         return found
-
-    def _queue_down(self, vehicle: str, body: Body, order_id: str, until_ns: int) -> str:
-        identity, name = secrets.token_hex(16), protocol.body_name(body)
-        text = msgspec.json.encode(body).decode()
-        self.fleet.command(identity, vehicle, order_id, name, text, time.time_ns(), until_ns)
-        return identity
 
     def vehicles(self) -> list[dict[str, Any]]:
         now = time.time_ns()
@@ -256,6 +228,7 @@ class Desk:
                     order["eta_s"] = live.eta_s or eta_s(live.position, (pickup["lat"], pickup["lon"]))
             questions, events = self.fleet.questions(), self.fleet.reports()
         return {
+            "operator": self.config.operator,
             "link": self.link_detail,
             "vehicles": self.vehicles(),
             "orders": orders,
@@ -287,7 +260,7 @@ class Desk:
                 return
             self._book([item for item in items if item is not self._wake])
             try:
-                self._look(bool(len(items)))
+                self._outbound.look(bool(len(items)))
             except Exception:
                 log.exception("what is due could not be done")
 
@@ -305,6 +278,9 @@ class Desk:
             return items
         return None
 
+    def _look_soon(self) -> None:
+        self._inbound.put(self._wake)
+
     def _book(self, items: list[tuple[str, bytes]]) -> None:
         """All of it in one transaction, then the receipts."""
         receipts: dict[str, list[str]] = {}
@@ -316,7 +292,7 @@ class Desk:
                 for topic, payload in items:
                     self._count += 1
                     try:
-                        vehicle, identity = self._handle(topic, payload)
+                        vehicle, identity = self._intake.handle(topic, payload)
                     except ProtocolError as error:
                         log.warning("message on %s: %s", topic, error)
                         continue
@@ -330,171 +306,7 @@ class Desk:
             return
         for vehicle, ids in receipts.items():
             for start in range(0, len(ids), RECEIPT_IDS):
-                self._send(vehicle, Receipt(ids=tuple(ids[start : start + RECEIPT_IDS])))
-
-    def _handle(self, topic: str, payload: bytes) -> tuple[str, str]:
-        """(vehicle, id that gets a receipt or "")."""
-        parts = protocol.parse_topic(topic)
-        if parts.operator != self.config.operator or parts.direction != "up":
-            raise ProtocolError(f"topic {topic[:200]!r} is not from a car of {self.config.operator}")
-        vehicle, now = parts.vehicle, time.time_ns()
-        try:
-            message = protocol.decode(payload, parts.name, vehicle)
-        except ProtocolError as error:
-            log.warning("message on %s: %s", topic, error)
-            if error.message_id:  # sending it again would not help
-                self.book.seen(vehicle, error.message_id, now)
-            return vehicle, error.message_id
-        body, envelope = message.body, message.envelope
-        identity = envelope.id
-        if isinstance(body, State):
-            text = protocol.body_as_json(payload, message)
-            self.fleet.state(vehicle, envelope.boot_id, envelope.seq, envelope.t_src_ns, body, text, now)
-            return vehicle, "" if body.live else identity
-        if isinstance(body, Connection):
-            self._connection(vehicle, envelope.boot_id, body)
-            return vehicle, ""
-        if isinstance(body, Factsheet):
-            live = self.fleet.vehicle(vehicle)
-            live.factsheet, live.dirty = protocol.body_as_json(payload, message), True
-            return vehicle, ""
-        if isinstance(body, OrderEvent):
-            self.book.event(vehicle, identity, msgspec.to_builtins(body), now)
-        elif self.book.seen(vehicle, identity, now):
-            if isinstance(body, Ack):
-                self._acked(vehicle, body, now)
-            elif isinstance(body, Event):
-                self.fleet.report(vehicle, identity, body, protocol.body_as_json(payload, message), now)
-            elif isinstance(body, AssistRequest):
-                self.fleet.question(vehicle, body, now)
-        return vehicle, identity
-
-    def _connection(self, vehicle: str, boot_id: str, body: Connection) -> None:
-        live = self.fleet.vehicle(vehicle)
-        live.connection, live.dirty = body.state, True
-        if body.state != "online":
-            return
-        for order in self.book.open_orders():  # offer at once what it may not have
-            if order["vehicle"] == vehicle:
-                self._sent.pop(order["message_id"], None)
-        live.boots = [*[boot for boot in live.boots if boot != boot_id][-3:], boot_id]
-        self._inbound.put(self._wake)
-
-    def _acked(self, vehicle: str, ack: Ack, now: int) -> None:
-        if ack.status == "reordered":  # it goes again, with a new sequence number
-            self._sent.pop(ack.message_id, None)
-            return
-        order = self.book.order(ack.order_id) if ack.order_id else None
-        if order is not None and order["vehicle"] == vehicle and ack.message_id == order["message_id"]:
-            if ack.status in ("received", "accepted", "duplicate"):
-                self.book.delivered(ack.order_id, now)
-            return
-        if ack.status not in ("received", "expired"):
-            self.fleet.answered(vehicle, ack.message_id, ack.status, ack.reason)
-            self._sent.pop(ack.message_id, None)
-
-    # ------------------------------------------------------------------ what is due
-
-    def _look(self, something_came: bool) -> None:
-        now = time.monotonic()
-        if now < self._due_s and not something_came:
-            return
-        self._due_s = now + LOOK_S
-        now_ns = time.time_ns()
-        orders = self.book.open_orders()
-        self._match([order for order in orders if not order["vehicle"]], orders, now_ns)
-        for order in self.book.open_orders():
-            if order["vehicle"] and order["state"] == CREATED:
-                self._offer(order, now_ns)
-        self._send_commands(now_ns)
-        if len(self._sent) > 100_000:
-            self._sent.clear()
-
-    def _match(self, waiting: list[dict[str, Any]], orders: list[dict[str, Any]], now_ns: int) -> None:
-        """Give each order that has no car the nearest one that is able; the oldest order first."""
-        busy = {order["vehicle"] for order in orders if order["vehicle"]}
-        cars: list[Candidate] | None = None
-        for order in waiting:
-            order_id, vehicle = order["order_id"], order["wanted"]
-            if now_ns > order["until_ns"]:
-                self.book.give_up(order_id, EXPIRED, f"no car took it within {self.config.patience:g} s")
-                continue
-            if not vehicle:
-                if cars is None:
-                    cars = self._able(busy, now_ns)
-                if not cars:
-                    continue
-                found = best_car(cars, order["request"]["pickup"]["position"], self.book.refused_by(order_id))
-                if found is None:
-                    continue
-                vehicle = found.vehicle
-                cars.remove(found)
-            expires = now_ns + round(self.config.accept_within * SECOND_NS)
-            self.book.assign(order_id, vehicle, secrets.token_hex(16), now_ns, expires)
-
-    def _able(self, busy: set[str], now_ns: int) -> list[Candidate]:
-        with self.book.db.lock:
-            return [
-                Candidate(live.vehicle, live.position)
-                for name, live in sorted(self.fleet.vehicles.items())
-                if live.connection == "online"
-                and live.able
-                and name not in busy
-                and now_ns - live.received_ns <= self.config.stale_after * SECOND_NS
-            ]
-
-    def _offer(self, order: dict[str, Any], now_ns: int) -> None:
-        """Until the car's answer. When its deadline has passed the offer is taken back, which the car answers."""
-        if now_ns > order["expires_ns"] + WITHDRAW_AFTER_S * SECOND_NS:
-            why = f"no answer from {order['vehicle']} within {self.config.accept_within:g} s"
-            with self.book.change():
-                body = Command(command="cancel", order_id=order["order_id"], by="platform", reason=why)
-                identity = self._queue_down(order["vehicle"], body, order["order_id"], 0)
-                self.book.withdraw(order["order_id"], identity, why)
-        elif now_ns <= order["expires_ns"]:
-            body_ = msgspec.convert({"order_id": order["order_id"], **order["request"]}, Order)
-            self._repeat(order["message_id"], order["vehicle"], body_, order["expires_ns"])
-
-    def _send_commands(self, now_ns: int) -> None:
-        for row in self.fleet.open_commands():
-            identity, until = row["message_id"], row["until_ns"]
-            if until and now_ns > until:
-                with self.book.change():
-                    self.fleet.answered(row["vehicle"], identity, "expired", "no answer in time")
-                continue
-            if row["kind"] == "command" and row["order_id"] and '"cancel"' in row["body"]:
-                order = self.book.order(row["order_id"])
-                if order is not None and order["final"]:
-                    with self.book.change():
-                        self.fleet.answered(row["vehicle"], identity, "refused", f"order is {order['state']}")
-                    continue
-            body: Body = msgspec.json.decode(row["body"], type=Command if row["kind"] == "command" else AssistAnswer)
-            self._repeat(identity, row["vehicle"], body, until or now_ns + 120 * SECOND_NS)
-
-    def _hello(self) -> list[Outgoing]:
-        """To each known car: the desk is here again, send what has no receipt."""
-        self._sent.clear()
-        with self.book.db.lock:
-            names = list(self.fleet.vehicles)
-        return [self._outgoing(name, Receipt(ids=())) for name in names]
-
-    def _repeat(self, message_id: str, vehicle: str, body: Body, expires_ns: int) -> None:
-        """Send it unless it has been sent a short while ago; each pause is longer than the one before."""
-        now = time.monotonic()
-        at, pause = self._sent.get(message_id, (-1e9, 0.0))
-        if now - at < pause:
-            return
-        if self._send(vehicle, body, message_id, expires_ns):
-            longer = min(max(pause * 1.5, self.config.offer_again), self.config.offer_again_max)
-            self._sent[message_id] = (now, longer)
-
-    def _send(self, vehicle: str, body: Body, message_id: str = "", expires_ns: int = 0) -> bool:
-        return self._link.publish(self._outgoing(vehicle, body, message_id, expires_ns))
-
-    def _outgoing(self, vehicle: str, body: Body, message_id: str = "", expires_ns: int = 0) -> Outgoing:
-        _, payload = self._sender.wrap(body, vehicle=vehicle, exp_ns=expires_ns, message_id=message_id)
-        name = protocol.body_name(body)
-        return Outgoing(protocol.topic(self.config.operator, vehicle, "down", name), payload)
+                self._outbound.send(vehicle, Receipt(ids=tuple(ids[start : start + RECEIPT_IDS])))
 
 
 def protocol_id(text: str, what: str) -> str:

@@ -2,12 +2,18 @@
 
 GET /  the page;  GET /health, /orders, /vehicles, /places;  POST /orders;  GET /orders/{id};
 POST /orders/{id}/cancel.  Errors are ``{"error": "..."}`` with a fitting status.
+
+Where several operators share the server, each request names its operator by a secret key (``Authorization: Bearer``,
+or the cookie that ``/?key=...`` sets) and reaches that operator's desk only: books, cars and link are its own.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,18 +35,31 @@ PAGES = {
 }
 MAX_BODY = 64 * 1024
 MAX_WAIT_S = 30.0
+COOKIE = "desk_key"
+NO_KEY = "this desk serves several operators: open it with your own address, which ends in /?key=..."
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 class DeskServer(ThreadingHTTPServer):
-    """Serves ``desk`` on ``host``:``port`` (0: any free one). OSError when the port is taken."""
+    """Serves ``desks`` on ``host``:``port`` (0: any free one): one without a key, or several by their keys.
+
+    OSError when the port is taken.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, desk: Desk, host: str, port: int) -> None:
-        self.desk = desk
+    def __init__(self, desks: Desk | Mapping[str, Desk], host: str, port: int) -> None:
+        self._alone = desks if isinstance(desks, Desk) else None
+        self._desks = {} if isinstance(desks, Desk) else dict(desks)
         super().__init__((host, port), _Handler)
+
+    def desk_of(self, key: str) -> Desk | None:
+        """The desk that ``key`` opens; every key is compared, in constant time."""
+        if self._alone is not None:
+            return self._alone
+        found = [desk for known, desk in self._desks.items() if hmac.compare_digest(known.encode(), key.encode())]
+        return found[0] if found else None
 
     @property
     def url(self) -> str:
@@ -64,12 +83,18 @@ class _Handler(BaseHTTPRequestHandler):
             url = urlsplit(self.path)
             query = {key: values[-1] for key, values in parse_qs(url.query).items()}
             path = [part for part in url.path.split("/") if part]
+            if method == "GET" and not path and "key" in query:
+                self._let_in(query["key"])
+                return
+            desk = self.server.desk_of(self._key())
+            if desk is None:
+                raise DeskError(NO_KEY, 401)
             if method == "GET" and "/".join(path) in PAGES:
                 name, kind = PAGES["/".join(path)]
                 self._send(200, (WEB / name).read_bytes(), f"{kind}; charset=utf-8")
                 return
             body = self._body() if method == "POST" else b""
-            status, answer = self._route(method, path, query, body)
+            status, answer = self._route(desk, method, path, query, body)
         except DeskError as error:
             status, answer = error.status, {"error": str(error)}
         except (BrokenPipeError, ConnectionResetError, TimeoutError):
@@ -80,8 +105,28 @@ class _Handler(BaseHTTPRequestHandler):
             status, answer = 500, {"error": f"{type(error).__name__}: {error}"}
         self._send(status, json.dumps(answer).encode(), "application/json")
 
-    def _route(self, method: str, path: list[str], query: dict[str, str], body: bytes) -> tuple[int, Any]:
-        desk = self.server.desk
+    def _key(self) -> str:
+        scheme, _, key = self.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return key.strip()
+        try:
+            found = SimpleCookie(self.headers.get("Cookie", "")).get(COOKIE)
+        except CookieError:
+            return ""
+        return found.value if found is not None else ""
+
+    def _let_in(self, key: str) -> None:
+        """The page's address with the key: the key goes into a cookie and out of the address."""
+        if self.server.desk_of(key) is None:
+            raise DeskError(NO_KEY, 401)
+        self.send_response(303)
+        self.send_header("Location", "/")
+        if key.isascii() and key.isprintable() and not set(key) & set(';,"\\ '):
+            self.send_header("Set-Cookie", f"{COOKIE}={key}; HttpOnly; SameSite=Strict; Path=/")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _route(self, desk: Desk, method: str, path: list[str], query: dict[str, str], body: bytes) -> tuple[int, Any]:
         match method, path:
             case "GET", ["health"]:
                 return 200, {"connected": desk.connected, "link": desk.link_detail}

@@ -6,12 +6,12 @@ It has a real bridge; what it does with goals, holds and closed areas is what a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from robotaxi.dispatch.report import BridgeInput
+from robotaxi.hdmap.closures import closed_stretches, holds
 from robotaxi.hdmap.lane_map import LaneMap, RouteError
 from robotaxi.hdmap.route_path import RoutePath
 from robotaxi.types import (
@@ -75,7 +75,9 @@ class FleetCar:
 
     def _plan(self, goal: Goal) -> None:
         try:
-            route = self.lane_map.route(self.pose, Pose2(goal.x, goal.y, goal.yaw))
+            circles = [circle for circle in goal.avoid if not holds(circle, self.pose.x, self.pose.y)]
+            closed = closed_stretches(self.lane_map, circles)
+            route = self.lane_map.route(self.pose, Pose2(goal.x, goal.y, goal.yaw), closed)
             self.path, self.at_s = self.lane_map.route_path(route, 0.0), 0.0
             self.mission = MissionStatus(MissionState.DRIVING, goal.goal_id, self.path.length)
         except RouteError as error:
@@ -128,14 +130,3 @@ class FleetCar:
         xs = np.interp(distances, self.path.s, self.path.points[:, 0])
         ys = np.interp(distances, self.path.s, self.path.points[:, 1])
         return tuple(zip(xs.tolist(), ys.tolist(), strict=True))
-
-
-def reachable(lane_map: LaneMap) -> Callable[[Goal, Goal, EgoState], str | None]:
-    def check(start: Goal, goal: Goal, state: EgoState) -> str | None:
-        try:
-            lane_map.route(Pose2(start.x, start.y, start.yaw), Pose2(goal.x, goal.y, goal.yaw))
-        except RouteError as error:
-            return str(error)
-        return None
-
-    return check

@@ -62,15 +62,28 @@ class TestPki:
 
     folder: Path
     operator: str
+    root: Path | None = None  # folder of the authority, where this operator is not its first
 
     @property
     def ca(self) -> Path:
-        return self.folder / "ca.crt"
+        return self._shared / "ca.crt"
 
     @property
     def crl(self) -> Path:
         """The list of revoked certificates; there once the first one is."""
-        return self.folder / "ca.crl"
+        return self._shared / "ca.crl"
+
+    @property
+    def ca_key(self) -> Path:
+        return self._shared / "ca.key"
+
+    @property
+    def lock(self) -> Path:
+        return self._shared / ".lock"
+
+    @property
+    def _shared(self) -> Path:
+        return self.root or self.folder
 
     @property
     def signer(self) -> Path:
@@ -84,7 +97,7 @@ class TestPki:
 
     @property
     def broker(self) -> Identity:
-        return self._identity("broker", self.folder)
+        return self._identity("broker", self._shared)
 
     @property
     def dispatcher(self) -> Identity:
@@ -107,17 +120,21 @@ def check_name(name: str, what: str) -> str:
 def make_test_pki(folder: str | Path, operator: str, vehicles: Sequence[str]) -> TestPki:
     """Make what is missing in ``folder``; keep what is there, valid and of this authority.
 
+    An operator that the authority was not made for gets a folder of its own in ``folder``/operators: its own
+    dispatcher, signer and vehicles under the same authority and broker.
+
     Safe to call again and from several processes at once. Keys are readable by their owner only.
     Raises PkiError for a bad name, a folder that cannot be written or files that cannot be read.
     """
     check_name(operator, "operator")
     names = [check_name(vehicle, "vehicle") for vehicle in vehicles]
-    pki = TestPki(Path(folder), operator)
+    pki = _home_of(Path(folder), operator)
     try:
         (pki.folder / "vehicles").mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(pki.folder / ".lock"):
+        with _locked(pki.lock):
             authority = _authority(pki)
-            _issue(pki.broker, operator, ROLE_BROKER, authority)
+            if pki.root is None:
+                _issue(pki.broker, operator, ROLE_BROKER, authority)
             _issue(pki.dispatcher, operator, ROLE_DISPATCHER, authority)
             for name in names:
                 _issue(pki.vehicle(name), operator, ROLE_VEHICLE, authority)
@@ -127,12 +144,23 @@ def make_test_pki(folder: str | Path, operator: str, vehicles: Sequence[str]) ->
     return pki
 
 
+def _home_of(folder: Path, operator: str) -> TestPki:
+    try:
+        subject = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes()).subject
+    except (OSError, ValueError):
+        return TestPki(folder, operator)  # no authority yet, or one that is made anew
+    first = [str(item.value) for item in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+    if first == [operator]:
+        return TestPki(folder, operator)
+    return TestPki(folder / "operators" / operator, operator, folder)
+
+
 def revoke(pki: TestPki, certs: Sequence[Path]) -> None:
     """Add certificates to the revocation list; who looks at the list refuses them from then on.
 
     Raises PkiError when a certificate or the authority cannot be read.
     """
-    with _locked(pki.folder / ".lock"):
+    with _locked(pki.lock):
         authority = _authority(pki)
         serials = {cert.serial_number: cert for cert in _revoked(pki)}
         for path in certs:
@@ -158,7 +186,7 @@ def revoke(pki: TestPki, certs: Sequence[Path]) -> None:
 def renew(pki: TestPki, name: str) -> Identity:
     """A new key and certificate for a vehicle, "broker", "dispatcher" or "signer"; the old one stays valid until
     it is revoked or ends. Raises PkiError for a bad name."""
-    with _locked(pki.folder / ".lock"):
+    with _locked(pki.lock):
         authority = _authority(pki)
         if name == "signer":
             pki.signer.unlink(missing_ok=True)
@@ -173,7 +201,7 @@ def renew(pki: TestPki, name: str) -> Identity:
 
 def issue_until(pki: TestPki, vehicle: str, end: datetime.datetime) -> Identity:
     """A vehicle's certificate that ends at ``end``, to see what happens then."""
-    with _locked(pki.folder / ".lock"):
+    with _locked(pki.lock):
         authority = _authority(pki)
         identity = pki.vehicle(vehicle)
         key = ec.generate_private_key(ec.SECP256R1())
@@ -225,7 +253,7 @@ class _Authority:
 
 
 def _authority(pki: TestPki) -> _Authority:
-    key_path = pki.folder / "ca.key"
+    key_path = pki.ca_key
     existing = _load(pki.ca, key_path)
     if existing is not None and _valid(existing.cert):
         return existing

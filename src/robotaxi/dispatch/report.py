@@ -23,8 +23,7 @@ class BridgeInput:
     """What the car knows at ``stamp_ns``; None where nothing has come yet.
 
     ``trajectory``: x, y (m, map) of the next seconds. ``energy``: 0 to 1, ``range``: m; negative: unknown.
-    ``code_shown``: what the rider showed to the car, None where it cannot ask. ``blocked_by``: the sentence that
-    says what the car stands for, "" when nothing is in its way; ``picture_jpeg``: what it sees.
+    ``code_shown``: what the rider showed to the car, None where it cannot ask. ``picture_jpeg``: what it sees.
     """
 
     stamp_ns: int
@@ -39,7 +38,6 @@ class BridgeInput:
     range: float = -1.0
     faults: tuple[str, ...] = ()
     code_shown: str | None = None
-    blocked_by: str = ""
     picture_jpeg: bytes = b""
 
 
@@ -121,11 +119,17 @@ def _trip_report(trip: Trip, mission: MissionStatus | None, earth: Earth) -> Tri
         reason=clip(trip.reason),
         revision=trip.ride.revision,
         distance_to_go=to_go,
-        eta_s=round(to_go / TYPICAL_SPEED, 1) if current else -1.0,
+        eta_s=_eta(mission, to_go) if mission is not None and current else -1.0,
         pickup=_place(trip.ride.pickup, earth),
         stops=tuple(_place(stop, earth) for stop in trip.ride.stops),
         dropoff=_place(trip.ride.dropoff, earth),
     )
+
+
+def _eta(mission: MissionStatus, to_go: float) -> float:
+    if 0.0 <= mission.time_to_go < math.inf:
+        return round(mission.time_to_go, 1)
+    return round(to_go / TYPICAL_SPEED, 1)
 
 
 def _place(goal: Goal, earth: Earth) -> Position:
@@ -133,8 +137,9 @@ def _place(goal: Goal, earth: Earth) -> Position:
 
 
 def _sigma(ego: EgoState | None) -> float:
-    """Standard deviation (m) along the worse of the map's axes; 0 where it is unknown."""
+    """Standard deviation (m) along the longer axis of the error ellipse; 0 where it is unknown."""
     if ego is None:
         return 0.0
-    larger = max(float(ego.covariance[0, 0]), float(ego.covariance[1, 1]))
+    a, b, c = (float(ego.covariance[i, j]) for i, j in ((0, 0), (1, 1), (0, 1)))
+    larger = 0.5 * (a + b) + math.hypot(0.5 * (a - b), c)
     return math.sqrt(larger) if 0.0 <= larger < math.inf else 0.0

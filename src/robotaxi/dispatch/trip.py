@@ -27,6 +27,9 @@ class TripConfig:
     stop_timeout: float = param(300.0, lo=1.0, hi=3600.0, unit="s", doc="longest stay at an extra stop")
     alighting_timeout: float = param(900.0, lo=1.0, hi=7200.0, unit="s", doc="from arrival to an empty, closed car")
     stop_persists: float = param(60.0, lo=1.0, hi=600.0, unit="s", doc="a safety stop so long under way ends the trip")
+    unreachable_patience: float = param(
+        20.0, lo=0.0, hi=600.0, unit="s", doc="no way to the goal for so long ends the trip; another goal saves it"
+    )
     drive_timeout: float = param(14400.0, lo=60.0, hi=86400.0, unit="s", doc="longest drive to one goal")
 
 
@@ -48,7 +51,8 @@ class Ride:
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """``since_ns``: entry into the state. ``stop_since_ns``: first sight of a safety stop, -1 for none.
+    """``since_ns``: entry into the state. ``stop_since_ns``: first sight of a safety stop, -1 for none;
+    ``stuck_since_ns``: of a goal without a way to it.
 
     ``since_ns`` -1 (after a restart): counts from the next step. ``paused``: asked to stand still.
     """
@@ -59,6 +63,7 @@ class Trip:
     stop_since_ns: int = -1
     reason: str = ""
     paused: bool = False
+    stuck_since_ns: int = -1
 
     @property
     def order_id(self) -> str:
@@ -139,7 +144,7 @@ class Trigger(Enum):
     READY = "the car can drive"
     GO = "at once"
     AT_GOAL = "mission arrived at the goal of this state"
-    UNREACHABLE = "mission finds no way to the goal"
+    UNREACHABLE = "mission finds no way to the goal for a while"
     STOP_PERSISTS = "a safety stop persists"
     DRIVE_TIMEOUT = "the drive takes too long"
     DOOR_OPENS = "door open"
@@ -248,7 +253,9 @@ def _at_goal(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
 
 def _unreachable(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
     mission = _mission(trip, now, MissionState.UNREACHABLE)
-    return f"unreachable: {mission.reason or 'no route to the goal'}" if mission else None
+    if mission is None or now.stamp_ns - trip.stuck_since_ns < round(config.unreachable_patience * SECOND_NS):
+        return None
+    return f"unreachable: {mission.reason or 'no route to the goal'}"
 
 
 def _stop_persists(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
@@ -369,17 +376,18 @@ def step(trip: Trip, now: TripInput, config: TripConfig) -> tuple[Trip, tuple[Tr
         events.append(TripEvent(now.stamp_ns, trip.order_id, trip.state, now.change_reason))
     if now.pause is not None and trip.active:
         trip = replace(trip, paused=now.pause)
-    trip = _watch_mode(trip, now)
+    trip = _watch(trip, now)
     while (taken := _first(trip, now, config)) is not None:
         state, reason = taken
         ride = trip.ride
         if trip.state is TripState.AT_STOP and ride is not None:
             ride = replace(ride, stops=ride.stops[1:])
-        trip = replace(trip, state=state, ride=ride, since_ns=now.stamp_ns, stop_since_ns=-1, reason=reason)
+        since = now.stamp_ns
+        trip = replace(trip, state=state, ride=ride, since_ns=since, stop_since_ns=-1, stuck_since_ns=-1, reason=reason)
         if not trip.active:
             trip = replace(trip, paused=False)
         events.append(TripEvent(now.stamp_ns, trip.order_id, state, reason))
-    trip = _watch_mode(trip, now)
+    trip = _watch(trip, now)
     return trip, tuple(events), goal_of(trip)
 
 
@@ -391,11 +399,22 @@ def _first(trip: Trip, now: TripInput, config: TripConfig) -> tuple[TripState, s
     return None
 
 
-def _watch_mode(trip: Trip, now: TripInput) -> Trip:
-    """Note since when the car has been held by the safety system while it should drive."""
-    if trip.state not in DRIVING or now.mode == SystemMode.AUTONOMOUS:
-        return replace(trip, stop_since_ns=-1) if trip.stop_since_ns >= 0 else trip
-    return replace(trip, stop_since_ns=now.stamp_ns) if trip.stop_since_ns < 0 else trip
+def _watch(trip: Trip, now: TripInput) -> Trip:
+    """Note since when the car has been held by the safety system, or has known no way, while it should drive."""
+    driving = trip.state in DRIVING
+    held = driving and now.mode != SystemMode.AUTONOMOUS
+    stuck = driving and _mission(trip, now, MissionState.UNREACHABLE) is not None
+    return replace(
+        trip,
+        stop_since_ns=_since(held, trip.stop_since_ns, now.stamp_ns),
+        stuck_since_ns=_since(stuck, trip.stuck_since_ns, now.stamp_ns),
+    )
+
+
+def _since(holds: bool, since_ns: int, now_ns: int) -> int:
+    if not holds:
+        return -1
+    return since_ns if since_ns >= 0 else now_ns
 
 
 def goal_of(trip: Trip) -> Goal | None:

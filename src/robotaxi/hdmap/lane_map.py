@@ -5,7 +5,7 @@ Sources: Lanelet2 (`lanelet2_io`) and OpenDRIVE (`opendrive`). Both give the sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from robotaxi.geometry.polyline import headings, interpolate
 from robotaxi.types import Pose2
 
 if TYPE_CHECKING:
+    from robotaxi.hdmap.closures import Closures
     from robotaxi.hdmap.drivable import DrivableArea
     from robotaxi.hdmap.index import LaneIndex
     from robotaxi.hdmap.route_path import PathConfig, RoutePath
@@ -187,15 +188,22 @@ class LaneMap:
         yaw = float(np.interp(s, lane.s, headings(lane.centerline)))
         return (yaw + np.pi) % (2.0 * np.pi) - np.pi
 
-    def route(self, start: Pose2, goal: StoppingPlace | Pose2 | Sequence[float]) -> Route:
+    def route(
+        self,
+        start: Pose2 | LaneMatch,
+        goal: StoppingPlace | Pose2 | Sequence[float],
+        closed: Closures | None = None,
+        shunned: Collection[int] = (),
+    ) -> Route:
         """Fastest lane-level route to a stopping place, a pose or (x, y[, yaw]).
 
         A goal within 1 m of a stopping place's pose means that place; any other goal is reached in
-        the middle of its lane. Raises RouteError saying from where to where and why not.
+        the middle of its lane. ``closed`` stretches (`closures.closed_stretches`) are not driven, ``shunned``
+        lanes only where the other ways are much longer. Raises RouteError saying from where to where and why not.
         """
         from robotaxi.hdmap.routing import find_route
 
-        return find_route(self, start, goal)
+        return find_route(self, start, goal, closed, shunned)
 
     def route_path(
         self,

@@ -1,16 +1,18 @@
 """Lane-level routes: Dijkstra over the lane graph by driving time.
 
 Edges are successors and lane changes. A change costs ``LANE_CHANGE_TIME``, more on short lanes, so
-that routes change lanes where there is room and only where they must.
+that routes change lanes where there is room and only where they must. Closed stretches are not driven;
+lanes that are ``shunned`` cost several times their driving time, so that another way is found where there is one.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from robotaxi.hdmap.closures import Closures, open_until
 from robotaxi.hdmap.lane_map import LaneMatch, Route, RouteError, StoppingPlace
 from robotaxi.types import Pose2
 
@@ -23,24 +25,39 @@ MAX_DISTANCE = 6.0  # m from a pose to the lane that it is on or beside
 SAME_PLACE = 1.0  # m: a goal this near to a stopping place's pose means that place
 OVERLAP = 0.5  # m: lanes this much farther than the nearest are candidates too (they overlap in junctions)
 BACKWARD_SLACK = 0.1  # m: a goal this little behind the start counts as reached
+SHUN_FACTOR = 4.0  # how much longer a shunned lane seems to be
+SHUN_TIME = 10.0  # s that it seems to take on top, so that short ones count
 
 
-def find_route(lane_map: LaneMap, start: Pose2, goal: StoppingPlace | Pose2 | Sequence[float]) -> Route:
-    """See `LaneMap.route`."""
-    starts = _candidates(lane_map, "start", start.x, start.y, start.yaw)
+def find_route(
+    lane_map: LaneMap,
+    start: Pose2 | LaneMatch,
+    goal: StoppingPlace | Pose2 | Sequence[float],
+    closed: Closures | None = None,
+    shunned: Collection[int] = (),
+) -> Route:
+    """See `LaneMap.route`. ``start``: also a place on one lane, then the route begins on that lane."""
+    closed = closed or {}
+    if isinstance(start, LaneMatch):
+        starts = [start]
+        x, y = (float(value) for value in lane_map.lane_point(start.lane_id, start.s)[:2])
+    else:
+        starts = _candidates(lane_map, "start", start.x, start.y, start.yaw)
+        x, y = start.x, start.y
     place = goal if isinstance(goal, StoppingPlace) else _place_at(lane_map, goal)
     if place is not None:
         goals = [LaneMatch(place.lane_id, place.s, place.offset, 0.0)]
         text = f"'{place.name}'"
     else:
-        x, y, yaw = _xy_yaw(goal)
-        goals = _candidates(lane_map, "goal", x, y, yaw)
-        text = f"({x:.1f}, {y:.1f})"
-    found = _search(lane_map, starts, goals)
+        to_x, to_y, yaw = _xy_yaw(goal)
+        goals = _candidates(lane_map, "goal", to_x, to_y, yaw)
+        text = f"({to_x:.1f}, {to_y:.1f})"
+    found = _search(lane_map, starts, goals, closed, frozenset(shunned))
     if found is None:
+        why = f"every way leads over one of {len(closed)} closed lanes" if closed else "no connected lanes"
         raise RouteError(
-            f"no route from ({start.x:.1f}, {start.y:.1f}) to {text}: lane {goals[0].lane_id} cannot be reached "
-            f"from lane {starts[0].lane_id}, no connected lanes"
+            f"no route from ({x:.1f}, {y:.1f}) to {text}: lane {goals[0].lane_id} cannot be reached "
+            f"from lane {starts[0].lane_id}, {why}"
         )
     first, last, lane_ids, changes = found
     length = _length(lane_map, lane_ids, changes, first.s, last.s)
@@ -83,7 +100,9 @@ def _candidates(lane_map: LaneMap, what: str, x: float, y: float, yaw: float | N
 _Found = tuple[LaneMatch, LaneMatch, tuple[int, ...], tuple[bool, ...]]
 
 
-def _search(lane_map: LaneMap, starts: list[LaneMatch], goals: list[LaneMatch]) -> _Found | None:
+def _search(
+    lane_map: LaneMap, starts: list[LaneMatch], goals: list[LaneMatch], closed: Closures, shunned: frozenset[int]
+) -> _Found | None:
     """Cheapest way. A state is (lane, entered at its beginning or on the way); costs are paid per lane
     when it is left or the goal on it is reached."""
     lanes = lane_map.lanes
@@ -109,13 +128,16 @@ def _search(lane_map: LaneMap, starts: list[LaneMatch], goals: list[LaneMatch]) 
         lane = lanes[lane_id]
         goal = goal_on.get(lane_id)
         room = MIN_CHANGE_LENGTH if changed else 0.0
-        if goal is not None and goal.s >= s + room - BACKWARD_SLACK:
+        end = open_until(closed, lane_id, lane.length, s)
+        factor, on_top = (SHUN_FACTOR, SHUN_TIME) if lane_id in shunned else (1.0, 0.0)
+        reachable = goal is not None and (goal.s < end or end == lane.length)
+        if goal is not None and reachable and goal.s >= s + room - BACKWARD_SLACK:
             counter += 1
-            heapq.heappush(finish, (cost + (goal.s - s) / lane.speed_limit, counter, key, goal))
-        left_to_drive = lane.length - s
-        for successor in lane.successors:
+            heapq.heappush(finish, (cost + factor * (goal.s - s) / lane.speed_limit, counter, key, goal))
+        left_to_drive = end - s
+        for successor in lane.successors if end == lane.length else ():
             counter += 1
-            after = cost + left_to_drive / lane.speed_limit
+            after = cost + factor * left_to_drive / lane.speed_limit + on_top
             heapq.heappush(heap, (after, counter, successor, 0.0, (successor, 0), key, False))
         if left_to_drive >= MIN_CHANGE_LENGTH + room:
             for neighbour in (lane.left_neighbour, lane.right_neighbour):
@@ -150,3 +172,12 @@ def _length(
             total += (1.0 - share) * lane_map.lanes[lane_id].length
             share = 0.0
     return total + goal_s - share * lane_map.lanes[lane_ids[-1]].length
+
+
+def lengthened(lane_map: LaneMap, route: Route, first: int, s: float, last: int, onward: Route) -> Route:
+    """``onward`` begun earlier: the car is at arc length ``s`` of lane number ``first`` of ``route``, keeps to that
+    route up to its lane number ``last``, and goes on along ``onward``, which begins on that lane."""
+    lane_ids = (*route.lane_ids[first:last], *onward.lane_ids)
+    change = (*route.change[first:last], *onward.change)
+    length = _length(lane_map, lane_ids, change, s, onward.goal_s)
+    return Route(lane_ids, change, s, onward.goal_s, onward.goal_offset, onward.goal_yaw, length)

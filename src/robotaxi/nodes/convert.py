@@ -48,7 +48,7 @@ from robotaxi.types import (
     VehicleReport,
 )
 
-_VEHICLE_JOINTS = ["steering", "drive", "door", "seat", "belt"]
+_VEHICLE_JOINTS = ["steering", "drive", "door", "seat", "belt", "battery"]
 _COMMAND_JOINTS = ["steering", "drive"]
 _XY_YAW = (0, 1, 5)  # rows of x, y, yaw in a ROS 6x6 covariance
 
@@ -224,9 +224,9 @@ def joint_state(report: VehicleReport) -> JointState:
     message.header.frame_id = "base_link"
     message.name = _VEHICLE_JOINTS
     cabin = [float(report.door_open), float(report.seat_occupied), float(report.belt_fastened)]
-    message.position = [report.steering, 0.0, *cabin]
-    message.velocity = [0.0, report.speed, 0.0, 0.0, 0.0]
-    message.effort = [0.0, report.acceleration, 0.0, 0.0, 0.0]
+    message.position = [report.steering, 0.0, *cabin, float(report.energy)]
+    message.velocity = [0.0, report.speed, 0.0, 0.0, 0.0, 0.0]
+    message.effort = [0.0, report.acceleration, 0.0, 0.0, 0.0, 0.0]
     return message
 
 
@@ -244,8 +244,10 @@ def vehicle_report(message: JointState) -> VehicleReport | None:
     def is_set(name: str) -> bool:
         return name in at and bool(message.position[at[name]] > 0.5)
 
+    energy = float(message.position[at["battery"]]) if "battery" in at else -1.0
+    cabin = is_set("door"), is_set("seat"), is_set("belt")
     return VehicleReport(
-        to_ns(message.header.stamp), speed, steering, acceleration, is_set("door"), is_set("seat"), is_set("belt")
+        to_ns(message.header.stamp), speed, steering, acceleration, *cabin, energy if 0.0 <= energy <= 1.0 else -1.0
     )
 
 
@@ -350,13 +352,28 @@ def explanation(message: DiagnosticArray) -> Explanation:
 
 
 def mission_record(item: MissionStatus, stamp_ns: int) -> DiagnosticArray:
-    values = {"state": item.state.name, "goal_id": item.goal_id, "distance_to_go": float(item.distance_to_go)}
+    values: dict[str, str | int | float] = {
+        "state": item.state.name,
+        "goal_id": item.goal_id,
+        "distance_to_go": float(item.distance_to_go),
+        "time_to_go": float(item.time_to_go),
+    }
+    if item.blocked_by:
+        values |= {"blocked_by": item.blocked_by, "ways_out": ",".join(item.ways_out)}
     return to_record("mission", item.reason, values, stamp_ns, frame="map")
 
 
 def mission_status(message: DiagnosticArray) -> MissionStatus:
     reason, values = from_record(message)
-    return MissionStatus(MissionState[values["state"]], values["goal_id"], float(values["distance_to_go"]), reason)
+    return MissionStatus(
+        MissionState[values["state"]],
+        values["goal_id"],
+        float(values["distance_to_go"]),
+        reason,
+        float(values.get("time_to_go", "-1")),
+        values.get("blocked_by", ""),
+        tuple(way for way in values.get("ways_out", "").split(",") if way),
+    )
 
 
 def goal_record(item: Goal | None, stamp_ns: int) -> DiagnosticArray:
@@ -371,6 +388,8 @@ def goal_record(item: Goal | None, stamp_ns: int) -> DiagnosticArray:
     }
     if item.avoid:
         values["avoid"] = ";".join(",".join(repr(float(number)) for number in circle) for circle in item.avoid)
+    if item.permission_id:
+        values |= {"permission": item.permission, "permission_id": item.permission_id}
     return to_record("goal", f"goal {item.goal_id}", values, stamp_ns, frame="map")
 
 
@@ -381,7 +400,19 @@ def goal(message: DiagnosticArray) -> Goal | None:
     x, y, yaw = (float(values[name]) for name in ("x", "y", "yaw"))
     circles = [part.split(",") for part in values.get("avoid", "").split(";") if part]
     avoid = tuple((float(part[0]), float(part[1]), float(part[2])) for part in circles)
-    return Goal(values["goal_id"], x, y, yaw, values["hold"] == "1", avoid)
+    permission, permission_id = values.get("permission", ""), values.get("permission_id", "")
+    return Goal(values["goal_id"], x, y, yaw, values["hold"] == "1", avoid, permission, permission_id)
+
+
+def doors_record(wanted: str, stamp_ns: int) -> DiagnosticArray:
+    """``wanted``: "open" or "close"."""
+    return to_record("doors", f"{wanted} the doors", {"wanted": wanted}, stamp_ns)
+
+
+def doors(message: DiagnosticArray) -> tuple[int, str]:
+    """(stamp, "open" or "close"): a vehicle obeys at standstill, and only what was asked for just now."""
+    _, values = from_record(message)
+    return to_ns(message.header.stamp), values["wanted"]
 
 
 def mode_record(mode: SystemMode, reason: str, stamp_ns: int, source: str = "gate") -> DiagnosticArray:
@@ -455,6 +486,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "perception/traffic_lights": _lights,
     "dispatch/goal": goal,
     "dispatch/trip": trip_event,
+    "dispatch/doors": doors,
     "planning/trajectory": trajectory,
     "planning/explanation": explanation,
     "planning/mission": mission_status,

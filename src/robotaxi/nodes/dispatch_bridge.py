@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 from robotaxi.dispatch.bridge import Bridge, BridgeConfig, BridgeInput
 from robotaxi.dispatch.commands import DEFAULT_PKI
-from robotaxi.dispatch.decisions import STANDSTILL_SPEED
+from robotaxi.dispatch.messages import Factsheet
 from robotaxi.dispatch.outbox import Outbox, OutboxConfig
 from robotaxi.dispatch.pki import make_test_pki
+from robotaxi.dispatch.reachable import reachable_on
 from robotaxi.dispatch.signing import FolderVerifier
 from robotaxi.dispatch.transport import MqttConfig, MqttLink
-from robotaxi.hdmap.lane_map import RouteError
 from robotaxi.interfaces import MS
 from robotaxi.nodes import convert
 from robotaxi.nodes.common import load_lane_map
 from robotaxi.nodes.runtime import StackNode
+from robotaxi.nodes.snapshot import Snapshot
 from robotaxi.params import ParameterError, build
-from robotaxi.types import Cause, EgoState, Goal, Pose2, SystemMode
+from robotaxi.types import Health, SystemMode, Trajectory
 
 _STATUS, _STATE, _MODE = "vehicle/status", "localization/kinematic_state", "system/mode"
-_MISSION, _EXPLANATION = "planning/mission", "planning/explanation"
+_MISSION, _EXPLANATION, _TRAJECTORY = "planning/mission", "planning/explanation", "planning/trajectory"
+_HEALTH = "system/health"
+_LOOK_BEFORE_NS = 5000 * MS  # standing so long for something, the car looks: it may have to ask soon
 
 
 class DispatchBridgeNode(StackNode):
@@ -30,8 +34,8 @@ class DispatchBridgeNode(StackNode):
     wait_timeout_s = 4.0
 
     def setup(self) -> None:
-        self._lane_map = load_lane_map(self)
-        config = self.config(BridgeConfig, "bridge")
+        lane_map = load_lane_map(self)
+        config = self._config = self.config(BridgeConfig, "bridge")
         host, _, port = str(self.parameter("broker", "localhost:8883")).rpartition(":")
         if not host or not port.isdigit():
             raise ParameterError(
@@ -47,49 +51,80 @@ class DispatchBridgeNode(StackNode):
             build(MqttConfig, {"host": host, "port": int(port)}, "node 'dispatch_bridge'"), identity, config.vehicle
         )
         self._wait_for_order = bool(self.parameter("wait_for_order", False))
+        self._snapshot = Snapshot(self)
+        self._stands_since_ns = -1
         self._bridge = Bridge(
             config,
-            self._lane_map.origin,
+            lane_map.origin,
             link,
             Outbox(outbox, self.config(OutboxConfig, "outbox_limits")),
-            self._reachable,
+            reachable_on(lane_map),
             FolderVerifier(files.signers, files.ca, files.crl, config.operator),
+            factsheet=Factsheet(
+                software=f"robotaxi {metadata.version('robotaxi')}",
+                map_name=lane_map.name,
+                map_sha256=lane_map.checksum,
+                odd=config.odd,
+            ),
         )
-
-    def _reachable(self, start: Goal, goal: Goal, state: EgoState) -> str | None:
-        try:
-            self._lane_map.route(Pose2(start.x, start.y, start.yaw), Pose2(goal.x, goal.y, goal.yaw))
-        except RouteError as error:
-            return str(error)
-        return None
 
     def is_ready(self) -> bool:
         """A ride starts with its order in hand, so that every step after it is a function of the seed."""
         return not self._wait_for_order or self._bridge.wait_for_order(0.0)
 
     def activate(self, at_ns: int) -> None:
-        mode = self.read(_MODE, at_ns)
-        explanation = self.read(_EXPLANATION, at_ns)
+        mode, explanation, mission = (self.read(topic, at_ns) for topic in (_MODE, _EXPLANATION, _MISSION))
         report = self.read(_STATUS, at_ns)
-        stands = report is not None and abs(report.speed) < STANDSTILL_SPEED
-        blocked = explanation is not None and explanation.cause is Cause.OBSTACLE and stands
+        energy = report.energy if report is not None else -1.0
+        self._look(bool(mission and mission.blocked_by), at_ns)
         output = self._bridge.step(
             BridgeInput(
                 stamp_ns=at_ns,
-                state=self.read(_STATE, at_ns),
-                mission=self.read(_MISSION, at_ns),
+                state=convert.with_report(self.read(_STATE, at_ns), report),
+                mission=mission,
                 report=report,
                 mode=mode[0] if mode else SystemMode.STOP,
                 mode_reason=mode[1] if mode else "",
                 sentence=explanation.sentence if explanation else "",
-                blocked_by=explanation.sentence if blocked else "",
+                trajectory=_points(self.read(_TRAJECTORY, at_ns)),
+                energy=energy,
+                range=energy * self._config.full_range if energy >= 0.0 else -1.0,
+                faults=_faults(self.read(_HEALTH, at_ns)),
+                picture_jpeg=self._snapshot.jpeg,
             )
         )
         self.set_status(not self._bridge.problem, self._bridge.problem or self._bridge.link_detail)
         self.write("dispatch/goal", convert.goal_record(output.goal, at_ns))
         for event in output.events:
             self.write("dispatch/trip", convert.trip_record(event))
+        if output.doors:
+            self.write("dispatch/doors", convert.doors_record(output.doors, at_ns))
+
+    def _look(self, blocked: bool, at_ns: int) -> None:
+        """Have a picture at hand before a person is asked; nobody pays for it while the car drives."""
+        if not blocked:
+            self._stands_since_ns = -1
+            self._snapshot.stop()
+        elif self._stands_since_ns < 0:
+            self._stands_since_ns = at_ns
+        elif at_ns - self._stands_since_ns >= _LOOK_BEFORE_NS:
+            self._snapshot.start()
 
     def close(self) -> None:
         if hasattr(self, "_bridge"):
             self._bridge.close()
+
+
+def _points(trajectory: Trajectory | None) -> tuple[tuple[float, float], ...]:
+    """x, y (m, map) of the trajectory, half a second apart."""
+    if trajectory is None:
+        return ()
+    points = trajectory.points
+    step = max(round(0.5 / float(points["t"][1])), 1) if len(points) > 1 and points["t"][1] > 0.0 else 1
+    return tuple(zip(points["x"][::step].tolist(), points["y"][::step].tolist(), strict=True))
+
+
+def _faults(health: Health | None) -> tuple[str, ...]:
+    if health is None:
+        return ()
+    return tuple(text for text in (health.sentence if health.part else "", *health.lost) if text)

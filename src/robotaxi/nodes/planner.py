@@ -32,7 +32,8 @@ class PlannerNode(StackNode):
         self._route: object = None
 
     def activate(self, at_ns: int) -> None:
-        state = convert.with_report(self.read(_STATE, at_ns), self.read(_STATUS, at_ns))
+        report = self.read(_STATUS, at_ns)
+        state = convert.with_report(self.read(_STATE, at_ns), report)
         objects, lights = self.read_stamped(_OBJECTS, at_ns), self.read_stamped(_LIGHTS, at_ns)
         output = self._planner.step(
             PlanningInput(
@@ -43,6 +44,7 @@ class PlannerNode(StackNode):
                 lights=lights[1] if lights else None,
                 lights_stamp_ns=lights[0] if lights else 0,
                 goal=self.read(_GOAL, at_ns),
+                door_open=report is not None and report.door_open,
             )
         )
         self.write("planning/trajectory", convert.trajectory_cloud(output.trajectory, at_ns))

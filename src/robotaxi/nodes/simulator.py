@@ -52,6 +52,7 @@ _CLOCK_PERIOD_NS = 100 * MS
 _ENDED = (TripState.COMPLETED, TripState.CANCELLED, TripState.ABORTED, TripState.NO_SHOW, TripState.REJECTED)
 _AFTERMATH_NS = 3000 * MS  # driven on after the trip has ended
 _EGO = TRUTH_PREFIX + "ego"
+_DOORS_WITHIN_NS = 1000 * MS  # an older request is not obeyed any more
 _ACKNOWLEDGE_S = 2.0
 _RADIO_RANGE = 120.0  # m, a roadside unit heard in a street
 _FIRST_SOLID_ID = 1_000_000
@@ -240,10 +241,18 @@ class SimulatorNode(StackNode):
         return Command(self._world.stamp_ns, ego.steering, -_WATCHDOG_DECELERATION)
 
     def _on_input(self, topic: str) -> Any:
-        if topic != "dispatch/trip":
+        if topic not in ("dispatch/trip", "dispatch/doors"):
             return super()._on_input(topic)
 
         decode = decoder(INTERFACES[topic])
+
+        def on_doors(cdr: bytes) -> None:
+            asked_ns, wanted = decode(cdr)
+            if self._started and abs(self._world.stamp_ns - asked_ns) <= _DOORS_WITHIN_NS:
+                self._world.ask_doors(wanted == "open")
+
+        if topic == "dispatch/doors":
+            return on_doors
 
         def on_trip(cdr: bytes) -> None:
             event = decode(cdr)

@@ -7,7 +7,7 @@ import numpy as np
 from robotaxi.planning.constraint import Constraint, Kind
 from robotaxi.planning.motion.rollout import ROAD, Rollout
 from robotaxi.planning.reference import Reference
-from robotaxi.types import Cause, Explanation
+from robotaxi.types import Cause, Explanation, Goal, MissionState, MissionStatus
 
 WINDOW = 3.0  # s of the plan that are explained
 SLOWER = 0.95  # a speed below this share of the limit is slowing
@@ -48,3 +48,21 @@ def explain(
             where = f", {ahead:.0f} m ahead" if ahead > 2.0 else ""
             return Explanation(Cause.CURVE, f"Slowing for the curve{where}.", True, 0, max(ahead, 0.0))
     return Explanation(Cause.CRUISE, f"Driving at {speed * KMH:.0f} km/h, limit {limit * KMH:.0f} km/h.")
+
+
+def explain_standing(status: MissionStatus, goal: Goal | None, standing: bool) -> Explanation:
+    """Why the car stands, or comes to a stand, where no way is driven."""
+    if status.state == MissionState.UNREACHABLE:
+        return Explanation(Cause.NO_ROUTE, f"Standing: {status.reason}", True)
+    if status.state == MissionState.ARRIVED:
+        return Explanation(Cause.GOAL, f"Standing at the goal {status.goal_id}.", True)
+    if status.state == MissionState.DRIVING:
+        return Explanation(Cause.BOARDING, f"{'Standing' if standing else 'Stopping'}: a door is open.", True)
+    if goal is None:
+        return Explanation(Cause.NO_ROUTE, "Standing: no goal.", True)
+    place = goal.goal_id.rpartition("/")[2]  # bridges end goal ids with /pickup or /dropoff
+    sentence = {
+        "pickup": "Standing at the pick-up for boarding.",
+        "dropoff": "Standing at the drop-off while the rider gets out.",
+    }.get(place, "Standing: told to hold.")
+    return Explanation(Cause.BOARDING, sentence, True)

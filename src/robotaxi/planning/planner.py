@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from robotaxi.hdmap.lane_map import LaneMap, Route
+from robotaxi.planning.behaviour.assistance import OVERTAKE, REROUTE, Assistance
 from robotaxi.planning.behaviour.crossing_traffic import mind_crossing_traffic
 from robotaxi.planning.behaviour.crosswalk import WalkerMemory, mind_pedestrians
 from robotaxi.planning.behaviour.give_way import LineMemory, give_way, halt_at_stop_signs
@@ -18,12 +19,12 @@ from robotaxi.planning.behaviour.pass_by import PassBy
 from robotaxi.planning.behaviour.signal import LightMemory, obey_lights
 from robotaxi.planning.config import PlannerConfig
 from robotaxi.planning.constraint import Constraint, Kind
-from robotaxi.planning.explain import explain
-from robotaxi.planning.mission import Mission
+from robotaxi.planning.explain import explain, explain_standing
+from robotaxi.planning.mission import Mission, Progress
 from robotaxi.planning.motion import trajectory as motion
 from robotaxi.planning.motion.detour import DetourSearch
 from robotaxi.planning.motion.rollout import Rollout, roll_out
-from robotaxi.planning.motion.speed_limits import road_speed
+from robotaxi.planning.motion.speed_limits import road_speed, time_to_go
 from robotaxi.planning.motion.speed_qp import SpeedQp
 from robotaxi.planning.reference import SPACING, FloatArray, Reference, build_reference, wrap
 from robotaxi.planning.route_features import RouteFeatures, find_features
@@ -34,7 +35,6 @@ from robotaxi.types import (
     EgoState,
     Explanation,
     Goal,
-    MissionState,
     MissionStatus,
     RecordArray,
     Trajectory,
@@ -60,6 +60,7 @@ class PlanningInput:
     lights: RecordArray | None
     lights_stamp_ns: int
     goal: Goal | None
+    door_open: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class _Memory:
     lines: LineMemory = field(default_factory=LineMemory)
     walkers: WalkerMemory = field(default_factory=WalkerMemory)
     objects: ObjectMemory = field(default_factory=ObjectMemory)
+    assistance: Assistance = field(default_factory=Assistance)
 
 
 class Planner:
@@ -114,14 +116,14 @@ class Planner:
         if age > self.config.max_state_age:
             return self._lost(inputs, state, f"the vehicle state is {age:.2f} s old")
         state = _moved_on(state, age)
-        if self._mission.update(inputs.goal, state):
+        if self._mission.update(inputs.goal, state, self._progress()):
             self._lay_path(state)
         if inputs.lights is not None:
             memory.lights.update(inputs.lights, inputs.lights_stamp_ns, self.config)
         lost = self._missing(inputs)
         if lost:
             return self._lost(inputs, state, lost)
-        if self._mission.holding:
+        if self._mission.holding or inputs.door_open:
             return self._hold(inputs, state)
         if memory.reference is None:
             self._lay_path(state)
@@ -138,6 +140,10 @@ class Planner:
         self._pass_by.reset(memory.reference, memory.features)
         memory.s, memory.plan = None, None
         memory.objects = ObjectMemory()
+
+    def _progress(self) -> Progress | None:
+        memory = self._memory
+        return Progress(memory.reference, memory.s) if memory.reference is not None and memory.s is not None else None
 
     def _use(self, reference: Reference) -> None:
         memory = self._memory
@@ -187,6 +193,9 @@ class Planner:
         )  # fmt: skip
         if self._put_off_change(scene):
             return self._drive(inputs, state)
+        if not moved and self._obey_permission(inputs, scene, state):
+            self._locate(state)
+            return self._drive(inputs, state, moved=True)
         path = None if moved else self._pass_by.update(scene, memory.lights)
         if path is not None:
             self._use(path)
@@ -208,8 +217,27 @@ class Planner:
         ]
         trajectory, explanation = self._profile(inputs, scene, constraints)
         blocked = explanation.cause in (Cause.OBSTACLE, Cause.LEAD)
-        self._mission.progress(memory.reference.goal_s - memory.s, state.speed, blocked, inputs.stamp_ns)
+        goal_s = memory.reference.goal_s
+        seconds = time_to_go(memory.road, memory.features, memory.s, goal_s)
+        self._mission.progress(goal_s - memory.s, seconds, state.speed, blocked, inputs.stamp_ns)
+        if not self._mission.holding:
+            self._mission.stuck(*memory.assistance.needed(scene, explanation, self._pass_by, memory.lights))
         return PlanningOutput(trajectory, explanation, self._mission.status, self._mission.route)
+
+    def _obey_permission(self, inputs: PlanningInput, scene: Scene, state: EgoState) -> bool:
+        """Use what a person far away allows; true when there is a new route."""
+        assistance, progress = self._memory.assistance, self._progress()
+        if inputs.goal is None or progress is None or not assistance.take(inputs.goal, inputs.stamp_ns):
+            return False
+        place = assistance.place
+        if assistance.permission == OVERTAKE:
+            self._pass_by.permit(place, inputs.stamp_ns)
+        elif assistance.permission == REROUTE and place is not None:
+            assistance.refusal = self._mission.go_another_way(*place, state, progress)
+            if not assistance.refusal:
+                self._lay_path(state)
+                return True
+        return False
 
     def _goal(self, scene: Scene) -> list[Constraint]:
         reference = scene.reference
@@ -322,14 +350,7 @@ class Planner:
     def _hold(self, inputs: PlanningInput, state: EgoState) -> PlanningOutput:
         """No way to go: stand, or brake comfortably to a stand."""
         status = self._mission.status
-        if status.state == MissionState.UNREACHABLE:
-            explanation = Explanation(Cause.NO_ROUTE, f"Standing: {status.reason}", True)
-        elif status.state == MissionState.ARRIVED:
-            explanation = Explanation(Cause.GOAL, f"Standing at the goal {status.goal_id}.", True)
-        elif inputs.goal is not None:
-            explanation = Explanation(Cause.BOARDING, _standing_for(inputs.goal), True)
-        else:
-            explanation = Explanation(Cause.NO_ROUTE, "Standing: no goal.", True)
+        explanation = explain_standing(status, inputs.goal, state.speed < self.config.standstill_speed)
         return PlanningOutput(self._stop(inputs, state), explanation, status, self._mission.route)
 
     def _stop(self, inputs: PlanningInput, state: EgoState | None) -> Trajectory | None:
@@ -381,12 +402,3 @@ def _moved_on(state: EgoState, dt: float) -> EgoState:
         y=state.y + state.speed * dt * math.sin(middle),
         yaw=state.yaw + yaw_rate * dt,
     )
-
-
-def _standing_for(goal: Goal) -> str:
-    """Why a goal that says hold keeps the car standing: bridges end goal ids with /pickup or /dropoff."""
-    place = goal.goal_id.rpartition("/")[2]
-    return {
-        "pickup": "Standing at the pick-up for boarding.",
-        "dropoff": "Standing at the drop-off while the rider gets out.",
-    }.get(place, "Standing: told to hold.")

@@ -81,6 +81,13 @@ class Cabin:
                 self._close(Phase.WAITING)
                 self.current += 1
 
+    def ask_doors(self, wanted_open: bool, speed: float, config: WorldConfig) -> bool:
+        """A request from outside; false while the car moves or a rider gets in or out."""
+        if abs(speed) >= config.cabin_standing_speed or self.phase in (Phase.BOARDING, Phase.ALIGHTING):
+            return False
+        self.door_open = wanted_open
+        return True
+
     def _close(self, following: Phase) -> None:
         self.door_open = False
         self.phase = following

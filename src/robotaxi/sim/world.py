@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.interfaces import TICK_NS
 from robotaxi.sim import contact
+from robotaxi.sim.battery import Battery
 from robotaxi.sim.cabin import Cabin, RiderPlan
 from robotaxi.sim.contact import Box
 from robotaxi.sim.ego import AX, AY, DRIVE, VX, VY, YAW, YAW_RATE, EgoVehicle, X, Y
@@ -90,6 +91,7 @@ class World:
         )
         self._referee = Referee(lane_map, self._net, config)
         self._cabin = Cabin(tuple(riders))
+        self._battery = Battery(config.battery_at_start)
         self._clock = Clock(0, {})
         self._height = self._ground(start.x, start.y)
 
@@ -142,6 +144,7 @@ class World:
         box = self._box()
         x, y, _, speed, _ = self._ego.rear_axle()
         self._cabin.step(box.x, box.y, speed, _DT, config)
+        self._battery.step(speed, self._ego.rear_accelerations()[0], _DT, config)
         moved = math.hypot(x - before[0], y - before[1])
         self._referee.watch(self.stamp_ns, box, speed, self._cabin.door_open, moved, lights, presence)
         self._height = self._ground(x, y)
@@ -178,7 +181,12 @@ class World:
             door_open=cabin.door_open,
             seat_occupied=cabin.seat_occupied,
             belt_fastened=cabin.belt_fastened,
+            energy=self._battery.charge,
         )
+
+    def ask_doors(self, wanted_open: bool) -> bool:
+        """Open or close the doors from outside; false where the car moves or a rider has the door in hand."""
+        return self._cabin.ask_doors(wanted_open, self._ego.rear_axle()[3], self._config)
 
     def snapshot(self) -> dict[str, Any]:
         """All state that changes, as plain picklable objects independent of this world."""
@@ -201,6 +209,7 @@ class World:
         self._traffic.fleet = state["traffic"]
         self._pedestrians.crowd = state["pedestrians"]
         self._cabin = state["cabin"]
+        self._battery = state["battery"]
         self._referee.offences = state["offences"]
         self._height = state["height"]
 
@@ -213,6 +222,7 @@ class World:
             "traffic": self._traffic.fleet,
             "pedestrians": self._pedestrians.crowd,
             "cabin": self._cabin,
+            "battery": self._battery,
             "offences": self._referee.offences,
             "height": self._height,
         }

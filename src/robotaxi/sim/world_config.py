@@ -72,6 +72,10 @@ class WorldConfig:
     cabin_standing_speed: float = param(0.05, lo=0.001, hi=1.0, unit="m/s", doc="slower counts as standing")
     cabin_standing_time: float = param(1.0, lo=0.0, hi=60.0, unit="s", doc="standing before the door opens")
 
+    # battery
+    battery_capacity: float = param(75.0, lo=5.0, hi=300.0, unit="kWh", doc="energy of a full battery")
+    battery_at_start: float = param(0.8, lo=0.0, hi=1.0, doc="charge when the world begins")
+
     # contact
     contact_restitution: float = param(0.1, lo=0.0, hi=1.0, doc="share of the closing speed that comes back")
     contact_friction_deceleration: float = param(6.0, lo=0.5, hi=12.0, unit="m/s^2", doc="of one who was hit")

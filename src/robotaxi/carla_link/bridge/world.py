@@ -138,6 +138,9 @@ class CarlaWorld:
             belt_fastened=cabin.belt_fastened,
         )
 
+    def ask_doors(self, wanted_open: bool) -> bool:
+        return self._cabin.ask_doors(wanted_open, self._view.ego.speed, self._config)
+
     def frame_at(self, stamp_ns: int) -> int:
         """The server's frame of a stamp."""
         return self._frames[stamp_ns]

@@ -37,6 +37,10 @@ class Access(Protocol):
         """(principal, why it is not let in)."""
         ...
 
+    def session(self, principal: Any, client_id: str) -> str:
+        """What one client at a time may hold: a newcomer with the same takes the place of who had it."""
+        ...
+
     def may_publish(self, principal: Any, topic: str) -> bool: ...
 
     def may_subscribe(self, principal: Any, topic_filter: str) -> bool: ...
@@ -100,18 +104,18 @@ class MqttServer:
 
     def enter(self, client: Client) -> None:
         """A client is let in; the previous holder of its id goes."""
-        before = self.clients.get(client.client_id)
+        before = self.clients.get(client.session)
         if before is not None:
             before.end(f"{client.client_id!r} connected again", packets.SESSION_TAKEN_OVER)
-        self.clients[client.client_id] = client
+        self.clients[client.session] = client
 
     def leave(self, client: Client) -> None:
         self.connections.discard(client)
         for topic_filter in client.subscriptions:
             self._filters.drop(topic_filter, client.key)
         self._routes.clear()
-        if self.clients.get(client.client_id) is client:
-            del self.clients[client.client_id]
+        if self.clients.get(client.session) is client:
+            del self.clients[client.session]
 
     def subscribe(self, client: Client, topic_filter: str, qos: int) -> None:
         self._filters.put(topic_filter, client.key, (client, qos))
@@ -162,7 +166,7 @@ class Client(asyncio.Protocol):
         self._server = server
         self._reader = packets.Reader(server.limits.max_packet)
         self._transport: asyncio.Transport | None = None
-        self.client_id = ""
+        self.client_id = self.session = ""
         self.version = packets.V311
         self.subscriptions: set[str] = set()
         self.principal: Any = None
@@ -273,6 +277,7 @@ class Client(asyncio.Protocol):
             self._transport.close()
             return
         self.client_id, self.principal, self._will = connect.client_id, principal, connect.will
+        self.session = access.session(principal, connect.client_id)
         self._keep_alive = float(connect.keep_alive)
         self._window = min(MAX_INFLIGHT, connect.receive_maximum)
         self._admitted = True

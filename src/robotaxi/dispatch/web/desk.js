@@ -171,17 +171,20 @@ function details(v) {
   const row = (k, x) => d.append(make("dt", "", k), make("dd", "", String(x)));
   c.append(heading(v.vehicle, age(v.age_s), online(v) ? "go" : "bad"));
   if (s) {
-    row("Mode", words(s.mode)); row("Speed", `${(s.speed * 3.6).toFixed(0)} km/h`);
-    if (s.energy >= 0) row("Energy", `${(s.energy * 100).toFixed(0)} %`);
-    if (s.trip) { row("Ride", `${s.trip.order_id}, ${words(s.trip.state).toLowerCase()}`); row("To go", `${s.trip.distance_to_go.toFixed(0)} m` + (s.trip.eta_s >= 0 ? `, about ${s.trip.eta_s.toFixed(0)} s` : "")); }
+    row("Mode", words(s.mode) + (s.minimal_risk ? ", minimal risk" : "") + (s.mode_reason ? `: ${s.mode_reason}` : ""));
+    row("Speed", `${(s.speed * 3.6).toFixed(0)} km/h, ${s.acceleration.toFixed(1)} m/s²`);
+    if (s.energy >= 0) row("Energy", `${(s.energy * 100).toFixed(0)} %` + (s.range >= 0 ? `, ${(s.range / 1000).toFixed(0)} km` : ""));
+    if (s.trip) { row("Ride", `${s.trip.order_id}, ${words(s.trip.state).toLowerCase()}` + (s.trip.revision ? `, changed ${s.trip.revision} times` : "")); row("To go", `${s.trip.distance_to_go.toFixed(0)} m` + (s.trip.eta_s >= 0 ? `, about ${s.trip.eta_s.toFixed(0)} s` : "")); }
     row("Door", s.door_open ? "open" : "closed"); row("Seat", s.seat_occupied ? (s.belt_fastened ? "taken, belt on" : "taken, no belt") : "free");
-    if (s.position) row("Position", `${s.position.lat.toFixed(6)}, ${s.position.lon.toFixed(6)} ±${s.position_sigma.toFixed(2)} m`);
+    if (s.position) row("Position", `${s.position.lat.toFixed(6)}, ${s.position.lon.toFixed(6)} ±${s.position_sigma.toFixed(2)} m, ${s.position.datum}`);
+    if (s.faults.length) row("Faults", s.faults.join("; "));
+    if (s.avoided.length) row("Keeps out of", s.avoided.join(", "));
     row("Waiting for receipt", s.backlog); if (s.problem) row("Problem", s.problem);
   }
   if (v.factsheet) row("Software", v.factsheet.software);
   c.append(d);
   const tell = (command, extra) => send(`/vehicles/${encodeURIComponent(v.vehicle)}/commands`, { command, ...extra }).then(a => { hint(a.error || `${words(command)}: asked; the car decides.`); setTimeout(() => hint(""), 4000); });
-  const buttons = make("div", "row", button("Pull over", () => tell("pull_over")), button("Resume", () => tell("resume")), button("New route", () => tell("reroute")));
+  const buttons = make("div", "row", button("Pull over", () => tell("pull_over")), button("Resume", () => tell("resume")), button("New route", () => tell("reroute")), button("Open doors", () => tell("open_doors")), button("Close doors", () => tell("close_doors")));
   if (s && s.position) buttons.append(button("Close this place for 10 min", () => tell("avoid_area", { area: { area_id: `closed-${Date.now()}`, lat: s.position.lat, lon: s.position.lon, radius: 25, minutes: 10 } })));
   c.append(buttons);
   return c;
@@ -227,7 +230,8 @@ let fitted = false;
 async function refresh() {
   try {
     news = await (await fetch("/snapshot")).json();
-    byId("link").textContent = news.link;
+    if (news.error) { byId("link").textContent = news.error; return; }
+    byId("link").textContent = news.link; byId("operator").textContent = news.operator;
     if (!fitted && (town.lanes.length || news.vehicles.some(v => v.state && v.state.position))) { fit(); fitted = true; }
     show();
   } catch (e) { byId("link").textContent = "The desk does not answer."; }

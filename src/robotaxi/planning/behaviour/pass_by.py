@@ -29,6 +29,8 @@ NEAR_LINE = 30.0  # m before a line, crosswalk or conflict where standing vehicl
 ROADSIDE = 1.1  # m beside the middle of the lane from which a vehicle stands at the roadside
 GONE_CYCLES = 8  # plans without anything in the way until the detour is given up
 PASSED = 1.0  # m
+PERMITTED_AROUND = 6.0  # m around what a person said may be overtaken: its box may move as more of it is seen
+PERMITTED_NS = 60_000_000_000  # how long that holds
 ENTRY_GAP = 1.0  # m between front bumper and borrowed ground when waiting
 ONCOMING_WIDTH = 6.0  # m beside the path within which traffic may be oncoming
 MIN_BACK, BACK_TIME = 12.0, 2.5  # m, s at the present speed: shortest way back into the lane
@@ -58,6 +60,7 @@ class PassBy:
     stands: list[_Stand] = field(default_factory=list)
     slow_id: int = 0  # who is driven behind, and since when
     slow_since_ns: int = 0
+    permitted: tuple[float, float, int] | None = None  # x, y (map), until (ns)
 
     def reset(self, base: Reference, features: RouteFeatures) -> None:
         """A new path without detours."""
@@ -67,6 +70,18 @@ class PassBy:
     def shifted_at(self, s: float) -> bool:
         """Whether the path from ``s`` on is shifted."""
         return self.detour is not None and self._base_s(s) < self.detour.end_s
+
+    def permit(self, place: tuple[float, float] | None, stamp_ns: int) -> None:
+        """A person allows to overtake what stands at ``place`` (map): no patience, no queue is suspected there.
+        Room, clearance and those who come the other way are looked at as ever."""
+        if place is not None:
+            self.permitted = (*place, stamp_ns + PERMITTED_NS)
+
+    def waits_for_light(self, scene: Scene, i: int, lights: LightMemory) -> bool:
+        """Whether object ``i`` is part of a queue before a light that is not green."""
+        assert self.base is not None
+        extent = extent_of(self.base, scene.objects[i], self._base_s(scene.s))
+        return extent is not None and self._waits_at_line(scene, self._head_of_queue(scene, i, extent), lights)
 
     def update(self, scene: Scene, lights: LightMemory) -> Reference | None:
         """The path to drive from now on, None when it stays as it is."""
@@ -165,6 +180,8 @@ class PassBy:
             return False
         stood = self._stood_for(scene, i)
         label = int(scene.objects["label"][i])
+        if self._permitted(scene, i):
+            return True
         roadside = abs(extent.d_lo + extent.d_hi) / 2.0 > ROADSIDE
         if roadside or label == int(ObjectClass.UNKNOWN):
             return stood >= config.detour_patience_obstacle
@@ -175,6 +192,12 @@ class PassBy:
             return stood >= config.detour_patience_junction
         never_moved = bool(scene.objects["static"][i])
         return stood >= (config.detour_patience_parked if never_moved else config.detour_patience_stopped)
+
+    def _permitted(self, scene: Scene, i: int) -> bool:
+        if self.permitted is None or scene.stamp_ns > self.permitted[2]:
+            return False
+        x, y = float(scene.objects["x"][i]), float(scene.objects["y"][i])
+        return math.hypot(x - self.permitted[0], y - self.permitted[1]) <= PERMITTED_AROUND
 
     def _head_of_queue(self, scene: Scene, i: int, extent: Extent) -> float:
         """Arc length on the shifted path of the front of the standing queue that ``i`` ends."""

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from robotaxi.planning.config import PlannerConfig
 from robotaxi.planning.reference import SPACING, Reference
+from robotaxi.planning.route_features import RouteFeatures
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
 
 MIN_CURVE_SPEED = 2.0  # m/s, whatever the curvature
+SIGNAL_WAIT = 12.0  # s that a light costs on average
+LINE_WAIT = 4.0  # s that another line costs
 GAIN = 1.03  # a curve slower than the limit by this factor counts as a cause
 
 
@@ -25,6 +28,17 @@ def road_speed(reference: Reference, config: PlannerConfig) -> tuple[FloatArray,
     curve = np.maximum(np.sqrt(config.lateral_acceleration / bend), MIN_CURVE_SPEED)
     raw = np.minimum(reference.speed_limit, curve)
     return _brake_ahead(raw, reference.speed_limit, config.deceleration * 0.8, SPACING)
+
+
+def time_to_go(road: FloatArray, features: RouteFeatures, s: float, goal_s: float) -> float:
+    """Seconds from arc length ``s`` to ``goal_s`` as fast as the road lets one drive, lines and lights included.
+
+    ``road``: speed allowed at each sample.
+    """
+    a, b = round(max(s, 0.0) / SPACING), round(max(goal_s, 0.0) / SPACING)
+    driving = float(np.sum(SPACING / np.maximum(road[a:b], MIN_CURVE_SPEED)))
+    waits = (SIGNAL_WAIT if item.line.kind == "signal" else LINE_WAIT for item in features.lines if item.s > s)
+    return driving + sum(waits)
 
 
 @njit(cache=True)

@@ -51,4 +51,5 @@ class SimulatedRig:
             door_open=report.door_open,
             seat_occupied=report.seat_occupied,
             belt_fastened=report.belt_fastened,
+            energy=report.energy,
         )

@@ -29,8 +29,9 @@ class Wheels:
         door_open: bool = False,
         seat_occupied: bool = False,
         belt_fastened: bool = False,
+        energy: float = -1.0,
     ) -> VehicleReport:
-        """The report at ``ego.stamp_ns``; the cabin's switches are passed through."""
+        """The report at ``ego.stamp_ns``; the cabin's switches and the battery are passed through."""
         spec = self._spec
         noise_speed, noise_steering = generator(self._seed, self._name, ego.stamp_ns).standard_normal(2)
         speed = 0.0
@@ -45,6 +46,7 @@ class Wheels:
             door_open,
             seat_occupied,
             belt_fastened,
+            energy,
         )
 
 
