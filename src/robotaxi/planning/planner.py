@@ -29,6 +29,7 @@ from robotaxi.planning.motion.speed_qp import SpeedQp
 from robotaxi.planning.reference import SPACING, FloatArray, Reference, build_reference, wrap
 from robotaxi.planning.route_features import RouteFeatures, find_features
 from robotaxi.planning.scene import ObjectMemory, Scene, at_stamp, look, with_ghosts
+from robotaxi.planning.tight_bends import tightest_bend
 from robotaxi.prediction import LaneGraph, PredictionConfig
 from robotaxi.types import (
     Cause,
@@ -135,7 +136,8 @@ class Planner:
     def _lay_path(self, state: EgoState) -> None:
         memory, route = self._memory, self._mission.route
         assert route is not None
-        self._use(build_reference(self.lane_map, route, state.pose, self.config, speed=max(state.speed, 0.0)))
+        speed, tightest = max(state.speed, 0.0), tightest_bend(self.vehicle)
+        self._use(build_reference(self.lane_map, route, state.pose, self.config, speed=speed, tightest=tightest))
         assert memory.reference is not None and memory.features is not None
         self._pass_by.reset(memory.reference, memory.features)
         memory.s, memory.plan = None, None
@@ -259,8 +261,9 @@ class Planner:
         delays = list(before.delays) + [0.0] * (len(before.changes) - len(before.delays))
         delays[number] += CHANGE_SHIFT
         later = build_reference(
-            self.lane_map, before.route, before.start, self.config, tuple(delays), before.start_speed
-        )
+            self.lane_map, before.route, before.start, self.config, tuple(delays), before.start_speed,
+            tightest_bend(self.vehicle),
+        )  # fmt: skip
         if later.changes[number].start_s < change.start_s + 0.5 * CHANGE_SHIFT:
             return False
         self._use(later)

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 from robotaxi.hdmap.lane_map import LaneMap, Route
 from robotaxi.planning.config import PlannerConfig
 from robotaxi.planning.path_math import project
+from robotaxi.planning.tight_bends import eased
 from robotaxi.types import Pose2
 
 FloatArray = NDArray[np.floating[Any]]
@@ -92,9 +93,11 @@ def build_reference(
     config: PlannerConfig,
     delays: tuple[float, ...] = (),
     speed: float = 0.0,
+    tightest: float = math.inf,
 ) -> Reference:
     """Lay the path for ``route`` from ``start`` (base_link in map), where the car drives at ``speed`` (m/s).
 
+    ``tightest``: curvature (1/m) that the car can drive; bends of the map that ask for more are eased.
     ``delays``: metres by which the first, second ... lane change is put off, as far as its lane allows.
     """
     raw, lane, goal_raw, changes = centre_line(lane_map, route, config, delays)
@@ -111,6 +114,7 @@ def build_reference(
     offset, pull_out_at = _shifts(s, start_at, goal_at, float(d0), slope, speed, route.goal_offset, config)
     xyz[:, 0] -= np.sin(yaw) * offset
     xyz[:, 1] += np.cos(yaw) * offset
+    xyz = eased(xyz, SPACING, tightest, first=math.ceil(start_at / SPACING))
 
     arc = _arc(xyz)
     final = np.arange(0.0, arc[-1], SPACING)

@@ -20,6 +20,7 @@ from robotaxi.planning.motion.lateral_shift import bearable, blend, shifted_poin
 from robotaxi.planning.path_math import project, swept_gap
 from robotaxi.planning.reference import Reference
 from robotaxi.planning.route_features import RouteFeatures
+from robotaxi.planning.tight_bends import tightest_bend
 from robotaxi.prediction import LaneGraph
 from robotaxi.types import RecordArray, VehicleParams
 
@@ -28,7 +29,6 @@ FloatArray = NDArray[np.floating[Any]]
 PEAK_BEND = 5.77  # of the quintic unit step: largest second derivative
 BEFORE, BEHIND = 0.5, 0.5  # m between bumper and obstacle where the car is fully beside it
 MIN_SHIFT = 9.0  # m, shortest shift over
-STEER_SHARE = 0.85  # of the largest tyre angle that a detour may need
 EDGE = 0.05  # m beside the body that must be drivable too
 KEEP_LANE = 0.15  # m over the lane's edge that does not count as borrowing
 CROSSWALK_BEFORE, CROSSWALK_AFTER = 5.0, 2.0  # m around a crosswalk where no other lane is borrowed
@@ -83,7 +83,7 @@ class DetourSearch:
 
     def __init__(self, lane_map: LaneMap, graph: LaneGraph, vehicle: VehicleParams, config: PlannerConfig) -> None:
         self._map, self._graph, self._vehicle, self._config = lane_map, graph, vehicle, config
-        self._max_bend = math.tan(STEER_SHARE * vehicle.max_steering) / vehicle.wheelbase
+        self._max_bend = tightest_bend(vehicle)
         self._half = vehicle.width / 2.0
 
     def find(
