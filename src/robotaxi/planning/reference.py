@@ -114,7 +114,7 @@ def build_reference(
     offset, pull_out_at = _shifts(s, start_at, goal_at, float(d0), slope, speed, route.goal_offset, config)
     xyz[:, 0] -= np.sin(yaw) * offset
     xyz[:, 1] += np.cos(yaw) * offset
-    xyz = eased(xyz, SPACING, tightest, first=math.ceil(start_at / SPACING))
+    xyz = np.asarray(eased(xyz, SPACING, tightest, first=math.ceil(start_at / SPACING)), np.float64)
 
     arc = _arc(xyz)
     final = np.arange(0.0, arc[-1], SPACING)

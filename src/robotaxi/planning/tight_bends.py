@@ -58,7 +58,8 @@ def bends(points: FloatArray) -> FloatArray:
 
 def _ease(points: FloatArray, limit: float) -> FloatArray:
     """Stiffer wherever it is still too tight, until it nowhere is: the bend becomes nearly a circle of the limit."""
-    best, stiffness = points, np.full(len(points) - 2, FIRST_STIFFNESS)
+    best: FloatArray = points
+    stiffness: FloatArray = np.full(len(points) - 2, FIRST_STIFFNESS)
     for _ in range(STEPS):
         tried = _spline(points, stiffness)
         if np.hypot(*(tried - points)[:, :2].T).max() > MOST_MOVED:
