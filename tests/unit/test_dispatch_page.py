@@ -163,7 +163,7 @@ def test_two_operators_on_one_desk_see_only_their_own_cars(town: Town, tmp_path:
             browser = chromium.Chromium(PROGRAM, tmp_path / operator, 1200, 800)
             try:
                 browser.open(f"{server.url}/?key={key}")
-                browser.wait("typeof news !== 'undefined' && news.operator && document.querySelector('#cars .card')")
+                browser.wait("typeof news !== 'undefined' && news.operator && !!document.querySelector('#cars .card')")
                 assert browser.run("document.querySelector('#operator').innerText") == operator
                 names = browser.run("[...document.querySelectorAll('#cars h3')].map(e => e.innerText)")
                 assert names == [car]

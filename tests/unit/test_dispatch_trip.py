@@ -149,12 +149,6 @@ LATE = 20_000 * SECOND_NS
         (TripState.WAITING_FOR_RIDER, TripInput(LATE), TripState.NO_SHOW, "no rider within 300 s"),
         (TripState.BOARDING, TripInput(LATE), TripState.NO_SHOW, "nobody on the seat"),
         (TripState.BOARDING, TripInput(LATE, report=cabin(seat=True)), TripState.ABORTED, "belt not fastened"),
-        (
-            TripState.EN_ROUTE,
-            TripInput(0, mission=MissionStatus(MissionState.UNREACHABLE, "a/dropoff", 0.0, "road closed")),
-            TripState.ABORTED,
-            "unreachable: road closed",
-        ),
         (TripState.ARRIVED, TripInput(LATE, report=cabin(seat=True)), TripState.ABORTED, "seat occupied"),
     ],
 )
@@ -162,6 +156,18 @@ def test_the_other_endings(state: TripState, now: TripInput, target: TripState, 
     trip, events, _ = step(at(state), now, CONFIG)
     assert trip.state is target and words in trip.reason
     assert events[-1].reason == trip.reason
+
+
+def test_no_way_to_the_goal_ends_the_trip_only_when_none_opens_for_a_while() -> None:
+    closed = MissionStatus(MissionState.UNREACHABLE, "a/dropoff", 0.0, "road closed")
+    patience = round(CONFIG.unreachable_patience) * SECOND_NS
+    trip, _, _ = step(at(TripState.EN_ROUTE), TripInput(0, mission=closed), CONFIG)
+    assert trip.state is TripState.EN_ROUTE
+    trip, _, _ = step(trip, TripInput(patience - 1, mission=MissionStatus(MissionState.DRIVING, "a/dropoff")), CONFIG)
+    trip, _, _ = step(trip, TripInput(patience, mission=closed), CONFIG)  # it opened in between: counted anew
+    assert trip.state is TripState.EN_ROUTE
+    trip, events, _ = step(trip, TripInput(2 * patience, mission=closed), CONFIG)
+    assert trip.state is TripState.ABORTED and events[-1].reason == "unreachable: road closed"
 
 
 def test_a_safety_stop_ends_the_trip_only_when_it_persists() -> None:
