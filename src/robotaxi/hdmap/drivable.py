@@ -17,6 +17,7 @@ IntArray = NDArray[np.int64]
 
 CELL = 4.0  # m
 MAX_MARGIN = 10.0  # m
+SEAM = 0.01  # m that polygons which meet may be apart: rounding, or the drawing of a curve
 
 
 class DrivableArea:
@@ -50,7 +51,8 @@ class DrivableArea:
         self._cells = np.searchsorted(number[order], np.arange(self._columns * self._rows + 1)).astype(np.int64)
 
     def contains(self, points: ArrayLike, margin: float = 0.0) -> NDArray[np.bool_]:
-        """Mask (N,) of points (N, 2+) in the area grown by ``margin``; points that are not finite are not.
+        """Mask (N,) of points (N, 2+) in the area grown by ``margin``, at least by `SEAM`; points that are not finite
+        are not.
 
         Raises ValueError for a negative margin or one above 10 m.
         """
@@ -60,9 +62,15 @@ class DrivableArea:
         if p.size == 0:
             return np.zeros(0, dtype=np.bool_)
         p = np.ascontiguousarray(np.atleast_2d(p)[:, :2])
+        inside = self._within(p, margin)
+        if margin < SEAM and not inside.all():
+            inside[~inside] = self._within(p[~inside], SEAM)
+        return inside
+
+    def _within(self, points: FloatArray, margin: float) -> NDArray[np.bool_]:
         return np.asarray(
             _contains(
-                p, margin, self._low, CELL, self._columns, self._rows, self._cells, self._members, self._first,
+                points, margin, self._low, CELL, self._columns, self._rows, self._cells, self._members, self._first,
                 self._vertices,
             )
         )  # fmt: skip
