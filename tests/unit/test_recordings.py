@@ -65,6 +65,22 @@ def test_a_folder_of_another_sensor_comes_in_base_link(folder):
     assert frames[0].annotated(around).tolist() == [True, False, False], "ahead, behind, where nobody cared"
 
 
+def test_poses_of_the_lidar_are_states_of_the_car(folder):
+    """A turn to the left by 0.2 rad and 1 m ahead from sweep to sweep; ahead is the lidar's y."""
+    poses, at = [], np.eye(4)
+    step = np.eye(4)
+    step[:2, :2] = [[np.cos(0.2), -np.sin(0.2)], [np.sin(0.2), np.cos(0.2)]]
+    step[1, 3] = 1.0
+    for _ in range(3):
+        poses.append(at[:3].ravel())
+        at = at @ step
+    np.savetxt(folder / "kiss_icp_poses.txt", poses)
+    states = [frame.state for frame in open_recordings(folder)[0].frames()]
+    assert [state.yaw for state in states] == pytest.approx([0.0, 0.2, 0.4], abs=1e-3)
+    assert states[1].x == pytest.approx(1.0, abs=0.2) and abs(states[1].z) < 0.01
+    assert states[1].speed == pytest.approx(10.0, abs=0.5) and states[1].yaw_rate == pytest.approx(2.0, abs=0.05)
+
+
 def test_labels_all_around_are_evaluated_all_around(folder):
     (folder / "label_02.txt").write_text("".join(label(k, "car", 0.0, z) for k in range(3) for z in (12.0, -12.0)))
     (recording,) = open_recordings(folder)

@@ -139,7 +139,7 @@ def _states(
     else:
         raise KittiError(f"{path}: {len(states)} poses for {len(numbers)} sweeps")
     return [
-        EgoState(t, s.x, s.y, s.z, s.yaw, s.speed, yaw_rate=s.yaw_rate) for t, s in zip(stamps, chosen, strict=True)
+        EgoState(t, s.x, s.y, s.yaw, s.speed, yaw_rate=s.yaw_rate, z=s.z) for t, s in zip(stamps, chosen, strict=True)
     ]
 
 

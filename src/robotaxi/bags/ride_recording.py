@@ -13,10 +13,10 @@ from rosbags.typesys import Stores, get_typestore
 
 from robotaxi.bags.kitti import KittiError
 from robotaxi.bags.writer import header_stamp_ns
-from robotaxi.evaluation.perception_case import TRUTH_DTYPE, Frame, Recording, points_in_boxes
+from robotaxi.evaluation.perception_case import TRUTH_DTYPE, Frame, Recording, truth_of_agents
 from robotaxi.interfaces import TRUTH_PREFIX
 from robotaxi.sensor_rig import load_rig
-from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray
+from robotaxi.types import EgoState, LidarSweep, RecordArray
 from robotaxi.vehicle import load_vehicle
 
 _DTYPES = {1: "<i1", 2: "<u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 8: "<f8"}
@@ -48,7 +48,7 @@ def ride_recording(bag: Path, sensors: str, vehicle: str) -> Recording:
         for index, (stamp, message) in enumerate(_messages(bag, _SWEEPS)):
             sweep = LidarSweep(stamp, _cloud(message), rig.T_base_lidar)
             known = stamp in agents and stamp in egos
-            truth = _truth(agents[stamp], egos[stamp], sweep, index) if known else np.zeros(0, TRUTH_DTYPE)
+            truth = truth_of_agents(agents[stamp], egos[stamp], sweep, index) if known else np.zeros(0, TRUTH_DTYPE)
             yield Frame(index, sweep, states.get(stamp), truth, known)
 
     notes = {"format": "bag", "sensors": sensors, "evaluated": "all around", "poses": "localization"}
@@ -78,21 +78,4 @@ def _state(stamp_ns: int, message: Any) -> EgoState:
     position, turn = message.pose.pose.position, message.pose.pose.orientation
     yaw = math.atan2(2.0 * (turn.w * turn.z + turn.x * turn.y), 1.0 - 2.0 * (turn.y**2 + turn.z**2))
     twist = message.twist.twist
-    return EgoState(stamp_ns, position.x, position.y, position.z, yaw, twist.linear.x, yaw_rate=twist.angular.z)
-
-
-def _truth(agents: RecordArray, ego: EgoState, sweep: LidarSweep, index: int) -> RecordArray:
-    out = np.zeros(len(agents), TRUTH_DTYPE)
-    for name in ("id", "label", "length", "width", "height"):
-        out[name] = agents[name]
-    dx, dy = agents["x"] - ego.x, agents["y"] - ego.y
-    cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
-    out["x"], out["y"], out["z"] = cos * dx + sin * dy, -sin * dx + cos * dy, agents["z"] - ego.z
-    out["yaw"], out["frame"] = agents["yaw"] - ego.yaw, index
-    near = np.hypot(out["x"], out["y"]) < 100.0
-    out = out[near]
-    T: FloatArray = np.asarray(sweep.T_base_lidar)
-    xyz = np.stack([sweep.points["x"], sweep.points["y"], sweep.points["z"]], axis=-1) @ T[:3, :3].T + T[:3, 3]
-    out["points"] = points_in_boxes(xyz, out)
-    out["counted"] = (out["points"] > 0) & (out["label"] != ObjectClass.UNKNOWN)
-    return out
+    return EgoState(stamp_ns, position.x, position.y, yaw, twist.linear.x, yaw_rate=twist.angular.z, z=position.z)

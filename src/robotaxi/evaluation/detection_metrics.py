@@ -24,6 +24,7 @@ PREDICTION_DTYPE = np.dtype(
         ("label", "u1"),
         ("x", "<f8"),  # base_link, m
         ("y", "<f8"),
+        ("yaw", "<f8"),
         ("score", "<f8"),
         ("ignored", "?"),  # lies where nobody annotated: cannot be wrong
     ]

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from robotaxi.evaluation.detection_metrics import PREDICTION_DTYPE, found_within, score_detections
+from robotaxi.evaluation.heading_errors import heading_errors
+from robotaxi.evaluation.path_watch import PathWatch, path_figures
 from robotaxi.evaluation.perception_case import GROUPS, TRUTH_DTYPE, Frame, Recording
 from robotaxi.evaluation.tracking_metrics import score_tracks
 from robotaxi.perception.lidar import LidarPerception, LidarPerceptionConfig, RoadFilter
@@ -45,10 +47,11 @@ def run_lidar(
     """Every figure of `robotaxi bench lidar` and `bench tracking`."""
     parts, milliseconds, per_recording = [], _Stages(), []
     points, evaluated = [], 0
+    watches: list[tuple[str, PathWatch]] = []
     for recording in recordings:
         pipeline = LidarPerception(config, recording.vehicle, road, network)
         pipeline.warm_up()
-        seen = _Seen()
+        seen, watch = _Seen(), PathWatch(recording.vehicle.width)
         for frame in recording.frames():
             if max_frames is not None and frame.index >= max_frames:
                 break
@@ -70,8 +73,11 @@ def run_lidar(
             if network is not None:
                 users = output.detections[output.detections["label"] != ObjectClass.UNKNOWN]
                 seen.detector.append(from_detections(users, sensor, config, frame))
-            seen.objects.append(from_objects(output.objects, frame))
+            objects_here = from_objects(output.objects, frame)
+            seen.objects.append(objects_here)
+            watch.step(frame, objects_here)
         parts.append(seen)
+        watches.append((recording.name, watch))
         per_recording.append({"name": recording.name, "frames": recording.count, **recording.notes})
     truth, clusters = _join(parts, "truth"), _join(parts, "clusters")
     detector, objects = _join(parts, "detector"), _join(parts, "objects")
@@ -94,6 +100,8 @@ def run_lidar(
             "union": found_within(truth, [clusters, detector], *_NEAR),
         },
         "detection": {name: score_detections(truth, rows) for name, rows in sources.items()},
+        "heading": heading_errors(truth, objects),
+        "in_path": path_figures(watches),
         "tracking": _tracking(tracked),
     }
 
@@ -129,8 +137,10 @@ def from_detections(
     detections: RecordArray, sensor: FloatArray, config: LidarPerceptionConfig, frame: Frame
 ) -> RecordArray:
     """Whole boxes of one sweep's detections as PREDICTION_DTYPE."""
-    center = full_boxes(detections, sensor, config).center
-    return _predictions(center, detections["label"], detections["score"], frame)
+    boxes = full_boxes(detections, sensor, config)
+    out = _predictions(boxes.center, detections["label"], detections["score"], frame)
+    out["yaw"] = boxes.yaw
+    return out
 
 
 def from_objects(objects: RecordArray, frame: Frame) -> RecordArray:
@@ -138,6 +148,7 @@ def from_objects(objects: RecordArray, frame: Frame) -> RecordArray:
     places = np.column_stack([objects["x"], objects["y"]]).astype(np.float64)
     out = _predictions(_to_base(places, frame.state), objects["label"], objects["existence"], frame)
     out["id"] = objects["id"]
+    out["yaw"] = objects["yaw"] - (frame.state.yaw if frame.state is not None else 0.0)
     return out
 
 

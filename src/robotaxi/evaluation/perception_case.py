@@ -46,6 +46,8 @@ GROUPS: dict[str, tuple[ObjectClass, ...]] = {
 }
 """What is measured together: "vehicle" is right whether it is called a car or a truck."""
 
+_AGENT_RANGE = 100.0  # m
+
 Seen = Callable[[FloatArray], NDArray[np.bool_]]
 
 
@@ -54,6 +56,7 @@ class Frame:
     """One sweep. ``state`` is None where the recording has no poses. ``truth``: TRUTH_DTYPE, base_link.
 
     ``annotated``: mask of points (N, 3) in base_link that lie where annotators looked (None: everywhere).
+    ``path`` (N, 2): the line that base_link takes from here, in base_link, where it is known.
     """
 
     index: int
@@ -62,6 +65,7 @@ class Frame:
     truth: RecordArray
     evaluated: bool
     annotated: Seen | None = None
+    path: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -89,4 +93,21 @@ def points_in_boxes(xyz: NDArray[np.floating], boxes: RecordArray) -> NDArray[np
         inside = (np.abs(along) <= 0.5 * box["length"]) & (np.abs(across) <= 0.5 * box["width"])
         inside &= (part[:, 2] >= 0.0) & (part[:, 2] <= box["height"])
         out[k] = inside.sum()
+    return out
+
+
+def truth_of_agents(agents: RecordArray, ego: EgoState, sweep: LidarSweep, index: int) -> RecordArray:
+    """TRUTH_DTYPE of road users (fields of sim.view.AGENT_DTYPE, map) nearer than 100 m around the true ``ego``."""
+    out = np.zeros(len(agents), TRUTH_DTYPE)
+    for name in ("id", "label", "length", "width", "height"):
+        out[name] = agents[name]
+    dx, dy = agents["x"] - ego.x, agents["y"] - ego.y
+    cos, sin = np.cos(ego.yaw), np.sin(ego.yaw)
+    out["x"], out["y"], out["z"] = cos * dx + sin * dy, -sin * dx + cos * dy, agents["z"] - ego.z
+    out["yaw"], out["frame"] = agents["yaw"] - ego.yaw, index
+    out = out[np.hypot(out["x"], out["y"]) < _AGENT_RANGE]
+    T: FloatArray = np.asarray(sweep.T_base_lidar)
+    xyz = np.stack([sweep.points["x"], sweep.points["y"], sweep.points["z"]], axis=-1) @ T[:3, :3].T + T[:3, 3]
+    out["points"] = points_in_boxes(xyz, out)
+    out["counted"] = (out["points"] > 0) & (out["label"] != ObjectClass.UNKNOWN)
     return out

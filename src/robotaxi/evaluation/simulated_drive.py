@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,9 +25,9 @@ from robotaxi.sim.sensors.rig import SimulatedRig
 from robotaxi.sim.view import WorldView
 from robotaxi.sim.world import World
 from robotaxi.sim.world_config import WorldConfig
-from robotaxi.types import Command, Pose2, RecordArray, VehicleParams
+from robotaxi.types import Command, FloatArray, Pose2, RecordArray, VehicleParams
 
-_SWEEP_NS, _FIX_NS = 100_000_000, 100_000_000
+SWEEP_NS, _FIX_NS = 100_000_000, 100_000_000
 _LATERAL = 2.0  # m/s^2 in bends
 _BRAKE, _PUSH = 2.0, 1.5  # m/s^2
 _SLOW = 8.0  # m/s, no faster in a town full of people
@@ -35,7 +35,7 @@ _SLOW = 8.0  # m/s, no faster in a town full of people
 
 @dataclass(frozen=True)
 class DriveOptions:
-    """``changed_cars``, ``changed_buildings``: share taken away on days other than 0."""
+    """``changed_cars``, ``changed_buildings``: share taken away on days other than 0. ``top_speed``: m/s."""
 
     seed: int = 0
     day: int = 0
@@ -43,6 +43,17 @@ class DriveOptions:
     changed_cars: float = 0.2
     changed_buildings: float = 0.05
     lidar: bool = True
+    top_speed: float = _SLOW
+    world: WorldConfig = field(default_factory=lambda: WorldConfig(traffic_cars=20, pedestrian_count=10))
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One moment of a drive. ``ahead`` (N, 2): the line that base_link will take from here, map."""
+
+    world: World
+    view: WorldView
+    ahead: FloatArray
 
 
 def changed_scenery(scenery: Scenery, day: int, cars: float, buildings: float) -> Scenery:
@@ -74,36 +85,42 @@ def simulate(
 ) -> SensorLog:
     """Drive ``options.duration`` seconds. ``scenery``: of day 0. ``take`` gets each tick's view and the log."""
     today = changed_scenery(scenery, options.day, options.changed_cars, options.changed_buildings)
-    rng = np.random.default_rng([options.seed, zlib.crc32(b"simulated_drive")])
-    path, start = _route(lane_map, rng, options.duration * 6.0)
-    config = WorldConfig(traffic_cars=20, pedestrian_count=10)
-    world = World(lane_map, vehicle, config, options.seed, start, parked=today.parked)
     sensors = SimulatedRig(today, rig, lane_map.origin, options.seed)
-    driver = _Driver(path, vehicle)
     log = SensorLog(f"seed{options.seed}-day{options.day}", T_base_lidar=rig.T_base_lidar)
     stamps, poses, speeds = [], [], []
     sweeps: list[tuple[int, RecordArray]] = []
     ticks = round(options.duration * 1e9) // TICK_NS
-    for tick in range(ticks):
-        view = world.view()
-        ego = view.ego
+    for number, tick in enumerate(drive(lane_map, vehicle, today, options)):
+        view, ego = tick.view, tick.view.ego
         stamps.append(view.stamp_ns)
         poses.append((ego.x, ego.y, ego.z, ego.yaw))
         speeds.append(ego.speed)
         log.imu.append(sensors.imu(view))
-        log.reports.append(sensors.wheels(view, world.report()))
+        log.reports.append(sensors.wheels(view, tick.world.report()))
         if view.stamp_ns % _FIX_NS == 0:
             log.fixes.append(sensors.gnss(view))
-        if options.lidar and view.stamp_ns % _SWEEP_NS == 0:
+        if options.lidar and view.stamp_ns % SWEEP_NS == 0:
             sweeps.append((view.stamp_ns, sensors.lidar(view)))
         if take is not None:
             take(view, log)
-        world.step(driver.command(view))
-        if progress is not None and tick % 50 == 49:
-            progress(tick + 1, ticks)
+        if progress is not None and number % 50 == 49:
+            progress(number + 1, ticks)
     log.sweeps = held(sweeps)
     log.truth = Truth(np.array(stamps, np.int64), np.array(poses), np.array(speeds))
     return log
+
+
+def drive(lane_map: LaneMap, vehicle: VehicleParams, scenery: Scenery, options: DriveOptions) -> Iterator[Tick]:
+    """The world tick by tick; ``scenery`` is that of the day. Raises RouteError for a map without routes."""
+    rng = np.random.default_rng([options.seed, zlib.crc32(b"simulated_drive")])
+    path, start = _route(lane_map, rng, options.duration * 0.75 * options.top_speed)
+    world = World(lane_map, vehicle, options.world, options.seed, start, parked=scenery.parked)
+    driver = _Driver(path, vehicle, options.top_speed)
+    for _ in range(round(options.duration * 1e9) // TICK_NS):
+        view = world.view()
+        command = driver.command(view)
+        yield Tick(world, view, driver.ahead)
+        world.step(command)
 
 
 def _route(lane_map: LaneMap, rng: np.random.Generator, length: float) -> tuple[RoutePath, Pose2]:
@@ -133,16 +150,20 @@ def _on_lane(lane_map: LaneMap, lane_id: int) -> Pose2:
 class _Driver:
     """Pure pursuit by true pose; intelligent driver model (Treiber et al. 2000) behind who is in the way."""
 
-    def __init__(self, path: RoutePath, vehicle: VehicleParams) -> None:
+    def __init__(self, path: RoutePath, vehicle: VehicleParams, top_speed: float) -> None:
         self._path, self._vehicle = path, vehicle
         limit = np.minimum(
-            np.minimum(path.speed_limit, _SLOW), np.sqrt(_LATERAL / np.maximum(abs(path.curvature), 1e-3))
+            np.minimum(path.speed_limit, top_speed), np.sqrt(_LATERAL / np.maximum(abs(path.curvature), 1e-3))
         )
         limit[-3:] = 0.0
         for i in range(len(limit) - 2, -1, -1):
             limit[i] = min(limit[i], math.sqrt(limit[i + 1] ** 2 + 2.0 * 1.5 * (path.s[i + 1] - path.s[i])))
         self._limit = limit
         self._at = 0
+
+    @property
+    def ahead(self) -> FloatArray:
+        return self._path.points[self._at :, :2]
 
     def command(self, view: WorldView) -> Command:
         ego, path = view.ego, self._path
