@@ -10,20 +10,18 @@ from robotaxi.evaluation.path_watch import PathWatch, path_figures
 from robotaxi.evaluation.perception_bench import run_lidar
 from robotaxi.evaluation.perception_case import TRUTH_DTYPE, Frame
 from robotaxi.evaluation.simulated_recording import simulated_recording
-from robotaxi.perception.lidar import LidarPerceptionConfig, RoadFilter
+from robotaxi.perception.lidar import LidarPerceptionConfig
 from robotaxi.sensor_rig import load_rig
 from robotaxi.sim.scenery import build_scenery
 from robotaxi.types import LidarSweep, ObjectClass
 from robotaxi.vehicle import load_vehicle
-
-MARGIN = 2.5
 
 
 @pytest.fixture(scope="module")
 def drive():
     lane_map = crossing_map()
     scenery = build_scenery(lane_map)
-    recording = simulated_recording(lane_map, scenery, load_vehicle("robotaxi"), load_rig("robotaxi"), 5, 2.0, MARGIN)
+    recording = simulated_recording(lane_map, scenery, load_vehicle("robotaxi"), load_rig("robotaxi"), 5, 2.0)
     return lane_map, recording
 
 
@@ -49,9 +47,8 @@ def test_parked_cars_keep_their_place_in_the_map_and_the_path_begins_at_the_car(
 
 
 def test_the_bench_finds_nearly_all_of_it(drive):
-    lane_map, recording = drive
-    road = RoadFilter.from_lane_map(lane_map, MARGIN)
-    figures = run_lidar([recording], LidarPerceptionConfig(), road)
+    _, recording = drive
+    figures = run_lidar([recording], LidarPerceptionConfig())
     near = figures["detection"]["objects"]["vehicle"]["0-25"]
     assert near["annotated"] > 0 and near["precision"] > 0.9
     assert figures["in_path"]["longest_miss_s"] <= 0.3

@@ -15,8 +15,9 @@ _FORMATS = (
 )
 
 
-def open_recordings(data_dir: str | Path, sensors: str = "robotaxi", vehicle: str = "robotaxi") -> list[Recording]:
-    """Every recording in the folder, or in the folders in it. ``sensors`` and ``vehicle`` are those of bags.
+def open_recordings(data_dir: str | Path, sensors: str = "", vehicle: str = "") -> list[Recording]:
+    """Every recording in the folder, or in the folders in it. ``sensors`` and ``vehicle`` are those of bags,
+    empty: as recorded.
 
     Raises KittiError, ParameterError or OSError naming what is missing or broken.
     """

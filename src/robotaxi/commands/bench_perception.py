@@ -52,8 +52,8 @@ def register(subparsers: Any) -> None:
             help="keep only what is on this map's roads, as a ride does; "
             "of the simulator: its town, a name or a .xodr or .osm file (default town)",
         )
-        parser.add_argument("--sensors", default="robotaxi", help="sensor rig of bags (default %(default)s)")
-        parser.add_argument("--vehicle", default="robotaxi", help="vehicle of bags (default %(default)s)")
+        parser.add_argument("--sensors", default="", help="sensor rig (default: the bag's, else robotaxi)")
+        parser.add_argument("--vehicle", default="", help="vehicle (default: the bag's, else robotaxi)")
         parser.add_argument("--no-model", action="store_true", help="clusters alone, without the learned second look")
         bench.add_json(parser)
         parser.set_defaults(run=run)
@@ -93,7 +93,7 @@ def _lidar_figures(args: argparse.Namespace) -> dict[str, Any]:
     lane_map = load_map(args.map or "town") if args.map or args.simulator else None
     road = RoadFilter.from_lane_map(lane_map, config.road_margin) if lane_map is not None else None
     if args.simulator and lane_map is not None:
-        recordings = _simulated(args, lane_map, config.road_margin)
+        recordings = _simulated(args, lane_map)
     else:
         recordings = open_recordings(args.data, args.sensors, args.vehicle)
     total = sum(r.count if args.frames is None else min(r.count, args.frames) for r in recordings)
@@ -102,7 +102,7 @@ def _lidar_figures(args: argparse.Namespace) -> dict[str, Any]:
         return measure(recordings, config, road, args.frames, lambda: progress.advance(task), network)
 
 
-def _simulated(args: argparse.Namespace, lane_map: LaneMap, margin: float) -> list[Recording]:
+def _simulated(args: argparse.Namespace, lane_map: LaneMap) -> list[Recording]:
     from robotaxi.evaluation.simulated_recording import simulated_recording
     from robotaxi.sensor_rig import load_rig
     from robotaxi.sim.scenery import build_scenery
@@ -110,11 +110,11 @@ def _simulated(args: argparse.Namespace, lane_map: LaneMap, margin: float) -> li
 
     if args.rides < 1 or not 0.5 <= args.seconds <= 3600.0:
         raise ValueError(f"{args.rides} rides of {args.seconds:g} s: at least 1 of 0.5 to 3600 s are needed")
-    rig, vehicle = load_rig(args.sensors), load_vehicle(args.vehicle)
+    rig, vehicle = load_rig(args.sensors or "robotaxi"), load_vehicle(args.vehicle or "robotaxi")
     with Console(stderr=True).status("building the town ..."):
         scenery = build_scenery(lane_map)
     seeds = range(args.seed, args.seed + args.rides)
-    return [simulated_recording(lane_map, scenery, vehicle, rig, seed, args.seconds, margin) for seed in seeds]
+    return [simulated_recording(lane_map, scenery, vehicle, rig, seed, args.seconds) for seed in seeds]
 
 
 def _simulator_misses(figures: dict[str, Any]) -> list[str]:

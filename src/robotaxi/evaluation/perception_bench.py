@@ -12,7 +12,7 @@ import numpy as np
 from robotaxi.evaluation.detection_metrics import PREDICTION_DTYPE, found_within, score_detections
 from robotaxi.evaluation.heading_errors import heading_errors
 from robotaxi.evaluation.path_watch import PathWatch, path_figures
-from robotaxi.evaluation.perception_case import GROUPS, TRUTH_DTYPE, Frame, Recording
+from robotaxi.evaluation.perception_case import GROUPS, TRUTH_DTYPE, Frame, Recording, on_road
 from robotaxi.evaluation.tracking_metrics import score_tracks
 from robotaxi.perception.lidar import LidarPerception, LidarPerceptionConfig, RoadFilter
 from robotaxi.perception.lidar.boxes import boxes_by_shape
@@ -49,14 +49,17 @@ def run_lidar(
     points, evaluated = [], 0
     watches: list[tuple[str, PathWatch]] = []
     for recording in recordings:
-        pipeline = LidarPerception(config, recording.vehicle, road, network)
+        looks_at = road
+        if road is None and recording.area is not None:
+            looks_at = RoadFilter(recording.area, config.road_margin)
+        pipeline = LidarPerception(config, recording.vehicle, looks_at, network)
         pipeline.warm_up()
         seen, watch = _Seen(), PathWatch(recording.vehicle.width)
         for frame in recording.frames():
             if max_frames is not None and frame.index >= max_frames:
                 break
             if not recording.tracked:
-                pipeline = LidarPerception(config, recording.vehicle, road, network)
+                pipeline = LidarPerception(config, recording.vehicle, looks_at, network)
             milliseconds.begin()
             output = pipeline.step(frame.sweep, frame.state, milliseconds.done)
             milliseconds.end()
@@ -66,6 +69,8 @@ def run_lidar(
                 continue
             evaluated += 1
             sensor = np.asarray(frame.sweep.T_base_lidar)[:2, 3]
+            if looks_at is not None and frame.state is not None:  # what stands elsewhere need not be found
+                frame.truth["counted"] &= on_road(frame.truth, frame.state, looks_at.area, looks_at.margin)
             seen.truth.append(frame.truth)
             # clusters by shape alone, beside what the second look makes of them
             shapes = boxes_by_shape(output.clusters, config)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robotaxi.hdmap.drivable import DrivableArea
 from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray, VehicleParams
 
 TRUTH_DTYPE = np.dtype(
@@ -46,7 +47,7 @@ GROUPS: dict[str, tuple[ObjectClass, ...]] = {
 }
 """What is measured together: "vehicle" is right whether it is called a car or a truck."""
 
-_AGENT_RANGE = 100.0  # m
+_AGENT_RANGE, _PATH_RANGE = 100.0, 60.0  # m
 
 Seen = Callable[[FloatArray], NDArray[np.bool_]]
 
@@ -71,7 +72,8 @@ class Frame:
 @dataclass(frozen=True)
 class Recording:
     """``frames()`` starts anew with each call. ``vehicle``: whose returns are its own body. ``notes``: what
-    was assumed where the recording does not say. ``tracked``: truth ids last from frame to frame."""
+    was assumed where the recording does not say. ``tracked``: truth ids last from frame to frame.
+    ``area``: the road, in the frame of the states, where a map of it is known."""
 
     name: str
     count: int
@@ -79,6 +81,7 @@ class Recording:
     frames: Callable[[], Iterator[Frame]]
     notes: dict[str, Any]
     tracked: bool = True
+    area: DrivableArea | None = None
 
 
 def points_in_boxes(xyz: NDArray[np.floating], boxes: RecordArray) -> NDArray[np.int32]:
@@ -111,3 +114,21 @@ def truth_of_agents(agents: RecordArray, ego: EgoState, sweep: LidarSweep, index
     out["points"] = points_in_boxes(xyz, out)
     out["counted"] = (out["points"] > 0) & (out["label"] != ObjectClass.UNKNOWN)
     return out
+
+
+def in_base(line: FloatArray, state: EgoState) -> FloatArray:
+    """Those of the points (N, 2) in map that are near, in base_link."""
+    dx, dy = line[:, 0] - state.x, line[:, 1] - state.y
+    near = np.hypot(dx, dy) < _PATH_RANGE
+    cos, sin = np.cos(state.yaw), np.sin(state.yaw)
+    return np.column_stack([cos * dx + sin * dy, -sin * dx + cos * dy])[near]
+
+
+def on_road(truth: RecordArray, state: EgoState, area: DrivableArea, margin: float) -> NDArray[np.bool_]:
+    """Which boxes (TRUTH_DTYPE, base_link) stand on the road or within ``margin`` m beside it."""
+    cos, sin = np.cos(state.yaw), np.sin(state.yaw)
+    places = np.column_stack(
+        [state.x + cos * truth["x"] - sin * truth["y"], state.y + sin * truth["x"] + cos * truth["y"]]
+    )
+    result: NDArray[np.bool_] = area.contains(places, margin)
+    return result

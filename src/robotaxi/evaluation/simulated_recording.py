@@ -6,18 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from robotaxi.evaluation.perception_case import Frame, Recording, truth_of_agents
+from robotaxi.evaluation.perception_case import Frame, Recording, in_base, truth_of_agents
 from robotaxi.evaluation.simulated_drive import SWEEP_NS, DriveOptions, Tick, drive
-from robotaxi.hdmap.drivable import DrivableArea
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.sensor_rig import SensorRig
 from robotaxi.sim.scenery import Scenery
 from robotaxi.sim.sensors.rig import SimulatedRig
 from robotaxi.sim.world_config import WorldConfig
-from robotaxi.types import EgoState, FloatArray, LidarSweep, RecordArray, VehicleParams
+from robotaxi.types import EgoState, LidarSweep, RecordArray, VehicleParams
 
 _TOP_SPEED = 14.0  # m/s, as fast as rides in town are
-_REACH = 60.0  # m of the path ahead
 
 
 def simulated_recording(
@@ -27,15 +25,12 @@ def simulated_recording(
     rig: SensorRig,
     seed: int,
     duration: float,
-    margin: float,
 ) -> Recording:
     """``duration`` seconds of a drive with traffic, people and parked cars; poses are the true ones.
 
-    What stands farther than ``margin`` m beside the road need not be found, as perception on a map does not look
-    there. Raises RouteError, when its frames are asked for, where the map has no routes.
+    Raises RouteError, when its frames are asked for, where the map has no routes.
     """
     options = DriveOptions(seed=seed, duration=duration, top_speed=_TOP_SPEED, world=WorldConfig())
-    area = lane_map.drivable_area
 
     def frames() -> Iterator[Frame]:
         sensors = SimulatedRig(scenery, rig, lane_map.origin, seed)
@@ -43,26 +38,16 @@ def simulated_recording(
         for tick in drive(lane_map, vehicle, scenery, options):
             if tick.view.stamp_ns % SWEEP_NS == 0:
                 sweep = LidarSweep(tick.view.stamp_ns, sensors.lidar(tick.view), rig.T_base_lidar)
-                yield _frame(index, tick, sweep, scenery.parked, area, margin)
+                yield _frame(index, tick, sweep, scenery.parked)
                 index += 1
 
     notes = {"format": "simulator", "map": lane_map.name, "seed": seed, "evaluated": "on the road", "poses": "true"}
     count = round(duration * 1e9) // SWEEP_NS
-    return Recording(f"{lane_map.name}-seed{seed}", count, vehicle, frames, notes)
+    return Recording(f"{lane_map.name}-seed{seed}", count, vehicle, frames, notes, area=lane_map.drivable_area)
 
 
-def _frame(index: int, tick: Tick, sweep: LidarSweep, parked: RecordArray, area: DrivableArea, margin: float) -> Frame:
+def _frame(index: int, tick: Tick, sweep: LidarSweep, parked: RecordArray) -> Frame:
     ego = tick.view.ego
     state = EgoState(ego.stamp_ns, ego.x, ego.y, ego.yaw, ego.speed, yaw_rate=ego.yaw_rate, z=ego.z)
-    agents = np.concatenate([tick.view.agents, parked])
-    on_road = area.contains(np.column_stack([agents["x"], agents["y"]]), margin)
-    truth = truth_of_agents(agents, state, sweep, index)
-    truth["counted"] &= np.isin(truth["id"], agents["id"][on_road])
-    return Frame(index, sweep, state, truth, True, path=_in_base(tick.ahead, state))
-
-
-def _in_base(line: FloatArray, state: EgoState) -> FloatArray:
-    dx, dy = line[:, 0] - state.x, line[:, 1] - state.y
-    near = np.hypot(dx, dy) < _REACH
-    cos, sin = np.cos(state.yaw), np.sin(state.yaw)
-    return np.column_stack([cos * dx + sin * dy, -sin * dx + cos * dy])[near]
+    truth = truth_of_agents(np.concatenate([tick.view.agents, parked]), state, sweep, index)
+    return Frame(index, sweep, state, truth, True, path=in_base(tick.ahead, state))
