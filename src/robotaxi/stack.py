@@ -136,7 +136,8 @@ def describe(arguments: StackArguments, *, recorder: bool = False, record_profil
         parameters = {"localization_map": arguments.localization_map}
         stack.insert(1, Executable("map_matcher", "localization", ("map_matcher",), parameters))
     if arguments.broker:
-        address = {"broker": arguments.broker, "pki": arguments.pki}
+        simulated = arguments.mode in ("sim", "carla")  # car and dispatcher share this machine's clock
+        address = {"broker": arguments.broker, "pki": arguments.pki, "trust_clock": simulated}
         stack.append(Executable("dispatch", "dispatch", ("dispatch_bridge",), address))
     if arguments.mode == "bag":
         return describe_replay(arguments, plan_bag(arguments.bag, arguments.nodes))

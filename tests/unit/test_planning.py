@@ -299,6 +299,23 @@ def test_stops_before_something_on_the_path_and_goes_on_when_it_is_gone() -> Non
     assert drive.state.x > 110.0
 
 
+@pytest.mark.parametrize(("seen_at", "hardest"), [(60.0, 2.6), (35.0, 4.1), (22.0, 7.1), (18.0, 7.1)])
+def test_brakes_as_hard_as_it_must_for_what_it_would_hit(seen_at: float, hardest: float) -> None:
+    """Lost cargo seen ``seen_at`` metres ahead of the bumper at 12 m/s: comfort counts while there is room for it."""
+    drive = start(straight(), x=60.0, speed=12.0)
+    at = 60.0 + CAR.front + seen_at
+    drive.run(12.0, lambda _: thing(at + 0.5, 0.0, length=1.0, width=1.0, label=0))
+    assert drive.state.speed == 0.0 and front(drive.state) < at - 0.5
+    speeds = np.array([state.speed for state, _ in drive.log])
+    assert (np.diff(speeds) / 0.1).min() > -hardest
+
+
+def test_a_car_that_cuts_in_close_but_no_slower_is_no_emergency() -> None:
+    drive = start(straight(), x=60.0, speed=12.0)
+    drive.run(6.0, lambda t: thing(60.0 + CAR.front + 4.0 + 2.25 + 11.5 * t, 0.0, vx=11.5))
+    drive.comfortable(2.6)
+
+
 def test_oncoming_traffic_in_its_own_lane_is_ignored() -> None:
     drive = start(straight(), speed=13.0)
     drive.run(8.0, lambda t: thing(150.0 - 12.0 * t, 3.2, -12.0, 0.4))

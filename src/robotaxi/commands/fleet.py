@@ -39,7 +39,7 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from robotaxi.dispatch import client, process
     from robotaxi.dispatch.bridge import Bridge, BridgeConfig
-    from robotaxi.dispatch.clock import cached
+    from robotaxi.dispatch.clock import trusted_clock
     from robotaxi.dispatch.fleet_car import FleetCar
     from robotaxi.dispatch.outbox import Outbox
     from robotaxi.dispatch.pki import make_test_pki
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
                     Outbox(folder / "outbox" / name),
                     reachable_on(lane_map),
                     FolderVerifier(pki.signers, pki.ca, pki.crl, OPERATOR),
-                    clock=cached(),
+                    clock=trusted_clock,
                 )
             )
         print(f"fleet: {args.cars} cars on {url}/ ; Ctrl-C ends it. Everything lies in {folder}.", flush=True)

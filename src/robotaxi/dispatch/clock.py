@@ -37,6 +37,11 @@ def kernel_clock() -> Clock:
     return Clock(synced=True, err_ms=timex.maxerror / 1000.0)
 
 
+def trusted_clock() -> Clock:
+    """This machine's clock taken for right: nothing that is simulated is late by another one."""
+    return Clock(synced=True)
+
+
 def cached(ask: Callable[[], Clock] = kernel_clock) -> Callable[[], Clock]:
     """Ask at most every ten seconds."""
     held: list[tuple[float, Clock]] = []

@@ -420,7 +420,9 @@ def _since(holds: bool, since_ns: int, now_ns: int) -> int:
 def goal_of(trip: Trip) -> Goal | None:
     """Where the car shall go, or hold, in this state; None: no wish."""
     goal = _place_of(trip)
-    return replace(goal, hold=True) if goal is not None and trip.paused else goal
+    if goal is None or not trip.paused or goal.hold:
+        return goal
+    return replace(goal, goal_id=f"{trip.order_id}/held", hold=True)  # not at the pick-up: where it happens to be
 
 
 def _place_of(trip: Trip) -> Goal | None:

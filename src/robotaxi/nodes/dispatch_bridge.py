@@ -6,6 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 from robotaxi.dispatch.bridge import Bridge, BridgeConfig, BridgeInput
+from robotaxi.dispatch.clock import trusted_clock
 from robotaxi.dispatch.commands import DEFAULT_PKI
 from robotaxi.dispatch.messages import Factsheet
 from robotaxi.dispatch.outbox import Outbox, OutboxConfig
@@ -60,8 +61,9 @@ class DispatchBridgeNode(StackNode):
             Outbox(outbox, self.config(OutboxConfig, "outbox_limits")),
             reachable_on(lane_map),
             FolderVerifier(files.signers, files.ca, files.crl, config.operator),
+            clock=trusted_clock if self.parameter("trust_clock", False) else None,
             factsheet=Factsheet(
-                software=f"robotaxi {metadata.version('robotaxi')}",
+                software=_software(),
                 map_name=lane_map.name,
                 map_sha256=lane_map.checksum,
                 odd=config.odd,
@@ -128,3 +130,10 @@ def _faults(health: Health | None) -> tuple[str, ...]:
     if health is None:
         return ()
     return tuple(text for text in (health.sentence if health.part else "", *health.lost) if text)
+
+
+def _software() -> str:
+    try:
+        return f"robotaxi {metadata.version('robotaxi')}"
+    except metadata.PackageNotFoundError:  # run from its source folder
+        return "robotaxi, not installed"

@@ -23,6 +23,10 @@ class PlannerConfig:
     )
     jerk: float = param(1.8, lo=0.3, hi=8.0, unit="m/s^3", doc="normal jerk; nuPlan comfort limit 4.13")
     max_jerk: float = param(4.0, lo=1.0, hi=20.0, unit="m/s^3", doc="jerk when braking hard")
+    emergency_deceleration: float = param(
+        7.0, lo=4.0, hi=9.0, unit="m/s^2", doc="braking for what is hit otherwise; dry asphalt gives 8"
+    )
+    emergency_jerk: float = param(15.0, lo=4.0, hi=40.0, unit="m/s^3", doc="of that braking")
     lateral_acceleration: float = param(2.0, lo=0.5, hi=4.0, unit="m/s^2", doc="speed in curves keeps below this")
     # -- reference path
     lane_change_time: float = param(4.5, lo=2.0, hi=10.0, unit="s", doc="duration of a lane change")

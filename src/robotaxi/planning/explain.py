@@ -60,8 +60,9 @@ def explain_standing(status: MissionStatus, goal: Goal | None, standing: bool) -
         return Explanation(Cause.BOARDING, f"{'Standing' if standing else 'Stopping'}: a door is open.", True)
     if goal is None:
         return Explanation(Cause.NO_ROUTE, "Standing: no goal.", True)
-    place = goal.goal_id.rpartition("/")[2]  # bridges end goal ids with /pickup or /dropoff
+    place = goal.goal_id.rpartition("/")[2]  # bridges end goal ids with /pickup, /dropoff or /held
     sentence = {
+        "held": f"{'Standing' if standing else 'Stopping'}: a dispatcher asked for it.",
         "pickup": "Standing at the pick-up for boarding.",
         "dropoff": "Standing at the drop-off while the rider gets out.",
     }.get(place, "Standing: told to hold.")

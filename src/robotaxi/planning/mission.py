@@ -62,7 +62,7 @@ class Mission:
             self.goal = goal
             if before.goal_id != goal.goal_id or self.status.state == MissionState.IDLE:
                 self.status = MissionStatus(MissionState.DRIVING, goal.goal_id, self.route.length)
-            return before.avoid != goal.avoid and self._leave(state, at)
+            return before.avoid != goal.avoid and self._leave(state, at, not set(before.avoid) <= set(goal.avoid))
         same_area = before is not None and before.avoid == goal.avoid
         if same and same_area and self.status.state == MissionState.UNREACHABLE:
             soon = state.stamp_ns - self.tried_ns < RETRY_NS
@@ -126,12 +126,13 @@ class Mission:
 
     # ------------------------------------------------------------------ inside
 
-    def _leave(self, state: EgoState, at: Progress | None) -> bool:
-        """Areas have been closed or opened: a new route where the present one leads into a closed one."""
+    def _leave(self, state: EgoState, at: Progress | None, opened: bool) -> bool:
+        """Areas have been closed or ``opened``: a new route where the present one leads into a closed one, or where
+        there may be a shorter one now."""
         assert self.route is not None
         closed = self._closed(state)
         first, s = self._place(at, at.s) if at is not None else (0, self.route.start_s)
-        if self.holding or not meets(self.route, closed, first, s):
+        if self.holding or not (opened or meets(self.route, closed, first, s)):
             return False
         return self.plan(state, at)
 

@@ -25,7 +25,7 @@ from robotaxi.planning.motion import trajectory as motion
 from robotaxi.planning.motion.detour import DetourSearch
 from robotaxi.planning.motion.rollout import Rollout, roll_out
 from robotaxi.planning.motion.speed_limits import road_speed, time_to_go
-from robotaxi.planning.motion.speed_qp import SpeedQp
+from robotaxi.planning.motion.speed_qp import SpeedQp, jerk_for
 from robotaxi.planning.reference import SPACING, FloatArray, Reference, build_reference, wrap
 from robotaxi.planning.route_features import RouteFeatures, find_features
 from robotaxi.planning.scene import ObjectMemory, Scene, at_stamp, look, with_ghosts
@@ -177,7 +177,7 @@ class Planner:
                 s, v, a = (float(np.interp(dt, t, p)) for p in (ps, pv, pa))
                 if abs(s - memory.s) < KEEP_POSITION and abs(v - speed) < KEEP_SPEED:
                     return s + PULL * (memory.s - s), max(v + PULL * (speed - v), 0.0) if v > 0.0 else 0.0, a
-        a = float(np.clip(state.acceleration, -self.config.max_deceleration, self.config.acceleration))
+        a = float(np.clip(state.acceleration, -self.config.emergency_deceleration, self.config.acceleration))
         return memory.s, speed if speed > 0.02 else 0.0, a if speed > 0.3 else 0.0
 
     # ------------------------------------------------------------------ driving
@@ -298,16 +298,18 @@ class Planner:
             if item.kind == Kind.LEAD:
                 given_up = (1.0 - LAST_LEAD_SHARE) * config.lead_gap
                 lead = np.minimum(lead, item.s - s + given_up + item.speed * times[1:])
-        jerk = config.max_jerk if rollout.braking > 1.5 * config.deceleration else config.jerk
+        jerk = jerk_for(rollout.braking, config)
         # a car about to stand still cannot be asked to shed its braking faster than jerk allows
         softest = -0.95 * math.sqrt(2.0 * jerk * max(scene.speed, 0.0))
-        acceleration = float(np.clip(scene.acceleration, max(softest, -config.max_deceleration), 2.4))
+        acceleration = float(np.clip(scene.acceleration, max(softest, -config.emergency_deceleration), 2.4))
         solved = self._qp.solve(
             scene.speed, acceleration, rollout.s[1:] - s, rollout.speed[1:], max(stop - s, 0.0), lead,
             np.maximum(rollout.speed[1:], self._allowed(scene, rollout)), rollout.braking,
         )  # fmt: skip
         if solved is None:
-            t, ds, v, a = motion.brake(scene.speed, acceleration, rollout.braking, config.max_jerk, config.horizon)
+            t, ds, v, a = motion.brake(
+                scene.speed, acceleration, rollout.braking, max(jerk, config.max_jerk), config.horizon
+            )
         else:
             t, ds, v, a = motion.sample(solved, config.horizon)
         return t, s + ds, v, a

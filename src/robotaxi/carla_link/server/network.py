@@ -200,30 +200,39 @@ class Network:
         self.handler, self._on_subscribe = handler, on_subscribe
         self._readers: dict[int, list[StreamPeer]] = {}
         self._listeners: list[socket.socket] = []
+        calls = self._bind(host, port, "calls")
+        self.port = int(calls.getsockname()[1])
         try:
-            first = self._listen(host, port, RpcPeer)
-            self.port = int(first.getsockname()[1])
-            self._listen(host, self.port + 1 if self.port < 65535 else 0, StreamPeer)
+            streams = self._bind(host, self.port + 1 if self.port < 65535 else 0, "streams")
         except ServerError:
-            self.close()
-            raise
-        self.stream_port = int(self._listeners[1].getsockname()[1])
+            calls.close()
+            if port != 0:
+                raise
+            calls = self._bind(host, 0, "calls")  # nobody asked for a number: any two will do
+            self.port = int(calls.getsockname()[1])
+            streams = self._bind(host, 0, "streams")
+        self.stream_port = int(streams.getsockname()[1])
+        self._listen(calls, RpcPeer)
+        self._listen(streams, StreamPeer)
 
-    def _listen(self, host: str, port: int, kind: type[Peer]) -> socket.socket:
+    @staticmethod
+    def _bind(host: str, port: int, what: str) -> socket.socket:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._listeners.append(listener)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
             listener.listen(128)
         except OSError as error:
-            what = "calls" if kind is RpcPeer else "streams"
+            listener.close()
             raise ServerError(
                 f"port {port} on '{host}' for {what} cannot be used ({error.strerror}); choose another with --port"
             ) from error
+        return listener
+
+    def _listen(self, listener: socket.socket, kind: type[Peer]) -> None:
+        self._listeners.append(listener)
         listener.setblocking(False)
         self.selector.register(listener, selectors.EVENT_READ, kind)
-        return listener
 
     def poll_streams(self, timeout: float) -> None:
         """As `poll`, but calls are left for later: one of them is being answered."""

@@ -10,7 +10,7 @@ from robotaxi.planning.constraint import Constraint, Kind, stop_sentence
 from robotaxi.planning.scene import Scene
 from robotaxi.types import Cause, ObjectClass
 
-FREE_HORIZON = 1.5  # s that constant velocity is believed for a vehicle off the lanes
+FREE_HORIZON = 2.2  # s that constant velocity is believed for a vehicle off the lanes
 LANE_HORIZON = 1.0  # s within which a vehicle on a lane that must yield is no longer trusted to stop
 MIN_SPEED = 1.0  # m/s
 STOPPABLE = 5.0  # m/s^2: who could stop harder than this does not count
@@ -48,12 +48,13 @@ def mind_crossing_traffic(scene: Scene) -> list[Constraint]:
         distance = lo - scene.front_s
         sentence = stop_sentence(scene.standing, f"{scene.name(i)} drives into the path", distance)
         s = lo - scene.config.obstacle_gap - scene.vehicle.front
+        # on a lane somebody may yet stop; who crosses off the lanes comes
+        worth = scene.config.max_deceleration if chain else scene.config.emergency_deceleration
         out.append(
             Constraint(
-                Kind.STOP, s, Cause.OBSTACLE, sentence, int(scene.objects["id"][i]), distance,
-                deceleration=scene.config.max_deceleration,
+                Kind.STOP, s, Cause.OBSTACLE, sentence, int(scene.objects["id"][i]), distance, deceleration=worth
             )
-        )  # fmt: skip
+        )
     return out
 
 

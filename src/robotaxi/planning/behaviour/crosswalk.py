@@ -128,7 +128,13 @@ def _walks_into_path(scene: Scene, i: int) -> list[Constraint]:
             subject = int(scene.objects["id"][i])
             return [
                 Constraint(
-                    Kind.STOP, s, Cause.OBSTACLE, sentence, subject, distance, deceleration=config.max_deceleration
+                    Kind.STOP,
+                    s,
+                    Cause.OBSTACLE,
+                    sentence,
+                    subject,
+                    distance,
+                    deceleration=config.emergency_deceleration,
                 )
             ]
     return []

@@ -18,6 +18,8 @@ FOLLOWED_SPEED = 0.6  # m/s, slower things are stopped for rather than followed
 CUT_IN_TIME = 1.5  # s until a neighbour that drifts over counts as a lead
 CUT_IN_SPEED = 0.5  # m/s of drift across the path
 GOAL_AHEAD = 15.0  # m between an obstacle and a goal behind it from which it is worth going round
+FOR_ROOM = 5.0  # m/s^2, hardest braking for the sake of room to go round a thing
+REACTION = 0.3  # s until that has built up
 PASS_RANGE = 6.0  # m before and behind a close object that are driven slowly
 
 
@@ -66,12 +68,14 @@ def _behind(scene: Scene, i: int, lo: float, static: bool) -> Constraint:
     cause = Cause.LEAD if road_user and not static else Cause.OBSTACLE
     gap = scene.config.lead_gap if cause == Cause.LEAD else scene.config.obstacle_gap
     if static and scene.reference.goal_s - lo > GOAL_AHEAD:
-        gap = scene.config.detour_gap  # room to go round it
+        room = distance - REACTION * scene.speed - scene.speed**2 / (2.0 * FOR_ROOM)
+        gap = min(max(room, gap), scene.config.detour_gap)  # room to go round it
+    worth = scene.config.emergency_deceleration
     # never ask to back up: a thing nearer than the gap just keeps the car where it is
     s = lo - scene.vehicle.front - gap
     if along > FOLLOWED_SPEED:
         sentence = f"Following {name} at {along:.1f} m/s, {max(distance, 0.0):.0f} m ahead."
-        return Constraint(Kind.LEAD, s, cause, sentence, subject, distance, along, deceleration=_worth(scene))
+        return Constraint(Kind.LEAD, s, cause, sentence, subject, distance, along, deceleration=worth)
     if along < ONCOMING_SPEED:
         nearest = _nearest_on_its_way(scene, i, lo)
         if nearest > scene.front_s + CROSSING_GAP:
@@ -85,8 +89,8 @@ def _behind(scene: Scene, i: int, lo: float, static: bool) -> Constraint:
         where = f"{name} {'crosses' if moves else 'stands on'} the path"
         sentence = stop_sentence(scene.standing, where, distance)
     if cause == Cause.LEAD:
-        return Constraint(Kind.LEAD, s, cause, sentence, subject, distance, max(along, 0.0), deceleration=_worth(scene))
-    return Constraint(Kind.STOP, s, cause, sentence, subject, distance, deceleration=_worth(scene))
+        return Constraint(Kind.LEAD, s, cause, sentence, subject, distance, max(along, 0.0), deceleration=worth)
+    return Constraint(Kind.STOP, s, cause, sentence, subject, distance, deceleration=worth)
 
 
 def _nearest_on_its_way(scene: Scene, i: int, lo: float) -> float:
@@ -96,10 +100,6 @@ def _nearest_on_its_way(scene: Scene, i: int, lo: float) -> float:
     covered = scene.ahead[likely, :, 0]
     covered = covered[~np.isnan(covered)]
     return min(lo, float(covered.min())) if covered.size else lo
-
-
-def _worth(scene: Scene) -> float:
-    return scene.config.max_deceleration
 
 
 def _cuts_in(scene: Scene, i: int, clearance: float, near_s: float) -> bool:

@@ -119,7 +119,7 @@ class PassBy:
         out = [
             Constraint(
                 Kind.CAP, start, Cause.OBSTACLE, f"Passing object {subject} on the {side}.", subject, distance,
-                scene.config.detour_speed, end,
+                detour.speed, end,
             )
         ]  # fmt: skip
         if detour.borrowed is not None:

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.planning.config import PlannerConfig
 from robotaxi.planning.motion.lateral_shift import bearable, blend, shifted_points, state_at
 from robotaxi.planning.path_math import project, swept_gap
-from robotaxi.planning.reference import Reference
+from robotaxi.planning.reference import CURVATURE_SMOOTHING, SPACING, Reference
 from robotaxi.planning.route_features import RouteFeatures
 from robotaxi.planning.tight_bends import tightest_bend
 from robotaxi.prediction import LaneGraph
@@ -29,6 +30,8 @@ FloatArray = NDArray[np.floating[Any]]
 PEAK_BEND = 5.77  # of the quintic unit step: largest second derivative
 BEFORE, BEHIND = 0.5, 0.5  # m between bumper and obstacle where the car is fully beside it
 MIN_SHIFT = 9.0  # m, shortest shift over
+TURN_SHARE = 0.7  # of the largest steering rate that a detour may need
+SLOWEST = 2.0  # m/s
 EDGE = 0.05  # m beside the body that must be drivable too
 KEEP_LANE = 0.15  # m over the lane's edge that does not count as borrowing
 CROSSWALK_BEFORE, CROSSWALK_AFTER = 5.0, 2.0  # m around a crosswalk where no other lane is borrowed
@@ -50,7 +53,8 @@ class Extent:
 @dataclass(frozen=True)
 class Detour:
     """One way round. Arc lengths on the unshifted path; ``borrowed``: where the body is beyond the
-    own lanes, and ``oncoming``: whether that lane is driven the other way; ``clearance``: to obstacles."""
+    own lanes, and ``oncoming``: whether that lane is driven the other way; ``clearance``: to obstacles; ``speed``:
+    fastest in it (m/s)."""
 
     profile: FloatArray
     start_s: float
@@ -60,6 +64,7 @@ class Detour:
     borrowed: tuple[float, float] | None
     oncoming: bool
     clearance: float
+    speed: float
 
 
 def extent_of(base: Reference, record: np.void, near: float) -> Extent | None:
@@ -159,7 +164,8 @@ class DetourSearch:
                 return None
             least = float(np.nanmin(clear)) if np.isfinite(clear).any() else math.inf
             subjects = tuple(int(standing["id"][i]) for i in group)
-            return Detour(candidate, start, end, offset, subjects, borrowed, oncoming, least)
+            speed = self._speed(arc, bend, moved)
+            return Detour(candidate, start, end, offset, subjects, borrowed, oncoming, least, speed)
         return None
 
     def _build(
@@ -203,6 +209,17 @@ class DetourSearch:
         out = np.where(samples < start, profile, out)
         out = np.where(samples >= hold, blend(samples, hold, hold + back, (offset, 0.0, 0.0), 0.0), out)
         return out, start, hold + back, offset
+
+    def _speed(self, arc: FloatArray, bend: FloatArray, moved: NDArray[np.bool_]) -> float:
+        """How fast the wheels can be turned along: the path is only as wide as it is kept to."""
+        vehicle = self._vehicle
+        turning = np.abs(np.gradient(gaussian_filter1d(bend, CURVATURE_SMOOTHING / SPACING, mode="nearest"), arc))
+        fastest = (
+            TURN_SHARE
+            * vehicle.max_steering_rate
+            / (vehicle.wheelbase * max(float(turning[moved].max(initial=0.0)), 1e-6))
+        )
+        return min(self._config.detour_speed, max(fastest, SLOWEST))
 
     def _clearances(self, x: FloatArray, y: FloatArray, yaw: FloatArray, standing: RecordArray) -> FloatArray:
         """Metres (N,) between the swept body and each box, inf for those far away."""

@@ -24,6 +24,8 @@ IntArray = NDArray[np.int64]
 FREE = -1  # bound by the acceleration only
 ROAD = -2  # bound by speed limit or curve
 URGENT = 1.4  # times normal braking needed from which a stop is braked for harder
+REACTION = 0.4  # s that pass until braking has built up
+TOUCH = 1.0  # m before a thing, in an emergency
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Rollout:
     speed: FloatArray
     binding: IntArray
     allowed: FloatArray  # speed that the binding constraint allowed
-    braking: float  # hardest deceleration that a constraint asks for
+    braking: float  # hardest deceleration that a constraint asks for; above max_deceleration: an emergency
 
 
 def roll_out(
@@ -52,7 +54,7 @@ def roll_out(
     grid = reference.s[lo:hi]
     allowed = road[lo:hi].copy()
     binding = np.full(grid.size, ROAD, np.int64)
-    braking = config.deceleration
+    braking = max([config.deceleration, *(_emergency(item, speed, config) for item in constraints)])
     leads = []
     for index, item in enumerate(constraints):
         if item.kind == Kind.LEAD:
@@ -71,13 +73,23 @@ def roll_out(
             curve = np.sqrt(item.speed**2 + 2.0 * rate * np.maximum(item.s - grid, 0.0))
             lower = (curve < allowed) & (grid <= item.s_end)
             allowed[lower], binding[lower] = curve[lower], index
-        braking = max(braking, min(needed, item.deceleration))
+        braking = max(braking, min(needed, item.deceleration, config.max_deceleration))
     lead = np.array(leads, float).reshape(-1, 3)
     s_out, speed_out, bound, bound_speed = _march(
-        grid, allowed, binding, lead, s, speed, times, config.acceleration, config.max_deceleration,
-        config.deceleration, config.time_gap,
+        grid, allowed, binding, lead, s, speed, times, config.acceleration,
+        max(config.max_deceleration, braking), config.deceleration, config.time_gap,
     )  # fmt: skip
     return Rollout(s_out, speed_out, bound, bound_speed, braking)
+
+
+def _emergency(item: Constraint, speed: float, config: PlannerConfig) -> float:
+    """Braking without which the thing would be hit, where that is more than is planned otherwise; else 0."""
+    if item.kind == Kind.CAP or item.deceleration <= config.max_deceleration:
+        return 0.0
+    closing = max(speed - item.speed, 0.0)
+    room = item.distance - TOUCH - REACTION * closing
+    needed = closing**2 / (2.0 * max(room, 0.3))
+    return min(needed, item.deceleration) if needed > config.max_deceleration else 0.0
 
 
 @njit(cache=True)

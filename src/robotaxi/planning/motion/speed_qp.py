@@ -134,9 +134,10 @@ class SpeedQp:
         """
         n, config = self._n, self.config
         o_s, o_v, o_a, o_j, _, _ = self._offsets
-        hard = braking > 1.5 * config.deceleration
-        jerk = config.max_jerk if hard else config.jerk
+        hard, jerk = braking > 1.5 * config.deceleration, jerk_for(braking, config)
         floor = -min(max(1.25 * braking, config.deceleration + 0.7), config.max_deceleration)
+        if braking > config.max_deceleration:
+            floor = -config.emergency_deceleration
         linear = self._linear.copy()
         linear[o_s : o_s + n] = -self._weights[o_s : o_s + n] * reference_s
         linear[o_v : o_v + n] = -self._weights[o_v : o_v + n] * reference_speed
@@ -163,3 +164,10 @@ class SpeedQp:
             np.concatenate([[first], x[o : o + n]]) for first, o in ((0.0, o_s), (speed, o_v), (acceleration, o_a))
         )
         return Profile(self.times, s, v, a, x[o_j : o_j + n])
+
+
+def jerk_for(braking: float, config: PlannerConfig) -> float:
+    """Jerk limit where ``braking`` (m/s^2) is needed: normal, hard, or an emergency."""
+    if braking > config.max_deceleration:
+        return config.emergency_jerk
+    return config.max_jerk if braking > 1.5 * config.deceleration else config.jerk
