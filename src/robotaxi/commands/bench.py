@@ -20,6 +20,7 @@ _BENCHES: tuple[str, ...] = (  # modules, each registers its sub-command
     "robotaxi.commands.bench_dispatch",
     "robotaxi.commands.bench_aeb",
     "robotaxi.commands.bench_sim",
+    "robotaxi.commands.bench_carla",
 )
 
 

@@ -73,6 +73,12 @@ def register(subparsers: Any) -> None:
         metavar="DIR",
         help="match sweeps with this map (see 'robotaxi map build'); odometry: no map, but lidar odometry",
     )
+    parser.add_argument(
+        "--events",
+        default="",
+        metavar="FILE",
+        help="what shall happen on the way: road users, weather, broken sensors; a path or a name in config/events",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.set_defaults(run=run)
 
@@ -110,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
         runs=args.runs,
         max_duration=args.max_duration,
         localization_map=args.localization_map,
+        events=args.events,
     )
     try:
         summary = ride(options, shlex.join(["robotaxi", *sys.argv[1:]]))
@@ -131,6 +138,8 @@ def ride(options: RideOptions, command_line: str) -> dict[str, Any]:
     from robotaxi.parameter_files import check_parameter_files
     from robotaxi.ride.carla import carla_server
     from robotaxi.sensor_rig import load_rig
+    from robotaxi.sim.events.model import load_events
+    from robotaxi.sim.events.script import write_script
     from robotaxi.sim.ride_plan import plan_ride
     from robotaxi.stack import StackArguments, check
     from robotaxi.vehicle import load_vehicle
@@ -147,8 +156,13 @@ def ride(options: RideOptions, command_line: str) -> dict[str, Any]:
     check_parameter_files(arguments)
     load_vehicle(options.vehicle)
     load_rig(options.sensors)
-    if options.mode != "carla":
-        plan_ride(load_map(options.map), options.seed)  # what cannot be driven is said before a folder is made for it
+    if options.mode != "carla":  # what cannot be driven is said before a folder is made for it
+        lane_map = load_map(options.map)
+        plan = plan_ride(lane_map, options.seed)
+        if options.events:
+            write_script(load_events(options.events), lane_map, plan, options.seed)
+    elif options.events:
+        raise RideError("--events are played by the built-in simulator, not in --mode carla")
     folder = new_run_folder(options.runs, _SENSORS_NEED_MB if options.record == "all" else _NEEDED_MB)
     with carla_server(options, folder) as served:
         return _drive(served, folder, command_line)
@@ -186,7 +200,7 @@ def _drive(options: RideOptions, folder: Path, command_line: str) -> dict[str, A
 def _absolute(options: RideOptions) -> RideOptions:
     from dataclasses import replace
 
-    names = ("map", "vehicle", "sensors", "params_file")
+    names = ("map", "vehicle", "sensors", "params_file", "events")
     paths = {
         n: str(Path(v).resolve()) for n in names if (v := getattr(options, n)) and Path(v).suffix and Path(v).exists()
     }

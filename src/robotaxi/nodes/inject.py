@@ -1,4 +1,4 @@
-"""Faults on purpose, where messages leave a node: for the fault campaign, never set otherwise.
+"""Faults on purpose, where messages leave a node: of the fault campaign and of a ride's events, never set otherwise.
 
 The parameter ``inject`` holds rows 'kind target from_s until_s value' (times on the ride's clock).
 """
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from robotaxi.interfaces import INTERFACES
+from robotaxi.nodes import broken_sensors
 from robotaxi.nodes.records import NS_PER_S, TYPES, to_ns
 
 _HUGE = 1e6
@@ -80,7 +81,7 @@ class Injector:
                 case "clock_jump":
                     message = _restamped(message, now_ns + round(item.value * 1e9))
                 case _:
-                    message = bent(item, message)
+                    message = bent(item, message, now_ns)
         if not any(item.kind == "freeze" for item in mine):
             self._last[topic] = message
         for _ in range(copies):
@@ -91,7 +92,7 @@ class Injector:
             yield from (row[1] for row in waiting if row[0] <= now_ns)
 
 
-def bent(item: Injection, message: Any) -> Any:
+def bent(item: Injection, message: Any, now_ns: int = 0) -> Any:
     """A message (rosbags' type) with broken contents, by kind and type."""
     value = math.nan if item.kind.endswith("nan") else _HUGE
     match item.kind, message.__msgtype__.rpartition("/")[2]:
@@ -105,6 +106,20 @@ def bent(item: Injection, message: Any) -> Any:
             message.status.status = -1
         case "wheel_stuck" | "wheel_scaled", _:
             message.velocity = np.asarray(message.velocity) * item.value
+        case "camera_shifted", _:
+            broken_sensors.shifted_image(message, item.value)
+        case "camera_dirty", _:
+            broken_sensors.dirty_image(message, item.value)
+        case "lidar_sector", _:
+            broken_sensors.lidar_without_sector(message, item.value)
+        case "lidar_tilted", _:
+            broken_sensors.tilted_lidar(message, item.value)
+        case "gnss_jump", _:
+            broken_sensors.moved_fix(message, item.value)
+        case "gnss_drift", _:
+            broken_sensors.moved_fix(message, item.value * (now_ns - item.from_ns) * 1e-9)
+        case "imu_bias", _:
+            broken_sensors.biased_imu(message, item.value)
         case _, "PointCloud2":
             raw = np.array(message.data, np.uint8)
             if raw.size:

@@ -30,6 +30,8 @@ from robotaxi.nodes.runtime import StackNode, joined, steady_clock
 from robotaxi.params import ParameterError
 from robotaxi.sensor_rig import SensorRig
 from robotaxi.sim.cabin import RiderPlan
+from robotaxi.sim.events.model import load_events
+from robotaxi.sim.events.script import write_script
 from robotaxi.sim.infractions import Infraction
 from robotaxi.sim.ride_plan import RidePlan, plan_ride
 from robotaxi.sim.scenery import build_scenery
@@ -116,6 +118,8 @@ class SimulatorNode(StackNode):
     ) -> tuple[Any, Any]:
         """What is driven in (as `World`) and what measures it (as `SimulatedRig`)."""
         scenery = build_scenery(lane_map)
+        events = str(self.parameter("ride_events", ""))
+        script = write_script(load_events(events), lane_map, plan, seed) if events else None
         rider = RiderPlan((plan.pickup.x, plan.pickup.y), (plan.dropoff.x, plan.dropoff.y))
         world = World(
             lane_map,
@@ -126,6 +130,7 @@ class SimulatorNode(StackNode):
             riders=(rider,),
             parked=scenery.parked,
             obstacles=solids(scenery.obstacles),
+            script=script,
         )
         return world, SimulatedRig(scenery, spec, lane_map.origin, seed)
 

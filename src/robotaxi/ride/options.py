@@ -35,3 +35,4 @@ class RideOptions:
     max_duration: float = 900.0
     inject: tuple[str, ...] = ()  # rows of `nodes.inject`
     localization_map: str = ""
+    events: str = ""  # name in config/events, or a path

@@ -19,6 +19,8 @@ from robotaxi.ride.cloud import Cloud
 from robotaxi.ride.guardian import Guardian
 from robotaxi.ride.monitor import Monitor, Progress
 from robotaxi.ride.options import RideError, RideOptions
+from robotaxi.sim.events.model import load_events
+from robotaxi.sim.events.script import write_script
 from robotaxi.sim.ride_plan import RidePlan
 from robotaxi.stack import StackArguments, describe
 from robotaxi.supervisor import Interrupt, Supervisor, describe_exit
@@ -157,7 +159,8 @@ class _Ride:
             "camera": options.camera,
             "real_time_rate": float(options.rate),
             "max_duration": float(options.max_duration),
-            "inject": [*options.inject] or [""],
+            "inject": [*options.inject, *self._injections()] or [""],
+            "ride_events": options.events,
             "bridge.operator": _OPERATOR,
             "bridge.vehicle": _VEHICLE_ID,
             "carla_traffic": options.carla_traffic,
@@ -166,6 +169,11 @@ class _Ride:
         self._supervisor.start_stack(
             arguments, executables, composed=options.composed, extra=extra, parameter_folder=folder / "params"
         )
+
+    def _injections(self) -> tuple[str, ...]:
+        """Rows of `nodes.inject` for the broken sensors among the ride's events."""
+        events = self._options.events
+        return write_script(load_events(events), self._map, self._plan, self._options.seed).injections if events else ()
 
     def _wait(self, phase: str, monitor: Monitor, patience_s: float, done: Callable[[], bool]) -> None:
         """Until ``done``; RideError when a process dies, on Ctrl-C, or when it takes too long."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robotaxi.sim.events.conditions import Conditions
 from robotaxi.types import LightState, RecordArray
 
 AGENT_DTYPE = np.dtype(
@@ -47,9 +48,11 @@ class EgoTruth:
 
 @dataclass(frozen=True, slots=True)
 class WorldView:
-    """``agents``: moving road users (AGENT_DTYPE), the ego not among them. ``lights``: by signal id."""
+    """``agents``: moving road users (AGENT_DTYPE), the ego not among them. ``lights``: by signal id.
+    ``conditions``: None on a clear day."""
 
     stamp_ns: int
     ego: EgoTruth
     agents: RecordArray
     lights: dict[int, LightState]
+    conditions: Conditions | None = None

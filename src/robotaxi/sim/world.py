@@ -22,6 +22,8 @@ from robotaxi.sim.battery import Battery
 from robotaxi.sim.cabin import Cabin, RiderPlan
 from robotaxi.sim.contact import Box
 from robotaxi.sim.ego import AX, AY, DRIVE, VX, VY, YAW, YAW_RATE, EgoVehicle, X, Y
+from robotaxi.sim.events.script import Script
+from robotaxi.sim.events.stage import Director
 from robotaxi.sim.infractions import Infraction, Referee
 from robotaxi.sim.lights import Lights
 from robotaxi.sim.pedestrians import Pedestrians
@@ -59,7 +61,8 @@ class Clock:
 
 class World:
     """See the module. ``parked`` and ``obstacles`` (AGENT_DTYPE) stand still for ever; an obstacle's
-    label is UNKNOWN. Raises ValueError for a start that is not finite or a map without lanes."""
+    label is UNKNOWN. ``script``: what shall happen besides. Raises ValueError for a start that is not finite or a
+    map without lanes."""
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class World:
         riders: tuple[RiderPlan, ...] = (),
         parked: RecordArray | None = None,
         obstacles: RecordArray | None = None,
+        script: Script | None = None,
     ) -> None:
         empty = np.zeros(0, dtype=AGENT_DTYPE)
         self._map, self._vehicle, self._config = lane_map, vehicle, config
@@ -93,6 +97,7 @@ class World:
         self._cabin = Cabin(tuple(riders))
         self._battery = Battery(config.battery_at_start)
         self._clock = Clock(0, {})
+        self._director = Director(script, self._net) if script is not None else None
         self._height = self._ground(start.x, start.y)
 
     # ------------------------------------------------------------------ public
@@ -133,6 +138,8 @@ class World:
         self._traffic.locate(presence)
         for x_fallen, y_fallen in self._pedestrians.fallen():
             presence.add_wreck(self._net, x_fallen, y_fallen, 0.0, _FALLEN_SIZE, _FALLEN_SIZE)
+        if self._director is not None:
+            self._director.enter(presence)
         presence.close()
         waiting, walking = self._pedestrians.claims()
         self._pedestrians.step(
@@ -140,6 +147,9 @@ class World:
         )
         self._traffic.step(clock.tick, _DT, Surroundings(presence, lights, waiting, walking))
 
+        if self._director is not None:
+            agents = np.concatenate([fleet.records, self._pedestrians.crowd.records])
+            self._director.step(_DT, self._box(), speed, agents, lights)
         self._contacts()
         box = self._box()
         x, y, _, speed, _ = self._ego.rear_axle()
@@ -167,8 +177,12 @@ class World:
             yaw_rate=float(vector[YAW_RATE]),
             steering=self._ego.steering,
         )
+        t = self.stamp_ns * 1e-9
         agents = np.concatenate([self._traffic.fleet.records, self._pedestrians.crowd.records])
-        return WorldView(self.stamp_ns, truth, agents, self._lights.states(self.stamp_ns * 1e-9))
+        if self._director is None:
+            return WorldView(self.stamp_ns, truth, agents, self._lights.states(t))
+        agents = np.concatenate([agents, self._director.records(self._height)])
+        return WorldView(self.stamp_ns, truth, agents, self._lights.states(t), self._director.conditions(t))
 
     def report(self) -> VehicleReport:
         """What the vehicle's own bus says, without sensor noise."""
@@ -212,11 +226,14 @@ class World:
         self._battery = state["battery"]
         self._referee.offences = state["offences"]
         self._height = state["height"]
+        if self._director is not None:
+            self._director.stage = state["stage"]
 
     # ------------------------------------------------------------------ inside
 
     def _state(self) -> dict[str, Any]:
-        return {
+        state: dict[str, Any] = {"stage": self._director.stage} if self._director is not None else {}
+        return state | {
             "clock": self._clock,
             "ego": self._ego.motion,
             "traffic": self._traffic.fleet,
@@ -257,10 +274,9 @@ class World:
     # ------------------------------------------------------------------ contact
 
     def _contacts(self) -> None:
-        fleet, crowd = self._traffic.fleet, self._pedestrians.crowd
         box = self._box()
         reach = math.hypot(box.length, box.width) / 2.0
-        for group, records in (("traffic", fleet.records), ("people", crowd.records), ("static", self._static)):
+        for group, records in self._others().items():
             x, y, radius = self._static_reach if group == "static" else _reach(records)
             near = np.flatnonzero(np.maximum(np.abs(x - box.x), np.abs(y - box.y)) < radius + reach)
             if not near.size:
@@ -269,13 +285,19 @@ class World:
             for k in np.flatnonzero(mask).tolist():
                 self._touch(group, int(near[k]), float(depth[k]), normal[k])
 
-    def _touch(self, group: str, k: int, depth: float, normal: FloatArray) -> None:
-        records = {
+    def _others(self) -> dict[str, RecordArray]:
+        """Whom the ego may touch, by group."""
+        groups = {
             "traffic": self._traffic.fleet.records,
             "people": self._pedestrians.crowd.records,
             "static": self._static,
-        }[group]
-        record = records[k]
+        }
+        if self._director is not None:
+            groups["scripted"] = self._director.records(self._height)
+        return groups
+
+    def _touch(self, group: str, k: int, depth: float, normal: FloatArray) -> None:
+        record = self._others()[group][k]
         motion = self._ego.motion.vector
         c, s = math.cos(motion[YAW]), math.sin(motion[YAW])
         velocity = np.array([c * motion[VX] - s * motion[VY], s * motion[VX] + c * motion[VY]])
@@ -304,7 +326,11 @@ class World:
         share = 0.0 if mass < 0.5 * self._ego.mass else 1.0 if math.isinf(mass) else mass / (mass + self._ego.mass)
         motion[[X, Y]] += normal * depth * share
         if group != "static":
-            if group == "traffic":
+            if group == "scripted":
+                assert self._director is not None
+                shift = -normal * depth * (1.0 - share)
+                self._director.hit(k, float(other_new[0]), float(other_new[1]), float(shift[0]), float(shift[1]))
+            elif group == "traffic":
                 self._traffic.knock(k, float(other_new[0]), float(other_new[1]))
             else:
                 self._pedestrians.push(k, -normal[0] * depth * (1.0 - share), -normal[1] * depth * (1.0 - share))

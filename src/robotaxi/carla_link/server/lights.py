@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
 from robotaxi.carla_link.server.town import Town
@@ -53,7 +54,8 @@ class TrafficLights:
         self.lights: dict[int, Light] = {}
         self.groups: list[Group] = []
         self.frozen = False
-        for phases in group_signals(town.lane_map):
+        turns = _controllers(town.opendrive)
+        for phases in (_in_turn(phases, turns) for phases in group_signals(town.lane_map)):
             number, group = len(self.groups), Group([])
             for phase, signals in enumerate(phases):
                 actors: list[int] = []
@@ -128,3 +130,25 @@ class TrafficLights:
                 light.held = False
                 if light.state != state:
                     light.state, light.elapsed = state, 0.0
+
+
+def _controllers(opendrive: str) -> dict[int, tuple[int, int]]:
+    """Signal id -> (sequence, id) of its controller: the phases that the town's file asks for."""
+    found: dict[int, tuple[int, int]] = {}
+    for controller in ET.fromstring(opendrive.encode()).iter("controller"):
+        number, place = controller.get("id", ""), controller.get("sequence", "0")
+        for control in controller.iter("control"):
+            signal = control.get("signalId", "")
+            if signal.isdecimal() and number.isdecimal() and place.isdecimal():
+                found.setdefault(int(signal), (int(place), int(number)))
+    return found
+
+
+def _in_turn(phases: list[list[int]], turns: dict[int, tuple[int, int]]) -> list[list[int]]:
+    """The phases of a junction: one for each controller of its file, as CARLA has them; where a signal has no
+    controller, by the directions of the approaches."""
+    signals = sorted(signal for phase in phases for signal in phase)
+    if not signals or not all(signal in turns for signal in signals):
+        return phases
+    order = sorted({turns[signal] for signal in signals})
+    return [[signal for signal in signals if turns[signal] == turn] for turn in order]

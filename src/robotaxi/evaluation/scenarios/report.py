@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from robotaxi.evaluation.scenarios.model import KINDS
+from robotaxi.sim.events.actors import KINDS
 
 SIZE = 360  # px
 MARGIN = 10.0  # m

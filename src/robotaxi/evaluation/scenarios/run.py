@@ -16,14 +16,15 @@ import numpy as np
 from robotaxi.control import ControlConfig, Controller
 from robotaxi.evaluation.closed_loop import TICK_S, ClosedLoop
 from robotaxi.evaluation.perfect import LIGHT_RANGE
-from robotaxi.evaluation.scenarios.model import KINDS, Scenario, ScenarioError
-from robotaxi.evaluation.scenarios.movers import Mover, Way, bend_over, ways_of
+from robotaxi.evaluation.scenarios.model import Scenario, ScenarioError
 from robotaxi.geometry.boxes import distance
 from robotaxi.hdmap.lane_map import Lane, LaneMap, RouteError
 from robotaxi.interfaces import TICK_NS
 from robotaxi.planning import Planner, PlannerConfig
 from robotaxi.planning.reference import Reference, build_reference
 from robotaxi.sim.ego import DRIVE, VX, YAW_RATE, EgoVehicle
+from robotaxi.sim.events.actors import KINDS
+from robotaxi.sim.events.movers import Mover, Way, bend_over, ways_of
 from robotaxi.sim.world_config import WorldConfig
 from robotaxi.types import (
     LIGHT_DTYPE,

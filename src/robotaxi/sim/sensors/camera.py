@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from robotaxi.params import param
 from robotaxi.sensor_rig import CameraSpec
+from robotaxi.sim.events.conditions import Conditions, through_lens
 from robotaxi.sim.scenery import Scenery
 from robotaxi.sim.scenery.road_users import road_users_mesh
 from robotaxi.sim.sensors import raster, shading
@@ -105,10 +106,15 @@ class Camera:
     def render(self, view: WorldView) -> NDArray[np.uint8]:
         """The picture (H, W, 3), uint8 BGR."""
         T_map_optical = map_from_base(view) @ self.model.T_base_optical
-        return self.draw(T_map_optical, view.stamp_ns, view.agents, view.lights)
+        return self.draw(T_map_optical, view.stamp_ns, view.agents, view.lights, view.conditions)
 
     def draw(
-        self, T_map_optical: FloatArray, stamp_ns: int, agents: RecordArray, lights: dict[int, LightState]
+        self,
+        T_map_optical: FloatArray,
+        stamp_ns: int,
+        agents: RecordArray,
+        lights: dict[int, LightState],
+        conditions: Conditions | None = None,
     ) -> NDArray[np.uint8]:
         """The picture (H, W, 3), uint8 BGR, from any pose of the optical frame."""
         position, map_from_optical = T_map_optical[:3, 3].copy(), T_map_optical[:3, :3].copy()
@@ -120,6 +126,9 @@ class Camera:
             self._inverse_depth, self._owner, self._config.samples, position, map_from_optical, self._intrinsics,
             self._table.look, self._noise, self._scene.shadows.shade, self._light, self._grain, grain_start, image,
         )  # fmt: skip
+        if conditions is not None:  # before the lamps: they shine through
+            depth, _ = self._nearest(*image.shape[:2])
+            through_lens(conditions, image, depth, generator(self._seed, f"{self._name}/air", stamp_ns))
         discs = self._lamps(lights, position, optical_from_map)
         shading.draw_discs(discs, self._inverse_depth, self._config.samples, image)
         return image

@@ -8,6 +8,7 @@ import numpy as np
 
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.sensor_rig import GnssSpec
+from robotaxi.sim.events.conditions import sigma_without_satellites
 from robotaxi.sim.sensors.noise import CorrelatedNoise, generator
 from robotaxi.sim.view import EgoTruth
 from robotaxi.types import GnssFix
@@ -24,12 +25,15 @@ class Gnss:
         self._white = white
         self._sigma = np.hypot(white, spec.bias_sigma)
 
-    def measure(self, ego: EgoTruth) -> GnssFix:
-        """The fix at ``ego.stamp_ns``; its sigma covers the white and the correlated error."""
+    def measure(self, ego: EgoTruth, satellites: bool = True) -> GnssFix:
+        """The fix at ``ego.stamp_ns``; its sigma covers the white and the correlated error. No fix without
+        ``satellites``."""
         spec = self._spec
         cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
         antenna = np.array([ego.x + cos * spec.x - sin * spec.y, ego.y + sin * spec.x + cos * spec.y, ego.z + spec.z])
         white = generator(self._seed, self._name, ego.stamp_ns).standard_normal(3) * self._white
         east, north, up = (antenna + self._bias.at(ego.stamp_ns) + white).tolist()
         latitude_deg, longitude_deg, altitude = self._frame.to_geodetic(east, north, up)
+        if not satellites:
+            return GnssFix(ego.stamp_ns, latitude_deg, longitude_deg, altitude, sigma_without_satellites(), False)
         return GnssFix(ego.stamp_ns, latitude_deg, longitude_deg, altitude, self._sigma.copy())

@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from robotaxi.sensor_rig import LidarSpec
+from robotaxi.sim.events.conditions import through_air
 from robotaxi.sim.mesh import REFLECTIVITY, Float32Array, Material
 from robotaxi.sim.scenery import Scenery
 from robotaxi.sim.sensors.noise import generator
@@ -70,7 +71,11 @@ class Lidar:
         hits = self._scene.cast(origin, rays)
         near, chosen = self._towards_movers(view, origin)
         self._scene.cast_movers(near, origin, rays, chosen, hits)
-        return self._returns(view.stamp_ns, hits.distance, hits.cosine, hits.material)
+        distance, cosine = hits.distance, hits.cosine
+        if view.conditions is not None:
+            rng = generator(self._seed, f"{self._name}/air", view.stamp_ns)
+            distance, cosine = through_air(view.conditions, distance, cosine, rng)
+        return self._returns(view.stamp_ns, distance, cosine, hits.material)
 
     def _towards_movers(self, view: WorldView, origin: FloatArray) -> tuple[RecordArray, NDArray[np.int64]]:
         """Agents within range, and the rays whose azimuth may meet one of them."""

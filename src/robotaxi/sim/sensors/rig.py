@@ -39,7 +39,7 @@ class SimulatedRig:
         return self._cameras[name].render(view)
 
     def gnss(self, view: WorldView) -> GnssFix:
-        return self._gnss.measure(view.ego)
+        return self._gnss.measure(view.ego, view.conditions is None or view.conditions.satellites)
 
     def imu(self, view: WorldView) -> ImuSample:
         return self._imu.measure(view.ego)

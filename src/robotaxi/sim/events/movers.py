@@ -1,4 +1,4 @@
-"""The others of a scenario: along the ego's path, or through the next junction from another side."""
+"""Scripted road users: along the ego's path, or through the next junction from another side."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robotaxi.evaluation.scenarios.model import HEADINGS, KINDS, SIDES, Actor
 from robotaxi.hdmap.lane_map import Lane, LaneMap
+from robotaxi.sim.events.actors import HEADINGS, KINDS, SIDES, Actor
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -71,22 +71,33 @@ class Mover:
         self._since += dt
         if self._since < self.actor.delay:
             return
-        wanted = 0.0 if self._since > self.actor.delay + self.actor.stop_after else self._wanted
+        wanted = self._wanted if self._drives(self._since - self.actor.delay) else 0.0
         change = self.actor.acceleration * dt
         braking = self._needed_behind(ego_x, ego_y, ego_speed)
         if braking > 0.0:
             self.speed = max(self.speed - min(braking, COMFORT) * dt, 0.0)
         else:
-            self.speed += min(max(wanted - self.speed, -change), change)
+            down = change if math.isnan(self.actor.braking) else self.actor.braking * dt
+            self.speed += min(max(wanted - self.speed, -down), change)
         self.moved = self.moved or self.speed > 0.3
         self._s += math.cos(self._turn) * self.speed * dt
         self._offset += math.sin(self._turn) * self.speed * dt
-        if not math.isnan(self.actor.to_offset) and self.speed > 0.0:
+        aim = self._aim()
+        if not math.isnan(aim) and self.speed > 0.0:
             side = min(self.actor.sideways, 0.5 * self.speed) * dt
-            shift = min(max(self.actor.to_offset - self._offset, -side), side)
+            shift = min(max(aim - self._offset, -side), side)
             self._offset += shift
             self._drift = shift / dt * math.cos(self._turn)
         self._place()
+
+    def _aim(self) -> float:
+        """The offset that it changes to, NaN for none."""
+        return self.actor.to_offset
+
+    def _drives(self, since: float) -> bool:
+        """Whether it wants to move, ``since`` seconds after it began to."""
+        stop = self.actor.stop_after
+        return since <= stop or since > stop + self.actor.go_on_after
 
     def _needed_behind(self, ego_x: float, ego_y: float, ego_speed: float) -> float:
         """Deceleration (m/s^2) that keeps it off the ego ahead in its lane, 0 where none is needed."""
