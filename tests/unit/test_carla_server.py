@@ -5,6 +5,7 @@ import socket
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 msgpack = pytest.importorskip("msgpack", reason="the extra 'carla' is not installed")
@@ -12,8 +13,11 @@ msgpack = pytest.importorskip("msgpack", reason="the extra 'carla' is not instal
 from carla_helpers import BareClient, BareStream, served, write_road  # noqa: E402
 
 from robotaxi.carla_link.server import wire  # noqa: E402
+from robotaxi.carla_link.server.lights import _controllers, _in_turn  # noqa: E402
 from robotaxi.carla_link.server.network import ServerError  # noqa: E402
 from robotaxi.carla_link.server.server import CarlaServer  # noqa: E402
+from robotaxi.evaluation.carla_agreement import distances  # noqa: E402
+from robotaxi.evaluation.carla_fuzz import fuzz  # noqa: E402
 
 SYNCHRONOUS = [True, False, [True, 0.05], True, 0.01, 10, 0.0, True, 3000.0, 2000.0, True]
 MODEL3 = [0, "vehicle.tesla.model3", []]
@@ -182,3 +186,26 @@ def test_a_clients_own_road_can_be_loaded(server, client: BareClient) -> None:
     assert client.value("get_map_info")[0] == "Carla/Maps/OpenDriveMap"
     assert client.value("get_episode_info")[0] == before + 1
     assert client.call("load_new_episode", "Straight", True, 0)[3] == [[False]]
+
+
+def test_rubbish_on_both_ports_leaves_everybody_an_answer(server) -> None:
+    found = fuzz(server.port, 600, 3, lambda: True, lambda _: None)
+    assert found["inputs"] == 600 and found["answered"] == found["asked"] == 2
+    assert len(found["by_kind"]) == 10
+
+
+def test_lights_take_turns_as_the_file_says() -> None:
+    """Town lights: as many turns as the junction has controllers; without controllers by direction."""
+    phases = [[1, 3], [2]]
+    assert _in_turn(phases, {1: (0, 10), 2: (2, 12), 3: (1, 11)}) == [[1], [3], [2]]
+    assert _in_turn(phases, {1: (0, 10), 2: (0, 10), 3: (1, 11)}) == [[1, 2], [3]]
+    assert _in_turn(phases, {1: (0, 10)}) == phases
+    controls = '<control signalId="9"/><control signalId="x"/>'
+    text = f'<OpenDRIVE><controller id="4" sequence="2">{controls}</controller></OpenDRIVE>'
+    assert _controllers(text) == {9: (2, 4)}
+
+
+def test_paths_that_agree_are_near_all_along() -> None:
+    t = np.linspace(0.0, 2.0 * np.pi, 800)
+    circle = 50.0 * np.column_stack([np.cos(t), np.sin(t)])
+    assert distances(circle, 1.001 * circle[::7]).max() == pytest.approx(0.05, abs=0.01)
