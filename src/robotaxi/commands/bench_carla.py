@@ -17,7 +17,7 @@ from robotaxi.commands.bench import add_json, finish
 from robotaxi.hdmap.lane_map import MapError, RouteError
 
 if TYPE_CHECKING:
-    from robotaxi.carla_link.server.process import ServerProcess
+    from robotaxi.ride.carla_process import ServerProcess
 
 _OFFSET, _FRAME_MS, _APART = 0.35, 3.0, 0.2
 _GROWTH_MB = 200.0
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     figures: dict[str, Any] = {"seed": args.seed, "traffic": [], "agreement": []}
     try:
         from robotaxi.carla_link.bridge.connection import CarlaError, carla_module
-        from robotaxi.carla_link.server.process import StartError
+        from robotaxi.ride.carla_process import StartError
 
         carla_module()
         with tempfile.TemporaryDirectory(prefix="robotaxi-carla-") as folder:
@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace, maps: list[str], folder: Path, figures: dict[str, Any]) -> None:
-    from robotaxi.carla_link.server.process import server_process
     from robotaxi.evaluation.carla_agreement import agreement
     from robotaxi.evaluation.carla_fuzz import fuzz
+    from robotaxi.ride.carla_process import server_process
     from robotaxi.vehicle import load_vehicle
 
     console = Console(stderr=True)
@@ -83,7 +83,9 @@ def _measure(args: argparse.Namespace, maps: list[str], folder: Path, figures: d
         for ride in range(args.rides):
             console.print(f"a ride twice on {Path(town).name} ...")
             with server_process(town, args.seed, folder / "server.log", rendering=False) as server:
-                figures["agreement"].append(agreement(Path(town), args.seed + ride, load_vehicle("robotaxi"), server))
+                figures["agreement"].append(
+                    agreement(Path(town), args.seed + ride, load_vehicle("robotaxi"), server.port)
+                )
     if args.fuzz > 0:
         with server_process(maps[0], args.seed, folder / "server.log", rendering=False) as server:
             memory = server.memory_mb()

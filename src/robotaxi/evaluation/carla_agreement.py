@@ -13,7 +13,6 @@ import numpy as np
 
 from robotaxi.carla_link.bridge.connection import CarlaOptions
 from robotaxi.carla_link.bridge.world import CarlaWorld
-from robotaxi.carla_link.server.process import ServerProcess
 from robotaxi.evaluation.town_ride import TownRide, drive
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import LaneMap
@@ -28,14 +27,14 @@ from robotaxi.types import FloatArray, VehicleParams
 _SHORTEST, _LONGEST = 900.0, 1500.0  # m
 
 
-def agreement(town: Path, seed: int, vehicle: VehicleParams, server: ServerProcess, cars: int = 0) -> dict[str, Any]:
-    """How far the two paths are apart; with ``cars`` of TrafficManager on the wire, whether it arrives.
+def agreement(town: Path, seed: int, vehicle: VehicleParams, port: int, cars: int = 0) -> dict[str, Any]:
+    """How far the two paths are apart; ``port``: of a server of that town; ``cars``: of TrafficManager on it.
 
     Raises MapError, RouteError, CarlaError.
     """
     lane_map = load_map(town)
     plan = plan_ride(lane_map, seed, _SHORTEST, _LONGEST)
-    wired = through_wire(lane_map, plan, seed, vehicle, server.port, cars)
+    wired = through_wire(lane_map, plan, seed, vehicle, port, cars)
     direct = directly(lane_map, plan, seed, vehicle)
     both = wired.completed and direct.completed
     apart = distances(direct.truth[:, 1:3], wired.truth[:, 1:3])
@@ -48,6 +47,7 @@ def agreement(town: Path, seed: int, vehicle: VehicleParams, server: ServerProce
         "driven_m": {"direct": _length(direct), "wire": _length(wired)},
         "apart_p95_m": round(float(np.percentile(apart, 95)), 4),
         "apart_max_m": round(float(apart.max()), 4),
+        "worst_at": _place(wired, int(np.argmax(apart))),
         "infractions": {
             "direct": [item.detail for item in direct.world.infractions],
             "wire": [item.detail for item in wired.world.infractions],
@@ -99,6 +99,13 @@ def distances(line: FloatArray, points: FloatArray) -> FloatArray:
 
 def _nobody() -> np.ndarray:
     return np.zeros(0, AGENT_DTYPE)
+
+
+def _place(ride: TownRide, k: int) -> dict[str, float]:
+    """Where and how it drove there."""
+    t, x, y, _, speed, _, _, rate, steering = ride.truth[k].tolist()
+    values = {"t": t, "x": x, "y": y, "speed": speed, "yaw_rate": rate, "steering": steering}
+    return {name: round(value, 3) for name, value in values.items()}
 
 
 def _length(ride: TownRide) -> float:

@@ -20,7 +20,7 @@ def carla_server(options: RideOptions, folder: Path) -> Iterator[RideOptions]:
         yield options
         return
     from robotaxi.carla_link.bridge.connection import CarlaError, fetch_opendrive_apart, parse_address
-    from robotaxi.carla_link.server.process import StartError, server_process
+    from robotaxi.ride.carla_process import StartError, server_process
 
     try:
         with ExitStack() as stack:
