@@ -14,6 +14,7 @@ from robotaxi.types import Pose2
 _TRIES = 200  # pairs of stops
 _STARTS = 40  # starts tried for each pair
 _JUNCTION_CLEARANCE = 25.0  # m between a roadside stop and either end of its lane
+_APART = 20.0  # m between two stops: across a road a rider would board at the one that is not his
 _MIN_LEG = 150.0  # m, shortest way to the pick-up and with the rider
 
 
@@ -43,12 +44,14 @@ def plan_ride(lane_map: LaneMap, seed: int, min_length: float = 600.0, max_lengt
         raise RouteError(f"map '{lane_map.name}' has {len(starts)} places to stop at, a ride needs 3")
     for _ in range(_TRIES):
         (b_name, b), (c_name, c) = (stops[i] for i in rng.choice(len(stops), 2, replace=False))
+        if math.dist((b.x, b.y), (c.x, c.y)) < _APART:
+            continue
         with_rider = _length(lane_map, b, c)
         if not _MIN_LEG <= with_rider <= max_length - _MIN_LEG:
             continue
         for index in rng.permutation(len(starts))[:_STARTS]:
             a = starts[index][1]
-            if math.dist((a.x, a.y), (b.x, b.y)) > max_length - with_rider:
+            if not _APART <= math.dist((a.x, a.y), (b.x, b.y)) <= max_length - with_rider:
                 continue
             to_pickup = _length(lane_map, a, b)
             if to_pickup >= _MIN_LEG and min_length <= to_pickup + with_rider <= max_length:

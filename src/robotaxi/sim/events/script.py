@@ -18,6 +18,7 @@ from robotaxi.sim.ride_plan import RidePlan
 from robotaxi.types import FloatArray
 
 _END_ROOM = 30.0  # m that stay free before a pick-up or drop-off
+_APART = 45.0  # m between the places of two events
 _STEP = 2.0  # m in which a place is looked for
 
 
@@ -75,7 +76,7 @@ def write_script(events: tuple[Event, ...], lane_map: LaneMap, plan: RidePlan, s
             start, end = float(rng.uniform(*event.fault.start)), float(rng.uniform(*event.fault.end))
             injections.append(f"{kind} {topic} {start:.3f} {end:.3f} {event.fault.value:g}")
         if event.actors:
-            scenes.append(road.scene(event, at))
+            scenes.append(road.scene(event, at, [scene.at for scene in scenes]))
     scenes.sort(key=lambda scene: scene.at)
     return Script(road.points, road.lines, tuple(scenes), tuple(spells), tuple(injections), seed)
 
@@ -116,15 +117,17 @@ class _Road:
             clear &= np.hypot(*(self.points - middle).T) > min(reach, 5.0)
         return clear
 
-    def scene(self, event: Event, at: float) -> Scene:
-        needs = event.needs
-        crossing = any(actor.comes_from for actor in event.actors)
-        s = at
-        while s < self._ends[-1] - _END_ROOM:
-            found = self._junction_scene(event, s) if crossing or needs.junction else self._road_scene(event, s)
-            if found is not None:
-                return found
-            s += _STEP
+    def scene(self, event: Event, at: float, taken: list[float]) -> Scene:
+        """The first place that fits from ``at`` on; one that keeps off those that are ``taken``, if there is one."""
+        at_junction = event.needs.junction or any(actor.comes_from for actor in event.actors)
+        found = None
+        for s in np.arange(at, self._ends[-1] - _END_ROOM, _STEP).tolist():
+            here = self._junction_scene(event, s) if at_junction else self._road_scene(event, s)
+            if here is not None and all(abs(here.at - other) >= _APART for other in taken):
+                return here
+            found = found or here
+        if found is not None:
+            return found
         raise ActorError(
             f"{event.source}: no place for it on this way of {self._ends[-1]:.0f} m from {at:.0f} m on; "
             "try a smaller 'at', another seed, or less in 'needs'"
