@@ -16,6 +16,7 @@ from robotaxi.sim.cabin import Cabin, RiderPlan
 from robotaxi.sim.contact import Box, Side, at_fault, impulse, overlap, touched_side
 from robotaxi.sim.infractions import Referee
 from robotaxi.sim.lights import Lights, worst
+from robotaxi.sim.ride_plan import plan_ride
 from robotaxi.sim.traffic.network import RoadNetwork
 from robotaxi.sim.traffic.presence import Presence
 from robotaxi.sim.view import AGENT_DTYPE
@@ -222,3 +223,12 @@ def test_a_roundabout_is_entered_behind_somebody_but_not_in_front(behind_the_mer
         body = Box(end[0] + metre * math.cos(yaw), end[1] + metre * math.sin(yaw), yaw, 4.0, 1.8)
         referee.watch(0, body, 5.0, False, 0.1, {}, presence)
     assert [item.kind for item in referee.offences.infractions] == kinds
+
+
+def test_stops_of_a_ride_lie_apart() -> None:
+    """Across a narrow road the rider would board, or get out, at the stop that is not his."""
+    lane_map = crossing_map()
+    for seed in range(12):
+        plan = plan_ride(lane_map, seed, 300.0, 1500.0)
+        for a, b in ((plan.start, plan.pickup), (plan.pickup, plan.dropoff)):
+            assert math.dist((a.x, a.y), (b.x, b.y)) > 15.0
