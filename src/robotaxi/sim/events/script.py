@@ -62,7 +62,8 @@ class Script:
 def write_script(events: tuple[Event, ...], lane_map: LaneMap, plan: RidePlan, seed: int) -> Script:
     """The events at their places. Raises ActorError naming the event that finds none on this way, RouteError."""
     road = _Road(lane_map, plan)
-    scenes, spells, injections = [], [], []
+    scenes: list[Scene] = []
+    spells, injections = [], []
     for number, event in enumerate(events):
         rng = np.random.default_rng([seed, number, zlib.crc32(event.name.encode())])
         at = float(rng.uniform(*event.at))
