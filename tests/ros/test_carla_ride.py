@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 SHORT_S = "14"  # ride time
-PATIENCE_S = 300
+PATIENCE_S = 600  # a machine with other work takes minutes to start a server and ten nodes
 
 if find_spec("carla") is None or find_spec("msgpack") is None:
     pytest.skip("the extra 'carla' is not installed", allow_module_level=True)
