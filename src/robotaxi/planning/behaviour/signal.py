@@ -12,6 +12,8 @@ from robotaxi.types import Cause, LightState, RecordArray
 
 MIN_CONFIDENCE = 0.3
 LINE_PASSED = 0.6  # m beyond the line from which it no longer counts
+REACTION = 0.4  # s that pass until braking has built up
+STILL_STOPS = 5.5  # m/s^2 up to which who has begun to stop goes on stopping
 WAIT_RANGE = 3.0  # m before the line within which an unseen light holds a standing car
 
 
@@ -82,7 +84,8 @@ def _must_stop(scene: Scene, item: RouteLine, state: LightState, memory: LightMe
     """Whether to stop; the dilemma zone is decided once and the decision kept."""
     key, config = item.line.id, scene.config
     room = item.s - scene.front_s
-    needed = scene.speed**2 / (2.0 * max(room - 0.2 * scene.speed - 0.2, 0.05))
+    begun = key in memory.stopping
+    needed = scene.speed**2 / (2.0 * max(room - (0.0 if begun else REACTION) * scene.speed - 0.2, 0.05))
     if state in (LightState.GREEN, LightState.OFF):
         memory.going.discard(key)
         memory.stopping.discard(key)
@@ -92,11 +95,11 @@ def _must_stop(scene: Scene, item: RouteLine, state: LightState, memory: LightMe
     if state == LightState.RED:
         if needed <= config.amber_deceleration:
             memory.going.discard(key)
-        elif needed > config.red_deceleration:
+        elif needed > (STILL_STOPS if begun else config.red_deceleration):
             memory.going.add(key)
         return key not in memory.going
-    # braking builds up late: who has begun to stop goes on stopping unless it becomes harder than red is worth
-    if needed > (config.red_deceleration if key in memory.stopping else config.amber_deceleration):
+    # braking builds up late: who has begun to stop goes on stopping; slowed down it would be over the line at red
+    if needed > (STILL_STOPS if begun else config.amber_deceleration):
         memory.going.add(key)
     if key in memory.going:
         return False
@@ -110,7 +113,7 @@ def _must_stop(scene: Scene, item: RouteLine, state: LightState, memory: LightMe
 def _stop(scene: Scene, item: RouteLine, state: LightState) -> Constraint:
     config = scene.config
     what = {LightState.RED: "red light", LightState.AMBER: "amber light"}.get(state, "light not seen")
-    limit = config.red_deceleration if state == LightState.RED else config.amber_deceleration + 0.5
+    limit = config.amber_deceleration if state == LightState.UNKNOWN else config.red_deceleration
     distance = item.s - scene.front_s
     return Constraint(
         Kind.STOP,
