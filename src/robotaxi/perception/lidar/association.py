@@ -18,6 +18,7 @@ _FACE = 0.8  # m, a face this wide shows where it is
 _MAX_SPACING = 4.0  # m
 _MISFIT = 4.0  # cost of a height that differs by a factor e
 _MERGED_FACTOR, _MERGED_MORE = 1.6, 1.0  # a detection larger than this times a known box, plus m, is several things
+_ASKEW = math.radians(15.0)
 
 
 def pair(
@@ -33,7 +34,7 @@ def pair(
         none = np.zeros(0, np.intp)
         return none, none, np.zeros(len(detections), bool)
     shape = np.stack([tracks[name] for name in ("yaw", "length", "width", "height")], axis=-1)
-    seen = np.stack([detections[name] for name in ("x", "y", "length", "width", "height")], axis=-1)
+    seen = np.stack([detections[name] for name in ("x", "y", "length", "width", "height", "yaw")], axis=-1)
     mean, cov = np.array(tracks["mean"], order="C"), np.array(tracks["cov"], order="C")
     cost, covered = _costs(
         is_whole(detections), mean, cov, shape, tracks["hits"] >= confirm_hits, seen, box_corners,
@@ -77,15 +78,12 @@ def _costs(whole, mean, cov, shape, known, seen, box_corners, sensor, noise, gat
                 found[1, 0], found[1, 1] = 0.0, 0.0
             if max(abs(found[0, 0]), abs(found[0, 1])) >= gate_distance:
                 continue
-            if (
-                known[i]
-                and not whole[j]
-                and (
-                    found[2, 0] > _MERGED_FACTOR * length + _MERGED_MORE
-                    or found[2, 1] > _MERGED_FACTOR * width + _MERGED_MORE
-                )
-            ):
-                continue
+            if known[i] and not whole[j]:
+                # along the axes of the track; where the headings differ these say nothing, and a heading may be wrong
+                askew = abs((seen[j, 5] - yaw + math.pi / 4) % (math.pi / 2) - math.pi / 4) > _ASKEW
+                along, across = (seen[j, 2], seen[j, 3]) if askew else (found[2, 0], found[2, 1])
+                if along > _MERGED_FACTOR * length + _MERGED_MORE or across > _MERGED_FACTOR * width + _MERGED_MORE:
+                    continue
             a, b = _sigma_squares(found[1], found[2], found[4], x, y, sensor, noise)
             if whole[j]:
                 a, b = a + noise[6] ** 2, b + noise[6] ** 2

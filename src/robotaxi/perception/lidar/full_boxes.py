@@ -24,6 +24,7 @@ class FullSizeConfig:
     usual_car_length: float = param(4.3, lo=2.5, hi=6.0, unit="m", doc="length where the side is not in view")
     full_car_width: float = param(1.5, lo=1.0, hi=2.2, unit="m", doc="a front this wide is the whole car")
     usual_car_width: float = param(1.85, lo=1.2, hi=2.5, unit="m", doc="width where front and rear are hidden")
+    wide_car: float = param(2.2, lo=1.8, hi=4.0, unit="m", doc="a side longer than this is no car's front or rear")
     max_width_seen: float = param(2.6, lo=1.8, hi=4.0, unit="m", doc="a vehicle wider than this was taken crosswise")
 
 

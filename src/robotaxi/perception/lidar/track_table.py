@@ -22,6 +22,7 @@ TRACK_DTYPE = np.dtype(
         ("mean", "<f8", (4,)),  # x, y, vx, vy; map
         ("cov", "<f8", (4, 4)),
         ("yaw", "<f8"),
+        ("facing", "<f8", (2,)),  # what is known of the heading, see `heading`
         ("seen_length", "<f8"),  # largest visible extent along and across the heading so far, m
         ("seen_width", "<f8"),
         ("last_extent", "<f8", (2,)),  # visible extent in the last sweep that showed it, m

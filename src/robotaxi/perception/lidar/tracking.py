@@ -16,6 +16,7 @@ from robotaxi.params import param
 from robotaxi.perception.lidar.anchor import BoxMeasurement, corners, measure, to_map
 from robotaxi.perception.lidar.association import measurement_noise, pair
 from robotaxi.perception.lidar.full_boxes import ACROSS, FullSizeConfig, full_boxes, full_size, is_vehicle, is_whole
+from robotaxi.perception.lidar.heading import faded, heading, joined, side_information, told
 from robotaxi.perception.lidar.track_table import CLASSES, TRACK_DTYPE, doubled, predict, update
 from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
@@ -25,8 +26,11 @@ _STICKY = 1.6
 _RIGID_CHANGE = 0.3  # m
 _RIGID_SHARE = 0.15
 _UNCLEAR_VOTE = 0.3  # a few low returns say less than a full view
-_CLEAR_SIDE = 2.0  # m, a longer visible side shows the heading
-_WRONG_DEG = 25.0
+_WRONG_DEG = 25.0  # a heading this far from what is known of it is laid anew
+_AGREES_DEG = 10.0  # by a view that agrees with what is known
+_CLEARLY = 0.3  # m
+_WHOLE_DEG = 10.0  # how well the network tells a heading
+_COURSE_DEG = 5.0  # a car slips and turns: its course is its heading no better than this
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class TrackerConfig(FullSizeConfig):
     hit_log_odds: float = param(0.8, lo=0.05, hi=5.0, doc="evidence of one detection for existence")
     miss_log_odds: float = param(0.45, lo=0.05, hi=5.0, doc="evidence of one missed sweep against it")
     max_log_odds: float = param(4.0, lo=1.0, hi=10.0, doc="evidence saturates here")
+    least_existence: float = param(0.4, lo=0.0, hi=0.9, doc="unseen tracks are held back once they exist less likely")
     moved_distance: float = param(0.5, lo=0.1, hi=5.0, unit="m", doc="a track this far from its place has moved")
     moved_speed: float = param(0.5, lo=0.05, hi=5.0, unit="m/s", doc="and must be as fast as this")
     moved_hits: int = param(3, lo=1, hi=10, doc="in so many detections in a row")
@@ -63,9 +68,10 @@ class TrackerConfig(FullSizeConfig):
     false_start: float = param(1.0, lo=0.1, hi=10.0, unit="s", doc="back at rest in its place for this long: not moved")
     rest_speed: float = param(0.4, lo=0.0, hi=2.0, unit="m/s", doc="slower tracks are drawn towards rest")
     heading_speed: float = param(2.0, lo=0.3, hi=10.0, unit="m/s", doc="faster tracks head where they go")
-    heading_gain: float = param(0.25, lo=0.0, hi=1.0, doc="share of a new heading that is taken over")
-    clear_points: int = param(30, lo=8, hi=1000, doc="returns from which on a view may overrule a heading")
-    clear_flat: float = param(0.7, lo=0.3, hi=1.0, doc="share of returns on the box's sides in a clear view")
+    heading_gain: float = param(0.25, lo=0.0, hi=1.0, doc="share of a whole box's heading that is taken over")
+    sigma_side: float = param(0.25, lo=0.02, hi=2.0, unit="m", doc="returns stray so far from the side they are on")
+    sigma_turn_deg: float = param(3.0, lo=0.1, hi=30.0, unit="deg", doc="heading change from sweep to sweep, moving")
+    sigma_stand_deg: float = param(0.05, lo=0.001, hi=10.0, unit="deg", doc="the same of what stands")
 
 
 class Tracker:
@@ -241,10 +247,12 @@ class Tracker:
         error = _wrap(course - tracks["yaw"])
         # a front taken for a side: swap the axes once the motion tells
         sideways = heading_known & (np.abs(np.abs(error) - np.pi / 2) < np.radians(35.0))
-        wide = is_vehicle(tracks["label"]) & (tracks["seen_width"] > config.max_width_seen)
-        wide &= tracks["seen_width"] > tracks["seen_length"]
-        narrow = is_vehicle(tracks["label"]) & (tracks["seen_length"] < config.full_car_length - 1.2)
-        narrow &= (tracks["seen_length"] > tracks["seen_width"] + 0.3) & self._faces(found)
+        length, width = tracks["seen_length"], tracks["seen_width"]
+        no_width = np.where(tracks["label"] == ObjectClass.CAR, config.wide_car, config.max_width_seen)
+        wide = is_vehicle(tracks["label"]) & (width > no_width) & (width > length)
+        # a face that squarely faces us shows all of itself: too short for a car's side, it is its front or rear
+        short = is_vehicle(tracks["label"]) & (length < config.full_car_length - 1.2) & self._faces(found)
+        narrow = short & ((length > width + _CLEARLY) | (width > length + 0.5 * _CLEARLY))
         whole = is_whole(detections)
         crosswise = (wide | narrow) & ~heading_known & ~whole
         course = np.where(crosswise, _wrap(tracks["yaw"] + np.pi / 2), course)
@@ -253,14 +261,31 @@ class Tracker:
             self._swap_axes(tracks, sideways, found)
         backwards = heading_known & (np.abs(error) > np.radians(125.0))
         tracks["yaw"] = np.where(sideways, course, np.where(backwards, _wrap(tracks["yaw"] + np.pi), tracks["yaw"]))
-        side = _wrap_quarter(detections["yaw"] - tracks["yaw"])
-        trusted = (detections["points"] >= 12) & (detections["length"] > 1.2) & (np.abs(side) < np.radians(30.0))
-        turn = np.where(trusted, side, 0.0)
-        by_course = heading_known & ~trusted
-        turn = np.where(by_course, _wrap(course - tracks["yaw"]), turn)
+        self._weigh_heading(tracks, detections, heading_known)
+        known_yaw, known = heading(tracks["facing"])
+        error = np.where(known, _wrap_quarter(known_yaw - tracks["yaw"]), 0.0)
         # a whole box tells its sides apart
-        turn = np.where(whole & ~heading_known, _wrap_half(detections["yaw"] - tracks["yaw"]), turn)
-        tracks["yaw"] = _wrap(tracks["yaw"] + config.heading_gain * turn)
+        by_whole = whole & ~heading_known
+        turn = np.where(np.abs(error) < np.radians(_WRONG_DEG), error, 0.0)
+        turn = np.where(by_whole, config.heading_gain * _wrap_half(detections["yaw"] - tracks["yaw"]), turn)
+        tracks["yaw"] = _wrap(tracks["yaw"] + turn)
+
+    def _weigh_heading(self, tracks: RecordArray, detections: RecordArray, heading_known: NDArray[np.bool_]) -> None:
+        config = self._config
+        change = np.where(tracks["moved"], config.sigma_turn_deg, config.sigma_stand_deg)
+        velocity = tracks["mean"][:, 2:]
+        doubt = np.maximum(tracks["cov"][:, 2, 2], tracks["cov"][:, 3, 3])
+        speed_squared = np.maximum(np.square(velocity).sum(axis=1), 1e-6)
+        by_course = np.where(heading_known, 1.0 / (np.radians(_COURSE_DEG) ** 2 + doubt / speed_squared), 0.0)
+        course = np.arctan2(velocity[:, 1], velocity[:, 0])
+        facing = faded(tracks["facing"], np.radians(change))
+        facing = joined(facing, self._told(detections))
+        tracks["facing"] = joined(facing, told(course, by_course))
+
+    def _told(self, detections: RecordArray) -> FloatArray:
+        by_network = 1.0 / np.radians(_WHOLE_DEG) ** 2
+        by_sides = side_information(detections, self._config.sigma_side)
+        return told(detections["yaw"], np.where(is_whole(detections), by_network, by_sides))
 
     def _swap_axes(self, tracks: RecordArray, sideways: NDArray[np.bool_], found: BoxMeasurement) -> None:
         """What was taken for the length is the width. The corner near the sensor stays where it is."""
@@ -278,19 +303,16 @@ class Tracker:
     def _straighten(
         self, tracks: RecordArray, detections: RecordArray, box_corners: FloatArray, sensor: FloatArray
     ) -> None:
-        """Lay a box anew whose heading was guessed wrong from a few far points, once a clear view says so.
+        """Lay a box anew whose heading was guessed wrong from a few far points, once better views say so.
 
-        A small error is taken back little by little (`_turn`); between 30 and 45 degrees it would stay for
-        ever, and the box would grow to cover the car crosswise.
+        A small error is turned back; a large one would leave a box that grew to cover the car crosswise.
         """
-        config = self._config
-        side = _wrap_quarter(detections["yaw"] - tracks["yaw"])
-        clear = (detections["points"] >= config.clear_points) & (detections["flat"] >= config.clear_flat)
-        clear &= detections["length"] > _CLEAR_SIDE
-        speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
-        by_motion = tracks["moved"] & (speed > config.heading_speed)
-        clear &= ~is_whole(detections)
-        wrong = clear & ~by_motion & (np.abs(side) > np.radians(_WRONG_DEG)) & is_vehicle(tracks["label"])
+        known_yaw, known = heading(tracks["facing"])
+        side = _wrap_quarter(known_yaw - tracks["yaw"])
+        agrees = np.abs(_wrap_quarter(known_yaw - detections["yaw"])) < np.radians(_AGREES_DEG)
+        seen = side_information(detections, self._config.sigma_side) > 0.0
+        wrong = known & agrees & seen & ~is_whole(detections) & (np.abs(side) > np.radians(_WRONG_DEG))
+        wrong &= is_vehicle(tracks["label"])
         if not wrong.any():
             return
         turned, seen = tracks[wrong], detections[wrong]
@@ -327,6 +349,7 @@ class Tracker:
         found = measure(center, full.yaw, size, corners(detections), sensor)
         born["cov"][:, :2, :2] = self._noise(found, center, full.yaw, sensor)
         born["cov"][:, 2, 2] = born["cov"][:, 3, 3] = config.sigma_birth_speed**2
+        born["facing"] = self._told(detections)
         born["anchor"] = born["mean"][:, :2]
         born["height"] = detections["height"]
         born["ground"] = detections["z"] - detections["base"]
@@ -343,7 +366,9 @@ class Tracker:
         self._tracks = tracks[alive & ~doubled(tracks)]
 
     def _publish(self, stamp_ns: int) -> RecordArray:
-        tracks = self._tracks[self._tracks["hits"] >= self._config.confirm_hits]
+        existence = 1.0 / (1.0 + np.exp(-self._tracks["log_odds"]))
+        shown = (self._tracks["hits"] >= self._config.confirm_hits) & (existence >= self._config.least_existence)
+        tracks, existence = self._tracks[shown], existence[shown]
         out = np.zeros(len(tracks), OBJECT_DTYPE)
         out["x"], out["y"] = tracks["mean"][:, 0], tracks["mean"][:, 1]
         out["z"] = tracks["ground"] + 0.5 * tracks["height"]
@@ -352,7 +377,7 @@ class Tracker:
         out["static"] = ~tracks["moved"]
         out["vx"] = np.where(tracks["moved"], tracks["mean"][:, 2], 0.0)
         out["vy"] = np.where(tracks["moved"], tracks["mean"][:, 3], 0.0)
-        out["existence"] = 1.0 / (1.0 + np.exp(-tracks["log_odds"]))
+        out["existence"] = existence
         return out
 
 
