@@ -56,7 +56,7 @@ def test_pull_over_holds_the_car_also_after_a_restart_until_it_may_go_on(tmp_pat
     setup.car.arrives = False
     setup.run(3)
     assert ask(setup, "pull_over") == ("accepted", "")
-    assert setup.car.goals[-1].hold and setup.car.goals[-1].goal_id == "ride-7/pickup"
+    assert setup.car.goals[-1].hold and setup.car.goals[-1].goal_id == "ride-7/held"
     again = Setup(tmp_path / "box.sqlite")
     again.car = setup.car
     again.cloud.count, again.cloud.sender.boot_id = 100, "desk2"
