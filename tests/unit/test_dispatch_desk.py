@@ -127,6 +127,7 @@ def test_the_same_order_again_and_another_ride_with_its_id(fleet: Fleet) -> None
     for _ in range(2):
         client.place_order(fleet.url, PICKUP, DROPOFF, vehicle="car1", order_id="a")
     assert len(client.list_orders(fleet.url)) == 1
+    assert client.call(fleet.url, "POST", "/metrics/reset") == {}
     with pytest.raises(client.OrderError, match="exists with another ride"):
         client.place_order(fleet.url, DROPOFF, PICKUP, vehicle="car1", order_id="a")
 

@@ -91,6 +91,8 @@ def call(desk_url: str, method: str, path: str, body: Any = None, wait_s: float 
         raise OrderError(f"{desk_url!r} is not the address of a desk, such as http://127.0.0.1:8080")
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=HTTP_TIMEOUT_S + wait_s)
     try:
+        if body is None and method != "GET":
+            body = {}  # the desk takes JSON only: a form of a page from elsewhere must not command it
         data = json.dumps(body).encode() if body is not None else None
         if data is not None:
             headers["Content-Type"] = "application/json"
