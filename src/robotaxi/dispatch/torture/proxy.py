@@ -56,9 +56,7 @@ class Proxy:
         self._doors[name].delay = delay_s
 
     def heal(self, name: str) -> None:
-        door = self._doors[name]
-        door.shut, door.delay = False, 0.0
-        self._loop.call_soon_threadsafe(door.silent.set)
+        self._loop.call_soon_threadsafe(self._heal, name)  # in its turn: after a cut that has just been asked for
 
     def close(self) -> None:
         async def end() -> None:
@@ -82,6 +80,11 @@ class Proxy:
             door.port = server.sockets[0].getsockname()[1]
             self._doors[name] = door
             self._servers.append(server)
+
+    def _heal(self, name: str) -> None:
+        door = self._doors[name]
+        door.shut, door.delay = False, 0.0
+        door.silent.set()
 
     def _cut(self, name: str) -> None:
         door = self._doors[name]
