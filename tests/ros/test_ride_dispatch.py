@@ -39,30 +39,29 @@ class Ride:
                 return
         raise AssertionError(f"the ride did not begin: {''.join(printed)}")
 
-    def state(self):
-        return client.list_vehicles(self.url)[0]["state"]
+    def look(self, what, found):
+        """What ``found`` makes of the list ``what``, as soon as it is something: looked at again at each change."""
+        deadline, after = time.monotonic() + PATIENCE_S, 0
+        while True:
+            answer = client.call(self.url, "GET", f"/{what}?after={after}&wait_s=10", wait_s=10.0)
+            if result := found(answer[what]):
+                return result
+            assert time.monotonic() < deadline and self.process.poll() is None, answer[what][:1]
+            after = answer["revision"]
 
     def until(self, holds):
-        """The first state of the car for which ``holds`` is true: the desk has a new one each second."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            state = self.state()
-            if state and holds(state):
-                return state
-            assert time.monotonic() < deadline and self.process.poll() is None, state
-            time.sleep(0.1)
+        """The first state of the car for which ``holds`` is true."""
+        return self.look("vehicles", lambda cars: (state := cars[0]["state"]) and holds(state) and state)
 
     def ask(self, command, **fields):
         """(status, reason) of the car's answer."""
-        sent = client.call(self.url, "POST", "/vehicles/car1/commands", {"command": command, **fields})
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            commands = client.call(self.url, "GET", "/commands")["commands"]
-            found = next(item for item in commands if item["message_id"] == sent["message_id"])
-            if found["status"]:
-                return found["status"], found["reason"]
-            assert time.monotonic() < deadline, found
-            time.sleep(0.05)
+        sent = client.call(self.url, "POST", "/vehicles/car1/commands", {"command": command, **fields})["message_id"]
+
+        def answered(commands):
+            found = next(item for item in commands if item["message_id"] == sent)
+            return found["status"] and (found["status"], found["reason"])
+
+        return self.look("commands", answered)
 
 
 def test_a_dispatcher_holds_the_car_opens_its_doors_and_closes_the_way(tmp_path):

@@ -54,6 +54,7 @@ class OrderBook:
         """``schema``: of a PostgreSQL database, which several operators share."""
         self.db = path if isinstance(path, Database) else Database(path, SCHEMA, schema)
         self.changed = threading.Condition(self.db.lock)
+        self.revision = 0  # counts the changes since the start
 
     def close(self) -> None:
         self.db.close()
@@ -64,6 +65,7 @@ class OrderBook:
         with self.changed:
             with self.db.transaction():
                 yield
+            self.revision += 1
             self.changed.notify_all()
 
     # ------------------------------------------------------------------ orders

@@ -164,6 +164,12 @@ class Desk:
             self.book.changed.wait_for(moved, timeout_s)
             return self.order(order_id)
 
+    def wait_change(self, revision: int, timeout_s: float) -> int:
+        """The book's revision, once it is above ``revision`` or after a while."""
+        with self.book.changed:
+            self.book.changed.wait_for(lambda: self.book.revision > revision, timeout_s)
+            return self.book.revision
+
     def cancel(self, order_id: str, request: CancelRequest) -> dict[str, Any]:
         order = self.order(order_id)
         if request.by not in ("platform", "rider"):

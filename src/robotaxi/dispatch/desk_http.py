@@ -133,7 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
             case "GET", ["orders"]:
                 return 200, {"orders": desk.book.orders()}
             case "GET", ["vehicles"]:
-                return 200, {"vehicles": desk.vehicles()}
+                revision = self._revision(desk, query)
+                return 200, {"vehicles": desk.vehicles(), "revision": revision}
             case "GET", ["map"]:
                 return 200, desk.map
             case "GET", ["snapshot"]:
@@ -155,7 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
             case "GET", ["questions"]:
                 return 200, {"questions": desk.fleet.questions()}
             case "GET", ["commands"]:
-                return 200, {"commands": desk.fleet.commands()}
+                revision = self._revision(desk, query)
+                return 200, {"commands": desk.fleet.commands(), "revision": revision}
             case "POST", ["vehicles", vehicle, "commands"]:
                 return 202, desk.command(vehicle, _parse(body, CommandRequest))
             case "POST", ["vehicles", vehicle, "answers"]:
@@ -174,6 +176,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return 202, desk.cancel(order_id, _parse(body or b"{}", CancelRequest))
             case _:
                 raise DeskError(f"there is no {method} {self.path[:200]}", 404)
+
+    @staticmethod
+    def _revision(desk: Desk, query: dict[str, str]) -> int:
+        """Of the book as it is answered from; with ``wait_s`` once it is above ``after``."""
+        wait_s = min(_number(query, "wait_s"), MAX_WAIT_S)
+        return desk.wait_change(int(_number(query, "after")), wait_s)
 
     def _check_host(self) -> None:
         """A page from elsewhere may resolve its own name to 127.0.0.1; it must not order rides."""

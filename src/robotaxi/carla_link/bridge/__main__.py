@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-from robotaxi.carla_link.bridge.connection import CarlaError, fetch_opendrive, parse_address
+from robotaxi.carla_link.bridge.connection import CarlaError, fetch_opendrive, leave, parse_address
 
 
 def main() -> int:
@@ -20,6 +19,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stderr.flush()
-    os._exit(status)  # the client's threads need not be waited for
+    leave(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import queue
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -55,6 +56,13 @@ def carla_module() -> Any:
     except ModuleNotFoundError as error:
         raise CarlaError(_MISSING) from error
     return carla
+
+
+def leave(status: int) -> NoReturn:
+    """End a process that has used CARLA's client: its threads need not be waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from robotaxi.carla_link.bridge.connection import CarlaError, connect, parse_address
+from robotaxi.carla_link.bridge.connection import CarlaError, connect, leave, parse_address
 
 _FRAME_S = 0.05
 _RUN_UP_FRAMES = 60
@@ -112,6 +111,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stderr.flush()
-    os._exit(status)  # the client's threads need not be waited for
+    leave(main())
