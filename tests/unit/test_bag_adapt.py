@@ -8,12 +8,12 @@ from bag_helpers import RECORD, cloud, make, odometry, record, write_bag
 from rosbags.typesys import Stores, get_typestore
 
 from robotaxi.bags.adapt import Adaptation, adapt, load_adaptation
-from robotaxi.bags.clouds import cloud_records
 from robotaxi.bags.inspect import inspect
 from robotaxi.bags.plan import plan_replay
 from robotaxi.bags.reader import open_bag, stamps_by_topic, table_topic
 from robotaxi.bags.transforms import transform
 from robotaxi.bags.writer import BagError
+from robotaxi.pointcloud2 import from_cloud
 from robotaxi.sensor_rig import load_rig, mounting_transform
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared/data/rosbag2"
@@ -78,7 +78,7 @@ def test_points_and_poses_agree_on_the_grid(foreign, tmp_path):
     sweeps = messages(done.bag, SWEEP)
     assert all(stamp % 100_000_000 == 0 for stamp, _ in sweeps)
     for stamp, message in sweeps[1:-1]:
-        (point,) = cloud_records(message)
+        (point,) = from_cloud(message)
         pose = states[stamp].pose.pose
         yaw = 2.0 * np.arctan2(pose.orientation.z, pose.orientation.w)
         T_map_base = mounting_transform(pose.position.x, pose.position.y, 0.0, 0.0, 0.0, np.degrees(yaw))

@@ -7,10 +7,10 @@ import pytest
 from rosbags.typesys import Stores, get_typestore
 from transforms3d.quaternions import mat2quat
 
-from robotaxi.bags.clouds import cloud_records
 from robotaxi.bags.drives import read_av2, read_nuscenes, write_drive
 from robotaxi.bags.reader import open_bag
 from robotaxi.bags.writer import BagError
+from robotaxi.pointcloud2 import from_cloud
 from robotaxi.sensor_rig import load_rig, mounting_transform
 
 TYPES = get_typestore(Stores.ROS2_KILTED)
@@ -81,7 +81,7 @@ def places(bag):
             states[stamp] = message.pose.pose
     for topic, stamp, message in rows:
         if topic.endswith("pointcloud"):
-            (point,), pose = cloud_records(message), states[stamp]
+            (point,), pose = from_cloud(message), states[stamp]
             yaw = np.degrees(2.0 * np.arctan2(pose.orientation.z, pose.orientation.w))
             T = mounting_transform(pose.position.x, pose.position.y, pose.position.z, 0.0, 0.0, yaw)
             out.append((T @ rig.T_base_lidar @ [point["x"], point["y"], point["z"], 1.0])[:3])

@@ -9,13 +9,11 @@ import cv2
 import numpy as np
 from transforms3d.quaternions import quat2mat
 
-from robotaxi.bags.clouds import cloud_records
+from robotaxi.pointcloud2 import POINT_DTYPE, from_cloud, to_cloud
 from robotaxi.types import FloatArray
 
 _NS = 1_000_000_000
 _INTENSITY = ("intensity", "intensities", "i", "reflectivity", "remission")
-_POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4")])
-_FLOAT32 = 7
 
 
 class ConversionError(ValueError):
@@ -46,29 +44,15 @@ def sweep(types: Any, message: Any, T: FloatArray, stamp_ns: int, frame: str) ->
         xyz, intensity = _points(message)
     keep = np.isfinite(xyz).all(axis=1)
     xyz = xyz[keep] @ T[:3, :3].T + T[:3, 3]
-    points = np.zeros(len(xyz), _POINT)
+    points = np.zeros(len(xyz), POINT_DTYPE)
     points["x"], points["y"], points["z"] = xyz.T
     points["intensity"] = np.nan_to_num(intensity[keep])
-    return cloud(types, points, stamp_ns, frame)
-
-
-def cloud(types: Any, points: Any, stamp_ns: int, frame: str) -> Any:
-    """PointCloud2 of x y z intensity (float32)."""
-    step = _POINT.itemsize
-    return types["sensor_msgs/msg/PointCloud2"](
-        header=header(types, stamp_ns, frame), height=1, width=len(points),
-        fields=[
-            types["sensor_msgs/msg/PointField"](name=name, offset=4 * k, datatype=_FLOAT32, count=1)
-            for k, name in enumerate(_POINT.names or ())
-        ],
-        is_bigendian=False, point_step=step, row_step=step * len(points),
-        data=np.frombuffer(points.tobytes(), np.uint8), is_dense=True,
-    )  # fmt: skip
+    return to_cloud(types, header(types, stamp_ns, frame), points)
 
 
 def _points(message: Any) -> tuple[FloatArray, FloatArray]:
     try:
-        records = cloud_records(message)
+        records = from_cloud(message)
     except (ValueError, AttributeError) as error:
         raise ConversionError(f"its clouds cannot be read: {error}") from error
     names = records.dtype.names or ()

@@ -19,10 +19,10 @@ import yaml
 from numpy.typing import NDArray
 from rosbags.rosbag2 import Reader
 
-from robotaxi.bags.clouds import cloud_records
 from robotaxi.bags.reader import known_types, open_bag, ordered, table_topic
 from robotaxi.bags.writer import BagError
 from robotaxi.interfaces import INTERFACES, TRUTH_PREFIX
+from robotaxi.pointcloud2 import from_cloud
 
 SETTLE_NS = 500_000_000
 """Before a recording's end: what was then still on its way may or may not have been recorded."""
@@ -282,7 +282,7 @@ def fields_of(message: Any, kind: str) -> dict[str, Any]:
     """Every leaf of a message by its path; a cloud's records and a record's key-value pairs by their names."""
     if kind == _CLOUD:
         out = dict(_leaves(message.header, "header"))
-        records = cloud_records(message)
+        records = from_cloud(message)
         out["points"] = len(records)
         for number, record in enumerate(records):
             for name in records.dtype.names or ():

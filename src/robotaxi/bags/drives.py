@@ -23,10 +23,10 @@ from robotaxi.bags.provenance import origin
 from robotaxi.bags.transforms import TF_STATIC, TF_TYPE, static_transforms
 from robotaxi.bags.writer import BagError, BagWriter
 from robotaxi.interfaces import INTERFACES
+from robotaxi.pointcloud2 import POINT_DTYPE, to_cloud
 from robotaxi.sensor_rig import load_rig
 from robotaxi.types import FloatArray
 
-_POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4")])
 _AXLE_HEIGHT = 0.33  # m, of Argoverse 2's vehicle frame above the ground (wheel radius of its Ford Fusion)
 _NUSCENES_TABLES = ("scene", "sample", "sample_data", "ego_pose", "calibrated_sensor", "sensor")
 
@@ -71,11 +71,12 @@ def write_drive(
             grid = times.of_sweep(own_ns)
             if grid is not None:
                 values = read()
-                points = np.zeros(len(values), _POINT)
+                points = np.zeros(len(values), POINT_DTYPE)
                 xyz = values[:, :3] @ T_rig_bag[:3, :3].T + T_rig_bag[:3, 3]
                 points["x"], points["y"], points["z"] = xyz.T
                 points["intensity"] = values[:, 3]
-                put(SWEEP, convert.cloud(writer.types, points, grid, rig.lidars["top"].frame), grid)
+                header = convert.header(writer.types, grid, rig.lidars["top"].frame)
+                put(SWEEP, to_cloud(writer.types, header, points), grid)
             if progress is not None:
                 progress(number, len(sweeps))
         end_ns = times.of(sweeps[-1][0])

@@ -19,10 +19,10 @@ import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
 from robotaxi.bags.writer import BagWriter
+from robotaxi.pointcloud2 import POINT_DTYPE, to_cloud
 from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray, VehicleParams
 
 SWEEP_PERIOD_NS = 100_000_000
-POINT_DTYPE = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4")])
 LABEL_DTYPE = np.dtype(
     [
         ("frame", "<i4"),
@@ -53,7 +53,6 @@ VEHICLE = VehicleParams(
 _CLOUD, _STATE, _STATIC = "/sensing/lidar/top/pointcloud", "/localization/kinematic_state", "/tf_static"
 _LIDAR_FRAME = "lidar_top"
 _NOTE = "KITTI tracking sweeps; the odometry is lidar odometry made with KISS-ICP, not ground truth"
-_FLOAT32 = 7  # sensor_msgs/PointField
 _UNIT = np.float32(0.005)  # m, of xyz_5mm
 _CLASS_WORDS = (  # the first that a label contains decides; KITTI's names and those of sets converted to its format
     (("motor", "bicycl", "cyclist", "rider", "bike"), ObjectClass.BICYCLE),
@@ -332,16 +331,7 @@ class _Messages:
         return self._make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=float(np.sin(half)), w=float(np.cos(half)))
 
     def cloud(self, points: RecordArray, stamp_ns: int) -> Any:
-        fields = [
-            self._make("sensor_msgs/msg/PointField", name=name, offset=4 * k, datatype=_FLOAT32, count=1)
-            for k, name in enumerate(POINT_DTYPE.names or ())
-        ]
-        step = POINT_DTYPE.itemsize
-        return self._make(
-            "sensor_msgs/msg/PointCloud2", header=self._header(stamp_ns, _LIDAR_FRAME), height=1, width=len(points),
-            fields=fields, is_bigendian=False, point_step=step, row_step=step * len(points),
-            data=np.frombuffer(points.tobytes(), np.uint8), is_dense=True,
-        )  # fmt: skip
+        return to_cloud(self._types, self._header(stamp_ns, _LIDAR_FRAME), points)
 
     def odometry(self, state: EgoState) -> Any:
         pose = self._make(

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from robotaxi.bags.clouds import cloud_records
 from robotaxi.bags.reader import bag_info, known_types, open_bag, table_topic
 from robotaxi.bags.writer import BagError, BagWriter, header_stamp_ns
+from robotaxi.pointcloud2 import from_cloud
 
 PERIOD_NS = 100_000_000
 HARD_BRAKE = -3.0  # m/s^2; comfort ends there (ISO 15622 limits adaptive cruise control to -3.5)
@@ -170,7 +170,7 @@ class _Row:
             if at is not None and len(message.effort) > at:
                 self._now["acceleration"] = float(message.effort[at])
         elif topic == "perception/objects":
-            self._objects = cloud_records(message)
+            self._objects = from_cloud(message)
         elif message.status:
             values = {pair.key: pair.value for pair in message.status[0].values}
             if topic == "system/mode":

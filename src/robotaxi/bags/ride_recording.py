@@ -19,13 +19,13 @@ from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import LaneMap, MapError
 from robotaxi.hdmap.load import known_maps
 from robotaxi.interfaces import TRUTH_PREFIX
+from robotaxi.pointcloud2 import from_cloud
 from robotaxi.sensor_rig import load_rig
 from robotaxi.sim.scenery import build_scenery
 from robotaxi.sim.view import AGENT_DTYPE
-from robotaxi.types import EgoState, LidarSweep, RecordArray
+from robotaxi.types import EgoState, LidarSweep
 from robotaxi.vehicle import load_vehicle
 
-_DTYPES = {1: "<i1", 2: "<u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 8: "<f8"}
 _TYPES = get_typestore(Stores.ROS2_KILTED)
 _SWEEPS, _STATE = "sensing/lidar/top/pointcloud", "localization/kinematic_state"
 _AGENTS, _EGO = TRUTH_PREFIX + "agents", TRUTH_PREFIX + "ego"
@@ -57,11 +57,11 @@ def ride_recording(bag: Path, sensors: str = "", vehicle: str = "") -> Recording
     parked = np.zeros(0, AGENT_DTYPE) if lane_map is None else build_scenery(lane_map).parked
 
     def frames() -> Iterator[Frame]:
-        agents = {stamp: _cloud(m) for stamp, m in _messages(bag, _AGENTS)}
+        agents = {stamp: from_cloud(m) for stamp, m in _messages(bag, _AGENTS)}
         egos = {stamp: _state(stamp, m) for stamp, m in _messages(bag, _EGO)}
         way = np.array([(ego.stamp_ns * 1e-9, ego.x, ego.y) for _, ego in sorted(egos.items())])
         for index, (stamp, message) in enumerate(_messages(bag, _SWEEPS)):
-            sweep = LidarSweep(stamp, _cloud(message), rig.T_base_lidar)
+            sweep = LidarSweep(stamp, from_cloud(message), rig.T_base_lidar)
             ego = egos.get(stamp)
             if ego is None or stamp not in agents:
                 yield Frame(index, sweep, states.get(stamp), np.zeros(0, TRUTH_DTYPE), False)
@@ -100,18 +100,6 @@ def _messages(bag: Path, topic: str) -> Iterator[tuple[int, Any]]:
         connections = [c for c in reader.connections if c.topic.endswith("/" + topic)]
         for connection, _, raw in reader.messages(connections) if connections else ():
             yield header_stamp_ns(raw), _TYPES.deserialize_cdr(raw, connection.msgtype)
-
-
-def _cloud(message: Any) -> RecordArray:
-    fields = [field for field in message.fields if field.count == 1 and field.datatype in _DTYPES]
-    layout: Any = {
-        "names": [field.name for field in fields],
-        "formats": [_DTYPES[field.datatype] for field in fields],
-        "offsets": [field.offset for field in fields],
-        "itemsize": message.point_step,
-    }
-    points: RecordArray = np.frombuffer(bytes(message.data), np.dtype(layout), message.width * message.height)
-    return points
 
 
 def _state(stamp_ns: int, message: Any) -> EgoState:

@@ -15,10 +15,10 @@ from rosbags.typesys import Stores, get_typestore
 from robotaxi.bags.reader import custom_data
 from robotaxi.evaluation.drive_log import SensorLog, Sweeps, Truth
 from robotaxi.geometry.se3 import rotation
+from robotaxi.pointcloud2 import CloudError, from_cloud, require
 from robotaxi.types import FloatArray, GnssFix, ImuSample, RecordArray, VehicleReport
 
 _NS = 1_000_000_000
-_DTYPE_OF = {1: "i1", 2: "u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 8: "<f8"}
 _IMU, _STATUS, _GNSS, _CLOUD = "sensing/imu/data", "vehicle/status", "sensing/gnss/fix", "sensing/lidar/top/pointcloud"
 _TRUTH, _STATIC = "sim/ego", "tf_static"
 
@@ -172,22 +172,12 @@ def _fix(message: Any) -> GnssFix:
 
 
 def _records(message: Any) -> RecordArray:
-    fields = [f for f in message.fields if f.count == 1 and f.datatype in _DTYPE_OF]
-    dtype = np.dtype(
-        {
-            "names": [f.name for f in fields],
-            "formats": [_DTYPE_OF[f.datatype] for f in fields],
-            "offsets": [f.offset for f in fields],
-            "itemsize": message.point_step,
-        }
-    )
-    count = message.width * message.height
-    for name in "xyz":
-        if name not in (dtype.names or ()):
-            raise SensorLogError(f"cloud has no field '{name}', only {', '.join(dtype.names or ()) or 'none'}")
-    if len(message.data) < count * message.point_step:
-        raise SensorLogError(f"cloud of {count} points needs {count * message.point_step} bytes")
-    return np.frombuffer(bytes(message.data), dtype, count)
+    try:
+        points = from_cloud(message)
+        require(points.dtype, ("x", "y", "z"))
+    except CloudError as error:
+        raise SensorLogError(str(error)) from error
+    return points
 
 
 def _mounting(message: Any, known: FloatArray | None) -> FloatArray | None:

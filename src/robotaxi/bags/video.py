@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotaxi.bags.clouds import cloud_records
 from robotaxi.bags.picture import View, draw_objects
 from robotaxi.bags.reader import known_types, open_bag, ordered, table_topic
 from robotaxi.bags.writer import BagError
 from robotaxi.geometry.se3 import apply
+from robotaxi.pointcloud2 import from_cloud
 from robotaxi.sensor_rig import SensorRig
 from robotaxi.types import OBJECT_DTYPE, CameraModel, FloatArray, Pose2, VehicleParams
 
@@ -89,7 +89,7 @@ def draw(scene: dict[str, Any], rig: SensorRig, vehicle: VehicleParams) -> Pictu
     frame = np.full((_SIZE[1], _SIZE[0], 3), 24, np.uint8)
     height = _SIZE[1] - _BAND
     pose, speed = _pose(scene.get(_STATE))
-    objects = cloud_records(scene[_OBJECTS]).astype(OBJECT_DTYPE) if _OBJECTS in scene else np.zeros(0, OBJECT_DTYPE)
+    objects = from_cloud(scene[_OBJECTS]).astype(OBJECT_DTYPE) if _OBJECTS in scene else np.zeros(0, OBJECT_DTYPE)
     _put(frame, _camera(scene, rig.camera_models.get("front"), objects, pose), 0, 0, _SIZE[0] // 2, height)
     _put(frame, _bird(scene, rig, vehicle, objects, pose), _SIZE[0] // 2, 0, _SIZE[0] // 2, height)
     sentence = scene[_EXPLANATION].status[0].message if _EXPLANATION in scene else ""
@@ -144,11 +144,11 @@ def _bird(
 ) -> Picture:  # fmt: skip
     points: FloatArray = np.zeros((0, 3))
     if _SWEEP in scene:
-        cloud = cloud_records(scene[_SWEEP])
+        cloud = from_cloud(scene[_SWEEP])
         points = apply(rig.T_base_lidar, np.column_stack([cloud["x"], cloud["y"], cloud["z"]]).astype(float))
     image = draw_objects(points, objects, pose, (vehicle.front, vehicle.rear_overhang, vehicle.width), "")
     if _PATH in scene and pose is not None:
-        path, view = cloud_records(scene[_PATH]), View()
+        path, view = from_cloud(scene[_PATH]), View()
         dx, dy = path["x"] - pose.x, path["y"] - pose.y
         x = math.cos(pose.yaw) * dx + math.sin(pose.yaw) * dy
         y = -math.sin(pose.yaw) * dx + math.cos(pose.yaw) * dy

@@ -35,6 +35,11 @@ class Zone:
     radius: float
     until_ns: int
 
+    @property
+    def circle(self) -> tuple[float, float, float]:
+        """As the planner takes it."""
+        return self.x, self.y, self.radius
+
     def holds(self, x: float, y: float) -> bool:
         return math.hypot(x - self.x, y - self.y) <= self.radius
 
@@ -92,7 +97,7 @@ class Situation:
 
     def way(self, start: Goal, goal: Goal, state: EgoState) -> str:
         try:
-            closed = tuple((zone.x, zone.y, zone.radius) for zone in self.zones)
+            closed = tuple(zone.circle for zone in self.zones)
             reason = self.reachable(start, replace(goal, avoid=closed), state)
         except ValueError as error:  # a map or route error is a reason, not an end of the bridge
             reason = str(error)

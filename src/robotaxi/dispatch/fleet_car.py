@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from robotaxi.dispatch.report import BridgeInput
-from robotaxi.hdmap.closures import closed_stretches, holds
+from robotaxi.hdmap.closures import closed_for
 from robotaxi.hdmap.lane_map import LaneMap, RouteError
 from robotaxi.hdmap.route_path import RoutePath
 from robotaxi.types import (
@@ -75,8 +75,7 @@ class FleetCar:
 
     def _plan(self, goal: Goal) -> None:
         try:
-            circles = [circle for circle in goal.avoid if not holds(circle, self.pose.x, self.pose.y)]
-            closed = closed_stretches(self.lane_map, circles)
+            closed = closed_for(self.lane_map, goal.avoid, self.pose.x, self.pose.y)
             route = self.lane_map.route(self.pose, Pose2(goal.x, goal.y, goal.yaw), closed)
             self.path, self.at_s = self.lane_map.route_path(route, 0.0), 0.0
             self.mission = MissionStatus(MissionState.DRIVING, goal.goal_id, self.path.length)

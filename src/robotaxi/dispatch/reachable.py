@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robotaxi.dispatch.decisions import Reachable
-from robotaxi.hdmap.closures import closed_stretches, holds
+from robotaxi.hdmap.closures import closed_for
 from robotaxi.hdmap.lane_map import LaneMap, RouteError
 from robotaxi.types import EgoState, Goal, Pose2
 
@@ -12,7 +12,7 @@ def reachable_on(lane_map: LaneMap) -> Reachable:
     """For a bridge: ``goal.avoid`` closes lanes, but for an area that the start lies in."""
 
     def reachable(start: Goal, goal: Goal, state: EgoState) -> str | None:
-        closed = closed_stretches(lane_map, [c for c in goal.avoid if not holds(c, start.x, start.y)])
+        closed = closed_for(lane_map, goal.avoid, start.x, start.y)
         try:
             lane_map.route(Pose2(start.x, start.y, start.yaw), Pose2(goal.x, goal.y, goal.yaw), closed)
         except RouteError as error:

@@ -45,12 +45,9 @@ class Zones:
             del self._all[area_id]
         if over:
             self._store()
-        return goal if goal is None or not self._all else replace(goal, avoid=circles(self.all))
+        if goal is None or not self._all:
+            return goal
+        return replace(goal, avoid=tuple(zone.circle for zone in self.all))
 
     def _store(self) -> None:
         self._outbox.record(values=[(_KEY, msgspec.json.encode(list(self._all.values())))])
-
-
-def circles(zones: tuple[Zone, ...]) -> tuple[tuple[float, float, float], ...]:
-    """As the planner takes them: x, y, radius in map."""
-    return tuple((zone.x, zone.y, zone.radius) for zone in zones)

@@ -80,10 +80,8 @@ class _Door:
                 raise ConnectionResetError
             except BlockingIOError:
                 return
-            except OSError:
+            except OSError:  # closed by the server: once more on a new connection
                 self.close()
-                if data[:1] in (b"", b"\xc1"):
-                    return
 
     def _open(self) -> None:
         self.close()

@@ -38,6 +38,11 @@ def holds(circle: Circle, x: float, y: float) -> bool:
     return math.hypot(circle[0] - x, circle[1] - y) <= circle[2] + BODY_MARGIN
 
 
+def closed_for(lane_map: LaneMap, circles: Sequence[Circle], x: float, y: float) -> dict[int, tuple[float, float]]:
+    """What the circles close for a car at ``x, y``: one that it is in does not close its lanes, it has to drive out."""
+    return closed_stretches(lane_map, [circle for circle in circles if not holds(circle, x, y)])
+
+
 def open_until(closed: Closures, lane_id: int, length: float, s: float) -> float:
     """How far a lane of ``length`` can be driven from arc length ``s`` on."""
     stretch = closed.get(lane_id)

@@ -243,6 +243,13 @@ class LaneMap:
     def _path(self, route: Route | RoutePath) -> RoutePath:
         return self.route_path(route) if isinstance(route, Route) else route
 
+    def has_oncoming(self, lane_id: int, s: float) -> bool:
+        """Whether the lane on the left, at arc length ``s``, is driven the other way."""
+        lane = self.lanes[lane_id]
+        k = int(np.abs(lane.s - s).argmin())
+        x, y = (2.0 * lane.left[k] - lane.centerline[k])[:2]
+        return bool(self.nearest_lanes(float(x), float(y), self.lane_yaw(lane_id, float(lane.s[k])) + np.pi, 0.8))
+
     def drivable(self, points: ArrayLike, margin: float = 0.0) -> NDArray[np.bool_]:
         """Mask (N,) of points (N, 2+) on a lane or in a stopping place, grown by ``margin``."""
         return self.drivable_area.contains(points, margin)

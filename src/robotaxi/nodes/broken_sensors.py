@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from robotaxi.pointcloud2 import from_cloud
+
 _METRES_PER_DEGREE = 111_319.5  # on the equator of WGS 84
 _SECTOR_MIDDLE_DEG = 45.0  # of a blind sector: ahead on the left
 _SPOTS = 24
@@ -43,7 +45,7 @@ def dirty_image(message: Any, share: float) -> None:
 
 def lidar_without_sector(message: Any, width_deg: float) -> None:
     """Nothing comes back from a sector: something covers the housing there."""
-    points = _points(message)
+    points = from_cloud(message)
     bearing = np.degrees(np.arctan2(points["y"], points["x"]))
     off = np.abs((bearing - _SECTOR_MIDDLE_DEG + 180.0) % 360.0 - 180.0)
     _keep(message, points[off > width_deg / 2.0])
@@ -51,7 +53,7 @@ def lidar_without_sector(message: Any, width_deg: float) -> None:
 
 def tilted_lidar(message: Any, pitch_deg: float) -> None:
     """The mounting has given way: the sensor looks down by an angle that nobody knows of."""
-    points = _points(message).copy()
+    points = from_cloud(message).copy()
     c, s = math.cos(math.radians(pitch_deg)), math.sin(math.radians(pitch_deg))
     x, z = points["x"].copy(), points["z"].copy()
     points["x"], points["z"] = c * x - s * z, s * x + c * z
@@ -71,21 +73,6 @@ def biased_imu(message: Any, forward: float) -> None:
 
 def _picture(message: Any) -> np.ndarray:
     return np.asarray(message.data, np.uint8).reshape(message.height, message.width, -1)
-
-
-_FORMATS = {1: "i1", 2: "u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 8: "<f8"}
-
-
-def _points(message: Any) -> np.ndarray:
-    layout = np.dtype(
-        {
-            "names": [f.name for f in message.fields],
-            "formats": [_FORMATS[f.datatype] for f in message.fields],
-            "offsets": [f.offset for f in message.fields],
-            "itemsize": message.point_step,
-        }
-    )
-    return np.frombuffer(bytes(message.data), layout)
 
 
 def _keep(message: Any, points: np.ndarray) -> None:

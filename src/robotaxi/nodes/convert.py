@@ -21,7 +21,8 @@ from robotaxi.localization.map_match import UNKNOWN_VARIANCE as _UNKNOWN_VARIANC
 from robotaxi.localization.map_match import PoseFix
 from robotaxi.localization.odometry_fix import FRAME
 from robotaxi.localization.relocalizer import RoughPose
-from robotaxi.nodes.records import TYPES, from_cloud, from_record, header, to_cloud, to_ns, to_record, to_time
+from robotaxi.nodes.records import TYPES, from_record, header, to_cloud, to_ns, to_record, to_time
+from robotaxi.pointcloud2 import from_cloud
 from robotaxi.types import (
     LIGHT_DTYPE,
     MINIMAL_RISK,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from robotaxi.geometry.polyline import project
-from robotaxi.hdmap.closures import Circle, Closures, closed_stretches, holds, meets
+from robotaxi.hdmap.closures import Circle, Closures, closed_for, meets
 from robotaxi.hdmap.lane_map import LaneMap, LaneMatch, Route, RouteError
 from robotaxi.hdmap.routing import lengthened
 from robotaxi.planning.config import PlannerConfig
@@ -137,11 +137,11 @@ class Mission:
         return self.plan(state, at)
 
     def _closed(self, state: EgoState) -> Closures:
-        """What is closed now. An area that the car is in does not close its lanes: it has to drive out."""
+        """What is closed for the car now."""
         assert self.goal is not None
         self.blocked = tuple(item for item in self.blocked if item[1] > state.stamp_ns)
         circles = (*self.goal.avoid, *(circle for circle, _ in self.blocked))
-        return closed_stretches(self.lane_map, [c for c in circles if not holds(c, state.x, state.y)])
+        return closed_for(self.lane_map, circles, state.x, state.y)
 
     def _route(self, goal: Goal, state: EgoState, at: Progress | None, shunned: tuple[int, ...]) -> Route:
         closed, there = self._closed(state), Pose2(goal.x, goal.y, goal.yaw)

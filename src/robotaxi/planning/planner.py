@@ -229,7 +229,7 @@ class Planner:
     def _obey_permission(self, inputs: PlanningInput, scene: Scene, state: EgoState) -> bool:
         """Use what a person far away allows; true when there is a new route."""
         assistance, progress = self._memory.assistance, self._progress()
-        if inputs.goal is None or progress is None or not assistance.take(inputs.goal, inputs.stamp_ns):
+        if inputs.goal is None or progress is None or not assistance.take(inputs.goal):
             return False
         place = assistance.place
         if assistance.permission == OVERTAKE:

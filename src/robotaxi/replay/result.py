@@ -11,10 +11,10 @@ import numpy as np
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
-from robotaxi.bags.clouds import cloud_records
 from robotaxi.bags.picture import draw_objects
 from robotaxi.bags.writer import header_stamp_ns
 from robotaxi.geometry.se3 import apply
+from robotaxi.pointcloud2 import from_cloud
 from robotaxi.sensor_rig import load_rig
 from robotaxi.types import OBJECT_DTYPE, ObjectClass, Pose2, VehicleParams
 
@@ -32,7 +32,7 @@ def messages(bag: Path, topic: str) -> Iterator[tuple[int, Any]]:
 def summarise(source: Path, out: Path) -> dict[str, Any]:
     """Sweeps in, objects out, and the perception node's milliseconds."""
     sweeps = sum(1 for _ in messages(source, "sensing/lidar/top/pointcloud"))
-    objects = [cloud_records(message) for _, message in messages(out, "perception/objects")]
+    objects = [from_cloud(message) for _, message in messages(out, "perception/objects")]
     samples = [
         float(part)
         for _, message in messages(out, "diagnostics")
@@ -59,7 +59,7 @@ def draw(source: Path, out: Path, sensors: str, vehicle: VehicleParams, folder: 
     """``count`` pictures, evenly spread over the bag, of points with the objects that were found in them."""
     T_base_lidar = load_rig(sensors).T_base_lidar
     objects = {
-        stamp: cloud_records(message).astype(OBJECT_DTYPE) for stamp, message in messages(out, "perception/objects")
+        stamp: from_cloud(message).astype(OBJECT_DTYPE) for stamp, message in messages(out, "perception/objects")
     }
     poses = {
         stamp: Pose2(
@@ -78,7 +78,7 @@ def draw(source: Path, out: Path, sensors: str, vehicle: VehicleParams, folder: 
     for stamp, message in messages(source, "sensing/lidar/top/pointcloud"):
         if stamp not in wanted:
             continue
-        cloud = cloud_records(message)
+        cloud = from_cloud(message)
         points = apply(T_base_lidar, np.column_stack([cloud["x"], cloud["y"], cloud["z"]]).astype(float))
         title = f"{source.parent.name if source.name == 'bag' else source.name}  t={stamp / 1e9:.1f} s"
         image = draw_objects(points, objects[stamp], poses.get(stamp), box, title)

@@ -81,7 +81,9 @@ def _has(lane_map: LaneMap, lane: Lane, want: Mapping[str, Any]) -> bool:
     crossed = any(lane.id in item.lane_ids for item in lane_map.crosswalks.values())
     if "crosswalk" in want and bool(want["crosswalk"]) != crossed:
         return False
-    return not ("oncoming" in want and bool(want["oncoming"]) != _has_oncoming(lane_map, lane))
+    return not (
+        "oncoming" in want and bool(want["oncoming"]) != lane_map.has_oncoming(lane.id, float(lane.s[len(lane.s) // 2]))
+    )
 
 
 def _junction_lane(lane_map: LaneMap, lane: Lane, turn: str) -> Lane | None:
@@ -98,13 +100,6 @@ def _junction_lane(lane_map: LaneMap, lane: Lane, turn: str) -> Lane | None:
 
 
 _NOWHERE = Way(np.zeros(1), np.zeros(1), np.zeros(1), 0.0)
-
-
-def _has_oncoming(lane_map: LaneMap, lane: Lane) -> bool:
-    k = len(lane.s) // 2
-    left = lane.left[k] + (lane.left[k] - lane.centerline[k])
-    yaw = lane_map.lane_yaw(lane.id, float(lane.s[k]))
-    return bool(lane_map.nearest_lanes(float(left[0]), float(left[1]), yaw + math.pi, 0.8))
 
 
 def _goal(lane_map: LaneMap, start: Pose2, distance: float, crossing: Lane | None) -> Goal:

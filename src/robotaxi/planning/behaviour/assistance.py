@@ -29,7 +29,7 @@ class Assistance:
     refusal: str = ""
     _taken: str = ""
 
-    def take(self, goal: Goal, stamp_ns: int) -> bool:
+    def take(self, goal: Goal) -> bool:
         """Whether ``goal`` brings a permission that has not been used yet."""
         if not goal.permission_id or goal.permission_id == self._taken:
             return False

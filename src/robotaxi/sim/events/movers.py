@@ -50,17 +50,19 @@ class Mover:
         self._place()
 
     def _place(self) -> None:
-        way = self._way
-        k = int(np.clip(round(self._s / SPACING), 0, way.x.size - 1))
-        theta = float(way.yaw[k])
-        self.x = float(way.x[k]) - math.sin(theta) * self._offset
-        self.y = float(way.y[k]) + math.cos(theta) * self._offset
+        way, last = self._way, self._way.x.size - 1
+        at = min(max(self._s / SPACING, 0.0), float(last))
+        k = min(int(at), last - 1)
+        share = at - k
+        theta = float(way.yaw[k] + share * (way.yaw[k + 1] - way.yaw[k]))
+        self.x = float(way.x[k] + share * (way.x[k + 1] - way.x[k])) - math.sin(theta) * self._offset
+        self.y = float(way.y[k] + share * (way.y[k + 1] - way.y[k])) + math.cos(theta) * self._offset
         self.yaw = theta + self._turn + math.atan2(self._drift, max(self.speed, 1.0))
 
     @property
     def gone(self) -> bool:
-        """At the end of its way; it is taken out."""
-        return not -1.0 <= self._s / SPACING <= self._way.x.size
+        """At an end of its way, a sample early: what lies beyond has no direction. It is taken out."""
+        return not SPACING <= self._s <= SPACING * (self._way.x.size - 3)
 
     def step(self, dt: float, ego_x: float, ego_y: float, ego_speed: float) -> None:
         """Move on; who drives behind the ego in its lane brakes for it, but not hard."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robotaxi.hdmap.lane_map import Lane, LaneMap
+from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.sim.events.actors import Actor, ActorError
 from robotaxi.sim.events.conditions import Conditions
 from robotaxi.sim.events.model import SENSOR_FAULTS, Event, Needs
@@ -103,6 +103,7 @@ class _Road:
         self.points: FloatArray = np.concatenate(points)
         self.lines = tuple((s, ids) for s, ids in lines)
         self._lane_id: NDArray[np.int64] = np.concatenate(lane_id)
+        self._lane_s: FloatArray = np.concatenate(lane_s)
         self._ends = ends
         x, y = self.points.T
         self._way = Way(x, y, np.unwrap(np.arctan2(np.gradient(y), np.gradient(x))), 0.0)
@@ -151,14 +152,8 @@ class _Road:
         lane = self._map.lanes[int(self._lane_id[int(s / SPACING)])]
         if needs.neighbour is not None and needs.neighbour != bool(lane.left_neighbour or lane.right_neighbour):
             return False
-        return needs.oncoming is None or needs.oncoming == self._has_oncoming(int(s / SPACING), lane)
-
-    def _has_oncoming(self, k: int, lane: Lane) -> bool:
-        """Whether a lane of the other direction lies to the left."""
-        yaw = float(self._way.yaw[k])
-        width = float(np.hypot(*(lane.left[0] - lane.right[0])[:2]))
-        x, y = self.points[k] + width * np.array([-math.sin(yaw), math.cos(yaw)])
-        return bool(self._map.nearest_lanes(float(x), float(y), yaw + math.pi, 0.8))
+        k = int(s / SPACING)
+        return needs.oncoming is None or needs.oncoming == self._map.has_oncoming(lane.id, float(self._lane_s[k]))
 
     def _junction_scene(self, event: Event, s: float) -> Scene | None:
         """The next junction that the way enters within a step, where everybody can come as they should."""

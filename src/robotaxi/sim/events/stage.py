@@ -56,22 +56,6 @@ class Player(Mover):
         self._ahead = -math.inf  # m of way before the ego
         self._merged_for = 0.0
 
-    def _place(self) -> None:
-        """As a mover, but between the samples of its way: sensors see every centimetre."""
-        way, last = self._way, self._way.x.size - 1
-        at = min(max(self._s / SPACING, 0.0), float(last))
-        k = min(int(at), last - 1)
-        share = at - k
-        theta = float(way.yaw[k] + share * (way.yaw[k + 1] - way.yaw[k]))
-        self.x = float(way.x[k] + share * (way.x[k + 1] - way.x[k])) - math.sin(theta) * self._offset
-        self.y = float(way.y[k] + share * (way.y[k + 1] - way.y[k])) + math.cos(theta) * self._offset
-        self.yaw = theta + self._turn + math.atan2(self._drift, max(self.speed, 1.0))
-
-    @property
-    def gone(self) -> bool:
-        """At an end of its way, a sample early: what lies beyond has no direction."""
-        return not SPACING <= self._s <= SPACING * (self._way.x.size - 3)
-
     @property
     def there(self) -> bool:
         return self.entered and not self.left
