@@ -4,10 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from sim_maps import BOX, crossing_map, straight_map
+from sim_maps import BOX, crossing_map, lane_from, straight_map
 
+from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.sim.contact import Box, overlap
 from robotaxi.sim.traffic.drivers import follow, stop_in, time_to_cover
+from robotaxi.sim.traffic.network import RoadNetwork
+from robotaxi.sim.traffic.presence import Presence
+from robotaxi.sim.traffic.traffic import Surroundings, spawn
 from robotaxi.sim.view import AGENT_DTYPE
 from robotaxi.sim.world import World
 from robotaxi.sim.world_config import WorldConfig
@@ -149,3 +153,48 @@ def test_driver_formulas() -> None:
     assert time_to_cover(0.0, 5.0, 10.0, 1.5) == 0.0
     assert time_to_cover(100.0, 10.0, 10.0, 1.5) == pytest.approx(10.0)
     assert time_to_cover(3.0, 0.0, 10.0, 1.5) == pytest.approx(2.0)
+
+
+def two_lanes(length: float = 900.0) -> LaneMap:
+    """Lane 1 on the right and lane 2 on its left, eastward."""
+    xs = np.arange(0.0, length + 1.0, 2.0)
+    right = lane_from(np.column_stack([xs, 0.0 * xs]), 1, left_neighbour=2)
+    left = lane_from(np.column_stack([xs, 0.0 * xs + 3.5]), 2, right_neighbour=1)
+    return LaneMap("two", (0.0, 0.0, 0.0), {1: right, 2: left})
+
+
+def run_of_two(changes: bool) -> tuple[float, float]:
+    """A slow driver at 100 m, a fast one behind: how far the fast one leads after 40 s, and the least gap of boxes."""
+    config = WorldConfig(traffic_cars=2, traffic_lane_changes=changes)
+    net = RoadNetwork(two_lanes(), config)
+    traffic = spawn(net, config, np.random.default_rng(1), set(), (-500.0, 0.0))
+    fleet = traffic.fleet
+    fleet.path[:], fleet.grants[:] = [[-1, 0], [-1, 0]], [[], []]
+    fleet.s[:], fleet.speed[:], fleet.speed_factor[:] = [100.0, 60.0], [5.0, 10.0], [0.4, 1.0]
+    least = math.inf
+    for tick in range(1, 2000):
+        presence = Presence()
+        traffic.locate(presence)
+        presence.close()
+        traffic.step(tick, 0.02, Surroundings(presence, {}, set(), set()))
+        r = fleet.records
+        if abs(r["y"][0] - r["y"][1]) < 1.9:
+            least = min(least, abs(float(r["x"][0] - r["x"][1])) - 0.5 * float(r["length"].sum()))
+    return float(fleet.records["x"][1] - fleet.records["x"][0]), least
+
+
+def test_a_faster_driver_changes_lanes_and_passes() -> None:
+    assert run_of_two(False)[0] < 0.0
+    lead, least = run_of_two(True)
+    assert lead > 50.0 and least > 1.0
+
+
+def test_buses_and_cyclists_come_only_when_asked_for() -> None:
+    net = RoadNetwork(two_lanes(), WorldConfig())
+    usual = spawn(net, WorldConfig(), np.random.default_rng(2), set(), (-500.0, 0.0)).fleet
+    config = WorldConfig(traffic_bus_share=0.3, traffic_bicycle_share=0.4)
+    mixed = spawn(net, config, np.random.default_rng(2), set(), (-500.0, 0.0)).fleet
+    assert usual.records["length"].max() < 10.5 and (usual.speed_factor > 0.8).all()
+    assert (mixed.records["length"] > 10.5).any() and (mixed.records["length"] < 2.0).any()
+    slow = mixed.records["length"] < 2.0
+    assert (mixed.speed_factor[slow] < 0.5).all() and (mixed.speed_factor[~slow] > 0.8).all()

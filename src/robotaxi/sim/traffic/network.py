@@ -55,6 +55,10 @@ class RoadNetwork:
         self.index = {lane_id: k for k, lane_id in enumerate(self.ids)}
         lanes = [lane_map.lanes[lane_id] for lane_id in self.ids]
         self.successors = [self._indices(lane.successors) for lane in lanes]
+        self.neighbours = [
+            self._indices(tuple(n for n in (lane.left_neighbour, lane.right_neighbour) if n is not None))
+            for lane in lanes
+        ]
         self.predecessors = [self._indices(lane.predecessors) for lane in lanes]
         self.junction = [lane.junction_id is not None for lane in lanes]
         self.length = [float(lane.s[-1]) for lane in lanes]
@@ -85,6 +89,16 @@ class RoadNetwork:
             float(p[2] + min(max(f, 0.0), 1.0) * (q[2] - p[2])),
             math.atan2(float(q[1] - p[1]), float(q[0] - p[0])),
         )
+
+    def beside(self, lane: int, s: float, other: int) -> tuple[float, float]:
+        """Arc length on ``other`` next to ``s`` on ``lane``, and how far left of it that point lies."""
+        x, y, _, _ = self.poses_on(lane, s)
+        first, count = self.first[other], self.count[other]
+        points = self.samples[first : first + count, :2] - (x, y)
+        nearest = int(np.argmin(np.einsum("ij,ij->i", points, points)))
+        u, v, _, yaw = self.poses_on(other, nearest * self.step[other])
+        along = math.cos(yaw) * (x - u) + math.sin(yaw) * (y - v)
+        return nearest * self.step[other] + along, math.cos(yaw) * (y - v) - math.sin(yaw) * (x - u)
 
     def touched_by(self, x: float, y: float, yaw: float, length: float, width: float) -> dict[int, tuple[float, float]]:
         """Lanes that a box keeps others from driving on: lane -> first and last arc length.

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from robotaxi.sim.traffic.network import RoadNetwork
 
 EGO = -1  # ``who`` of the ego; others are indices into the traffic
@@ -54,6 +56,13 @@ class Presence:
             at -= net.length[lane]
             if -at > horizon:
                 break
+
+    def add_beside(self, net: RoadNetwork, who: int, path: Sequence[int], record: np.void, speed: float) -> None:
+        """The lanes beside its path that a vehicle (AGENT_DTYPE) still takes while it changes lanes."""
+        x, y, yaw, length, width = (float(record[k]) for k in ("x", "y", "yaw", "length", "width"))
+        for lane, (low, high) in net.touched_by(x, y, yaw, length, width).items():
+            if lane not in path:
+                self.bodies.setdefault(lane, []).append(Body((low + high) / 2.0, low, high, speed, who))
 
     def add_ego(
         self, net: RoadNetwork, x: float, y: float, yaw: float, size: tuple[float, float], speed: float, horizon: float

@@ -14,17 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotaxi.sim.traffic.drivers import follow, stop_in
+from robotaxi.sim.traffic.lane_change import better_lane
+from robotaxi.sim.traffic.looks import cyclists, looks
 from robotaxi.sim.traffic.network import RoadNetwork
 from robotaxi.sim.traffic.presence import Presence
 from robotaxi.sim.traffic.right_of_way import may_enter, must_keep_grant
 from robotaxi.sim.view import AGENT_DTYPE
 from robotaxi.sim.world_config import WorldConfig
-from robotaxi.types import LightState, ObjectClass, RecordArray
+from robotaxi.types import LightState, RecordArray
 
 FloatArray = NDArray[np.float64]
 
-FIRST_ID = 1000  # agent id of the first vehicle
 _DECIDE_EVERY = 5  # ticks between two decisions of one driver
+_CHANGE_EVERY = 50  # ticks between two thoughts of one driver about changing lanes
+_CYCLIST_SPEED = 0.4  # of what a driver would drive
+_SIDEWAYS = 1.0  # m/s of a lane change
 _STANDING = 0.3  # m/s
 _STOP_SIGN_REACH = 1.5  # m: standing this near a stop line counts as stopped at it
 _CROSSWALK_MARGIN = 1.0  # m from the front bumper to the crosswalk, at rest
@@ -40,6 +44,7 @@ class Fleet:
     ``path[i]``: the lane behind the vehicle (or -1), the one under its centre, those ahead.
     ``s``: centre along ``path[i][1]``. ``grants[i]``: junction lanes it may use, not yet left.
     ``overdue[i]``: junction lane that it has waited for too long, or -1.
+    ``shift``: m to the left of the path, while changing lanes.
     ``loose``: knocked off its path by a collision; it slides to rest and stays.
     """
 
@@ -57,6 +62,7 @@ class Fleet:
     headway: FloatArray = field(default_factory=lambda: np.zeros(0))
     patience: FloatArray = field(default_factory=lambda: np.zeros(0))
     loose: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    shift: FloatArray = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass
@@ -94,6 +100,8 @@ class Traffic:
                 )
             else:
                 presence.add_vehicle(net, i, path, s[i], lengths[i], speed[i], horizon)
+                if fleet.shift[i] != 0.0:
+                    presence.add_beside(net, i, path, fleet.records[i], speed[i])
 
     def step(self, tick: int, dt: float, around: Surroundings) -> None:
         """Decide for a fifth of the drivers, then move everybody by ``dt`` seconds."""
@@ -101,6 +109,8 @@ class Traffic:
         for i in range(tick % _DECIDE_EVERY, len(fleet.path), _DECIDE_EVERY):
             if not fleet.loose[i]:
                 fleet.acceleration[i] = self._decide(i, around)
+        if self.config.traffic_lane_changes:
+            self._change_lanes(tick, dt, around.presence)
         speed = np.maximum(fleet.speed + fleet.acceleration * dt, 0.0)
         speed[(speed < 0.1) & (fleet.acceleration < 0.1)] = 0.0
         fleet.s += np.where(fleet.loose, 0.0, 0.5 * (fleet.speed + speed) * dt)
@@ -204,6 +214,19 @@ class Traffic:
 
     # ------------------------------------------------------------------ motion
 
+    def _change_lanes(self, tick: int, dt: float, presence: Presence) -> None:
+        """Who is on the way to another lane moves on; one driver in fifty thinks of it in each tick."""
+        fleet = self.fleet
+        rate = np.minimum(_SIDEWAYS, 0.3 * fleet.speed) * dt
+        fleet.shift -= np.clip(fleet.shift, -rate, rate)
+        for i in range(tick % _CHANGE_EVERY, len(fleet.path), _CHANGE_EVERY):
+            found = None if fleet.loose[i] else better_lane(self, i, presence)
+            if found is not None:
+                lane, fleet.s[i], fleet.shift[i] = found
+                fleet.path[i] = [next(iter(self.net.predecessors[lane]), -1), lane]
+                fleet.stopped_for[i] = fleet.overdue[i] = -1
+                self.look_ahead(i)
+
     def _advance(self, i: int) -> None:
         """Step to the next lane of the path, forget what is left behind, look further ahead."""
         fleet, net = self.fleet, self.net
@@ -250,6 +273,10 @@ class Traffic:
         on = ~fleet.loose
         turn = np.arctan2(np.sin(yaw - records["yaw"]), np.cos(yaw - records["yaw"]))
         middle = 0.5 * (points[0] + points[1])
+        if fleet.shift.any():
+            middle[:, 0] -= np.sin(yaw) * fleet.shift
+            middle[:, 1] += np.cos(yaw) * fleet.shift
+            yaw = yaw - np.sign(fleet.shift) * np.arctan2(np.minimum(_SIDEWAYS, 0.3 * fleet.speed), fleet.speed + 0.1)
         for name, value in (
             ("x", middle[:, 0]),
             ("y", middle[:, 1]),
@@ -334,13 +361,15 @@ def spawn(
             taken.append((x, y))
             chosen.append((lane, s))
     n = len(chosen)
-    fleet.records = _looks(n, config, rng)
+    fleet.records = looks(n, config, rng)
     fleet.s = np.array([s for _, s in chosen])
     fleet.speed_factor = rng.uniform(config.traffic_speed_factor_min, config.traffic_speed_factor_max, n)
+    fleet.speed_factor[cyclists(fleet.records)] *= _CYCLIST_SPEED
     fleet.headway = rng.uniform(config.traffic_headway_min, config.traffic_headway_max, n)
     fleet.patience = rng.uniform(config.traffic_patience_min, config.traffic_patience_max, n)
     fleet.speed, fleet.acceleration, fleet.waited = np.zeros(n), np.zeros(n), np.zeros(n)
     fleet.loose = np.zeros(n, dtype=np.bool_)
+    fleet.shift = np.zeros(n)
     fleet.grants = [[] for _ in range(n)]
     fleet.stopped_for = [-1] * n
     fleet.overdue = [-1] * n
@@ -353,28 +382,3 @@ def spawn(
         fleet.speed[i] = min(0.7 * net.speed_limit[lane], top)
     traffic._pose(0.0)
     return traffic
-
-
-def _looks(n: int, config: WorldConfig, rng: np.random.Generator) -> RecordArray:
-    """Class, size and colour of ``n`` vehicles. Sizes span those of the vehicles on European roads."""
-    records = np.zeros(n, dtype=AGENT_DTYPE)
-    records["id"] = FIRST_ID + np.arange(n)
-    records["color"] = rng.integers(0, 8, n)
-    kind, jitter = rng.random(n), rng.random((3, n))
-    truck = kind < config.traffic_truck_share
-    bike = ~truck & (kind < config.traffic_truck_share + config.traffic_motorbike_share)
-    records["label"] = np.where(truck, ObjectClass.TRUCK, np.where(bike, ObjectClass.BICYCLE, ObjectClass.CAR))
-    for name, (car, lorry, cycle), u in zip(
-        ("length", "width", "height"),
-        (
-            ((3.8, 4.9), (7.0, 10.0), (2.0, 2.3)),
-            ((1.7, 1.9), (2.3, 2.5), (0.7, 0.9)),
-            ((1.4, 1.8), (2.6, 3.4), (1.4, 1.7)),
-        ),
-        jitter,
-        strict=True,
-    ):
-        low = np.where(truck, lorry[0], np.where(bike, cycle[0], car[0]))
-        high = np.where(truck, lorry[1], np.where(bike, cycle[1], car[1]))
-        records[name] = low + u * (high - low)
-    return records
