@@ -101,6 +101,8 @@ _ALL = (
               "map", 100, 0, 60, 400, "tracked objects, types.OBJECT_DTYPE"),
     Interface("perception/obstacle_points", _CLOUD, Qos.STATE, "lidar_perception", (),
               "base_link", 100, 0, 60, 400, "what stands on the road, types.OBSTACLE_DTYPE"),
+    Interface("perception/sight", _RECORD, Qos.STATE, "lidar_perception", ("health_monitor",),
+              "base_link", 100, 0, 60, 400, "types.Sight: how far the lidar sees, and where it is blind"),
     Interface("perception/traffic_lights", _CLOUD, Qos.STATE, "camera_perception", ("planner", "health_monitor"),
               "map", 200, 40, 60, 800, "light states, types.LIGHT_DTYPE"),
     # ---- dispatch

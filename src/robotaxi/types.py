@@ -225,6 +225,21 @@ LIGHT_DTYPE = np.dtype(
 """State of each traffic light that the map expects in view, frame ``map``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How well the lidar sees. ``road_range``: how far the road is seen, m. ``blind_deg``: middles of the sectors
+    without returns, 0 to 350 from ahead to the left. ``reason``: empty, or why the view is degraded."""
+
+    points: int
+    road_range: float
+    blind_deg: tuple[int, ...] = ()
+    reason: str = ""
+
+    @property
+    def clear(self) -> bool:
+        return not self.reason
+
+
 # ---------------------------------------------------------------------------- planning and control
 
 

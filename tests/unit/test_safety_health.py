@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from robotaxi.interfaces import MS
 from robotaxi.safety import HealthConfig, HealthMonitor
-from robotaxi.safety.health import WATCHED
+from robotaxi.safety.health import SIGHT, WATCHED
 from robotaxi.safety.publishers import PublisherWatch
 from robotaxi.types import (
     LIGHT_DTYPE,
@@ -21,6 +22,7 @@ from robotaxi.types import (
     Goal,
     ImuSample,
     Permit,
+    Sight,
     SystemMode,
     Trajectory,
     VehicleReport,
@@ -138,6 +140,32 @@ def test_a_vague_position_caps_the_speed_and_then_stops(sigma: float, permit: in
     health = watched(alter)
     assert health.permit == permit and (health.speed_cap < 10.0) == capped
     assert ("position known to" in health.sentence) == capped
+
+
+@pytest.mark.parametrize(
+    ("sight", "permit", "cap"),
+    [
+        (Sight(50_000, 48.0), Permit.DRIVE, math.inf),
+        (Sight(30_000, 12.0, (), "rain, fog or a fault"), Permit.DRIVE, 5.64),  # stops within 12 m
+        (Sight(45_000, 48.0, (40, 50)), Permit.DRIVE, 6.0),
+        (Sight(45_000, 48.0, (170, 180, 190)), Permit.DRIVE, math.inf),  # behind
+        (Sight(45_000, 48.0, (0, 10, 350)), Permit.STOP, 0.0),
+    ],
+)
+def test_who_sees_little_drives_slowly_and_who_sees_nothing_ahead_stops(sight, permit, cap) -> None:
+    def alter(now, step):
+        now[SIGHT] = (step * 100 * MS, sight)
+
+    health = watched(alter)
+    assert (health.permit, round(health.speed_cap, 2)) == (permit, cap)
+    assert health.sentence.startswith("All parts" if math.isinf(cap) else "lidar_perception: ")
+
+
+def test_one_bad_view_is_no_reason() -> None:
+    def alter(now, step):
+        now[SIGHT] = (step * 100 * MS, Sight(30_000, 12.0 if step % 3 else 48.0))
+
+    assert math.isinf(watched(alter).speed_cap)
 
 
 def test_a_stranger_among_the_command_publishers_is_an_alarm_at_once() -> None:

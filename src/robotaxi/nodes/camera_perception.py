@@ -27,7 +27,9 @@ class CameraPerceptionNode(StackNode):
     def activate(self, at_ns: int) -> None:
         image = self.read(_IMAGE, at_ns)
         if image is None:
-            self.set_status(False, "the image cannot be read (bgr8 or rgb8 of full size is expected)")
+            self.set_status(
+                False, "the image cannot be read (bgr8 or rgb8 of full size in frame camera_front_optical is expected)"
+            )
             return
         try:
             lights = self._recognition.step(image, at_ns, self.read(_STATE, at_ns))

@@ -39,12 +39,17 @@ def deserialize(interface: Interface, cdr: bytes) -> Any:
 
 
 def decoder(interface: Interface) -> Callable[[bytes], Any]:
-    """Function from the topic's serialised message to its noun; None where the message cannot be used."""
+    """Function from the topic's serialised message to its noun; None where the message cannot be used: broken, or
+    of a sensor in another frame than the table says."""
     decode = DECODERS[interface.topic]
+    frames = ("", interface.frame) if interface.topic.startswith("sensing/") else None
 
     def guarded(cdr: bytes) -> Any:
         try:
-            return decode(deserialize(interface, cdr))
+            message = deserialize(interface, cdr)
+            if frames is not None and message.header.frame_id not in frames:
+                return None
+            return decode(message)
         except (SerdeError, RecordError, KeyError, ValueError, OverflowError):
             return None
 

@@ -42,6 +42,7 @@ from robotaxi.types import (
     Permit,
     RecordArray,
     Request,
+    Sight,
     SystemMode,
     Trajectory,
     TripEvent,
@@ -427,6 +428,21 @@ def system_mode(message: DiagnosticArray) -> tuple[SystemMode, str]:
     return SystemMode[values["mode"]], reason
 
 
+def sight_record(item: Sight, stamp_ns: int) -> DiagnosticArray:
+    values: dict[str, str | int | float] = {
+        "points": item.points,
+        "road_range": float(item.road_range),
+        "blind_deg": ",".join(map(str, item.blind_deg)),
+    }
+    return to_record("sight", item.reason, values, stamp_ns, b"\0" if item.clear else b"\1")
+
+
+def sight(message: DiagnosticArray) -> Sight:
+    reason, values = from_record(message)
+    blind = tuple(int(part) for part in values["blind_deg"].split(",") if part)
+    return Sight(int(values["points"]), float(values["road_range"]), blind, reason)
+
+
 def health_record(item: Health) -> DiagnosticArray:
     values = {
         "permit": item.permit.name,
@@ -484,6 +500,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "localization/scan_match": pose_fix,
     "initialpose": rough_pose,
     "perception/objects": _objects,
+    "perception/sight": sight,
     "perception/traffic_lights": _lights,
     "dispatch/goal": goal,
     "dispatch/trip": trip_event,

@@ -6,7 +6,7 @@ from robotaxi.interfaces import INTERFACES
 from robotaxi.nodes import convert
 from robotaxi.nodes.runtime import StackNode
 from robotaxi.safety import HealthConfig, HealthMonitor
-from robotaxi.safety.health import WATCHED
+from robotaxi.safety.health import HEARD
 from robotaxi.types import Permit
 
 _HEALTH = INTERFACES["system/health"]
@@ -28,7 +28,7 @@ class HealthMonitorNode(StackNode):
     def activate(self, at_ns: int) -> None:
         if self._monitor is None:  # who takes part is known once everybody is connected
             self._monitor = HealthMonitor(self._config, self.absent_inputs)
-        readings = {topic: self.read_stamped(topic, at_ns) for topic in WATCHED}
+        readings = {topic: self.read_stamped(topic, at_ns) for topic in HEARD}
         health = self._monitor.step(at_ns, readings, self.lost_inputs())
         self.set_status(health.permit is Permit.DRIVE, health.sentence)
         self.write(_HEALTH.topic, convert.health_record(health))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robotaxi.interfaces import MS
+from robotaxi.nodes import convert
 from robotaxi.nodes.common import load_lane_map, load_sensor_rig, load_vehicle_params
 from robotaxi.nodes.records import to_cloud
 from robotaxi.nodes.runtime import StackNode
@@ -10,11 +11,10 @@ from robotaxi.perception.lidar import (
     LidarPerception,
     LidarPerceptionConfig,
     RoadFilter,
-    Sight,
     SweepError,
     load_second_look,
 )
-from robotaxi.types import LidarSweep
+from robotaxi.types import LidarSweep, Sight
 
 _SWEEP, _STATE = "sensing/lidar/top/pointcloud", "localization/kinematic_state"
 
@@ -46,7 +46,7 @@ class LidarPerceptionNode(StackNode):
     def activate(self, at_ns: int) -> None:
         points = self.read(_SWEEP, at_ns)
         if points is None:
-            self.set_status(False, "the sweep's cloud cannot be read")
+            self.set_status(False, "the sweep's cloud cannot be read (x, y and z in frame lidar_top are expected)")
             return
         try:
             output = self._pipeline.step(LidarSweep(at_ns, points, self._T_base_lidar), self.read(_STATE, at_ns))
@@ -56,6 +56,7 @@ class LidarPerceptionNode(StackNode):
             return
         self._sight = output.sight
         self.set_status(output.sight.clear, output.sight.reason or "running")
+        self.write("perception/sight", convert.sight_record(output.sight, at_ns))
         if output.sight.points == 0:
             return  # nothing was seen, which is not the same as an empty road
         self.write("perception/objects", to_cloud(output.objects, at_ns, "map"))

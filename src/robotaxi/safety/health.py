@@ -11,25 +11,22 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from robotaxi.interfaces import INTERFACES, VEHICLE, inputs_of
 from robotaxi.params import param
+from robotaxi.safety.doubt import Doubt, DoubtConfig, doubt_of_position, doubt_of_sight
 from robotaxi.safety.plausible import fingerprint, implausible
-from robotaxi.types import EgoState, Health, Permit, VehicleReport
+from robotaxi.types import EgoState, Health, Permit, Sight, VehicleReport
 
 _STATUS, _STATE = "vehicle/status", "localization/kinematic_state"
+SIGHT, _OBJECTS = "perception/sight", "perception/objects"
 
 
 @dataclass(frozen=True)
-class HealthConfig:
+class HealthConfig(DoubtConfig):
     """When a topic counts as bad. Ages come from the interface table."""
 
     frozen_steps: int = param(4, lo=2, hi=50, doc="equal contents under new stamps in so many steps are frozen")
     moving_speed: float = param(1.0, lo=0.1, hi=5.0, unit="m/s", doc="slower, contents may well stay equal")
-    position_caution: float = param(0.5, lo=0.05, hi=3.0, unit="m", doc="position sigma from which speed is capped")
-    position_lost: float = param(1.2, lo=0.1, hi=10.0, unit="m", doc="position sigma from which the car stops")
-    cautious_speed: float = param(6.0, lo=1.0, hi=20.0, unit="m/s", doc="cap while the position is known badly")
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("system/mode", "command_gate", "guarding its commands", Permit.STOP),
 )
 WATCHED = tuple(item.topic for item in CAPABILITIES)
+HEARD = (*WATCHED, SIGHT)
 
 
 @dataclass
@@ -79,11 +77,12 @@ class HealthMonitor:
         self._watched = tuple(item for item in CAPABILITIES if item.topic not in absent)
         self._memory = {item.topic: _Memory() for item in self._watched}
         self._upstream = {item.topic: _upstream(item) for item in self._watched}
+        self._dim_steps = 0  # in a row with a doubt about what is seen
 
     def step(
         self, now_ns: int, readings: Mapping[str, tuple[int, object] | None], lost: Collection[str] = ()
     ) -> Health:
-        """Judge the newest (stamp, content) of each watched topic; ``lost``: topics waited for in vain."""
+        """Judge the newest (stamp, content) of each topic of `HEARD`; ``lost``: topics waited for in vain."""
         report = readings.get(_STATUS)
         moving = report is None or not isinstance(report[1], VehicleReport) or (
             not abs(report[1].speed) <= self._config.moving_speed
@@ -98,7 +97,7 @@ class HealthMonitor:
             bad[item.topic] = fault
             if memory.bad_since_ns is None:
                 memory.bad_since_ns = now_ns
-        return self._verdict(now_ns, bad, readings.get(_STATE))
+        return self._verdict(now_ns, bad, self._doubts(now_ns, bad, readings))
 
     def _fault(
         self, item: Capability, now_ns: int, reading: tuple[int, object] | None, lost: bool, moving: bool
@@ -126,18 +125,38 @@ class HealthMonitor:
             return "is frozen: new stamps, old contents"
         return ""
 
-    def _verdict(self, now_ns: int, bad: Mapping[str, str], state: tuple[int, object] | None) -> Health:
-        config = self._config
-        cap, doubt = math.inf, ""
-        if state is not None and isinstance(state[1], EgoState) and _STATE not in bad:
-            sigma = _position_sigma(state[1])
-            if sigma > config.position_caution:
-                cap, doubt = config.cautious_speed, f"position known to {sigma:.1f} m only"
-            if sigma > config.position_lost:
-                bad = {**bad, _STATE: doubt}
+    def _doubts(
+        self, now_ns: int, bad: Mapping[str, str], readings: Mapping[str, tuple[int, object] | None]
+    ) -> list[Doubt]:
+        """About contents that are sound, but say that little is known: of the position at once, of what is seen once
+        it lasts."""
+        doubts = []
+        state, sight = (self._sound(topic, now_ns, bad, readings) for topic in (_STATE, SIGHT))
+        if isinstance(state, EgoState):
+            doubts.append(doubt_of_position(state, self._config))
+        seen = doubt_of_sight(sight, self._config) if isinstance(sight, Sight) else None
+        self._dim_steps = self._dim_steps + 1 if seen is not None else 0
+        if self._dim_steps >= self._config.sight_steps:
+            doubts.append(seen)
+        return [doubt for doubt in doubts if doubt is not None]
+
+    @staticmethod
+    def _sound(
+        topic: str, now_ns: int, bad: Mapping[str, str], readings: Mapping[str, tuple[int, object] | None]
+    ) -> object:
+        """Content of a topic that can be believed, else None."""
+        reading, interface = readings.get(topic), INTERFACES[topic]
+        if reading is None or topic in bad or now_ns - reading[0] > interface.max_age_ns + interface.let_ns:
+            return None
+        return reading[1]
+
+    def _verdict(self, now_ns: int, bad: Mapping[str, str], doubts: list[Doubt]) -> Health:
+        worst = min(doubts, key=lambda doubt: doubt.speed_cap, default=None)
+        cap = worst.speed_cap if worst is not None else math.inf
+        bad = {**bad, **{doubt.spoils: doubt.words for doubt in doubts if doubt.spoils and doubt.spoils not in bad}}
         if not bad:
-            if doubt:
-                return Health(now_ns, part="localization", sentence=f"localization: {doubt}.", speed_cap=cap)
+            if worst is not None:
+                return Health(now_ns, part=worst.part, sentence=f"{worst.part}: {worst.words}.", speed_cap=cap)
             return Health(now_ns, sentence="All parts work.")
         roots = [item for item in self._watched if item.topic in bad and not self._upstream[item.topic] & bad.keys()]
         roots = roots or [item for item in self._watched if item.topic in bad]  # a ring of blame: name it all
@@ -160,11 +179,3 @@ def _upstream(item: Capability) -> frozenset[str]:
     if producer == VEHICLE:
         return frozenset()
     return frozenset(need.topic for need in inputs_of(producer) if need.topic in WATCHED and need.topic != item.topic)
-
-
-def _position_sigma(state: EgoState) -> float:
-    """Largest standard deviation of the position in any direction (m); 0 where none is stated."""
-    block = np.asarray(state.covariance, dtype=np.float64)[:2, :2]
-    if not np.isfinite(block).all():
-        return math.inf
-    return math.sqrt(max(float(np.linalg.eigvalsh(0.5 * (block + block.T))[-1]), 0.0))

@@ -4,14 +4,12 @@ from robotaxi.perception.lidar.pipeline import LidarPerception, LidarPerceptionC
 from robotaxi.perception.lidar.preprocess import SweepError
 from robotaxi.perception.lidar.road import RoadFilter
 from robotaxi.perception.lidar.second_look import load_second_look
-from robotaxi.perception.lidar.sight import Sight
 
 __all__ = [
     "LidarPerception",
     "LidarPerceptionConfig",
     "LidarPerceptionOutput",
     "RoadFilter",
-    "Sight",
     "SweepError",
     "load_second_look",
 ]

@@ -17,9 +17,9 @@ from robotaxi.perception.lidar.occlusion import doubt_cut_off
 from robotaxi.perception.lidar.preprocess import to_base_link
 from robotaxi.perception.lidar.road import RoadFilter
 from robotaxi.perception.lidar.second_look import LookConfig, Network, detections_by_look, look_again
-from robotaxi.perception.lidar.sight import Sight, SightConfig, SightMonitor
+from robotaxi.perception.lidar.sight import SightConfig, SightMonitor
 from robotaxi.perception.lidar.tracking import Tracker, TrackerConfig
-from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray, VehicleParams
+from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray, Sight, VehicleParams
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from robotaxi.params import param
 from robotaxi.perception.lidar.preprocess import Points
+from robotaxi.types import Sight
 
 SECTORS = 36
 _STRIDE = 7  # one point in so many is looked at; prime, so that no ring or column is always left out
@@ -28,21 +29,6 @@ class SightConfig:
     least_points: int = param(300, lo=1, hi=100000, doc="a sweep of fewer points is no view of the road")
     least_share: float = param(0.35, lo=0.05, hi=0.95, doc="of the usual number of points: fewer is rain or a fault")
     most_blind: int = param(12, lo=1, hi=36, doc="of 36 sectors without returns: more is a blocked lidar")
-
-
-@dataclass(frozen=True)
-class Sight:
-    """``road_range``: how far the road is seen, m. ``blind_deg``: middles of sectors without returns, from ahead to
-    the left. ``reason``: empty, or why the view is degraded."""
-
-    points: int
-    road_range: float
-    blind_deg: tuple[int, ...]
-    reason: str
-
-    @property
-    def clear(self) -> bool:
-        return not self.reason
 
 
 class SightMonitor:
