@@ -391,6 +391,12 @@ class Health:
     speed_cap: float = float("inf")
 
 
+def said_by_car(mode: SystemMode, mode_reason: str, health: Health | None, sentence: str) -> str:
+    """The one sentence for people: the gate's where the gate acts or caps the speed, else the planner's."""
+    capped = health is not None and health.speed_cap < float("inf")
+    return mode_reason if mode in MINIMAL_RISK or capped else sentence
+
+
 class Request(IntEnum):
     """Who shall drive, asked for by a person: in the car, or far away (who may ask, never steer)."""
 

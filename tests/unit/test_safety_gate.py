@@ -14,7 +14,7 @@ from safety_bench import Bench, arc, ground, steer_on, sweep_of
 
 from robotaxi.safety import CommandGate, GateConfig, GateInput, GateOutput
 from robotaxi.safety.modes import ModeMachine, Observation
-from robotaxi.types import Command, EgoState, SystemMode, Trajectory, VehicleReport
+from robotaxi.types import Command, EgoState, Health, SystemMode, Trajectory, VehicleReport, said_by_car
 
 CONFIG = GateConfig()
 CLEAR = sweep_of(0, ground(np.random.default_rng(0)))
@@ -103,6 +103,17 @@ def test_limits_are_reported() -> None:
         output = gate.step(inputs_at(tick + i, 12.0, steering=0.5))
     assert output.limited and output.reason == "Driving: the command was limited."
     assert 12.0**2 * math.tan(output.command.steering) / VEHICLE.wheelbase == pytest.approx(4.5)
+
+
+def test_who_may_drive_slowly_only_brakes_and_says_so_in_one_sentence() -> None:
+    gate, tick = started(speed=9.0)
+    for i in range(40):
+        health = Health((tick + i) * TICK_NS, part="lidar_perception", sentence="The lidar sees 12 m.", speed_cap=5.0)
+        output = gate.step(replace(inputs_at(tick + i, 9.0, acceleration=1.0), health=health))
+    assert output.command.acceleration < -1.0
+    assert output.reason == "Driving at 18 km/h at most: The lidar sees 12 m."
+    assert said_by_car(output.mode, output.reason, health, "Driving at 32 km/h.") == output.reason
+    assert said_by_car(output.mode, output.reason, Health(0), "Driving at 32 km/h.") == "Driving at 32 km/h."
 
 
 def test_too_fast_only_brakes() -> None:

@@ -248,7 +248,7 @@ class Screen:
             distance_to_go=progress.distance_to_go,
             speed=progress.speed,
             real_time_factor=progress.real_time_factor,
-            sentence=phase or progress.sentence,
+            sentence=phase or progress.said,
             time=progress.stamp_ns / 1e9,
         )
         if self._live:

@@ -20,7 +20,7 @@ from robotaxi.nodes.common import load_lane_map
 from robotaxi.nodes.runtime import StackNode
 from robotaxi.nodes.snapshot import Snapshot
 from robotaxi.params import ParameterError, build
-from robotaxi.types import Health, SystemMode, Trajectory
+from robotaxi.types import Health, SystemMode, Trajectory, said_by_car
 
 _STATUS, _STATE, _MODE = "vehicle/status", "localization/kinematic_state", "system/mode"
 _MISSION, _EXPLANATION, _TRAJECTORY = "planning/mission", "planning/explanation", "planning/trajectory"
@@ -76,7 +76,8 @@ class DispatchBridgeNode(StackNode):
 
     def activate(self, at_ns: int) -> None:
         mode, explanation, mission = (self.read(topic, at_ns) for topic in (_MODE, _EXPLANATION, _MISSION))
-        report = self.read(_STATUS, at_ns)
+        report, health = self.read(_STATUS, at_ns), self.read(_HEALTH, at_ns)
+        now, why = mode or (SystemMode.STOP, "")
         energy = report.energy if report is not None else -1.0
         self._look(bool(mission and mission.blocked_by), at_ns)
         output = self._bridge.step(
@@ -85,13 +86,13 @@ class DispatchBridgeNode(StackNode):
                 state=convert.with_report(self.read(_STATE, at_ns), report),
                 mission=mission,
                 report=report,
-                mode=mode[0] if mode else SystemMode.STOP,
-                mode_reason=mode[1] if mode else "",
-                sentence=explanation.sentence if explanation else "",
+                mode=now,
+                mode_reason=why,
+                sentence=said_by_car(now, why, health, explanation.sentence if explanation else ""),
                 trajectory=_points(self.read(_TRAJECTORY, at_ns)),
                 energy=energy,
                 range=energy * self._config.full_range if energy >= 0.0 else -1.0,
-                faults=_faults(self.read(_HEALTH, at_ns)),
+                faults=_faults(health),
                 picture_jpeg=self._snapshot.jpeg,
             )
         )

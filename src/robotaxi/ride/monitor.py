@@ -24,7 +24,7 @@ from robotaxi.nodes.host import make_executor
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_ns
-from robotaxi.types import Health, MissionStatus, SystemMode, TripState
+from robotaxi.types import Health, MissionStatus, SystemMode, TripState, said_by_car
 
 
 @dataclass
@@ -41,6 +41,11 @@ class Progress:
     mode: SystemMode = SystemMode.STOP
     mode_reason: str = ""
     health: Health = field(default_factory=lambda: Health(0))
+
+    @property
+    def said(self) -> str:
+        """Why it drives as it does."""
+        return said_by_car(self.mode, self.mode_reason, self.health, self.sentence)
 
     @property
     def real_time_factor(self) -> float:

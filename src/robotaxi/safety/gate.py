@@ -34,6 +34,7 @@ _LONGEST_STEP = 0.1  # s; a longer gap does not widen the rate limits further
 _CORRIDOR_SPARE = 5.0  # m looked at beyond the envelope, so that obstacles are known before they matter
 _SWEEP_PERIOD = 0.1  # s
 _HEALTHY = Health(0)
+KMPH = 3.6
 _LIDAR_USER = "lidar_perception"
 
 
@@ -209,8 +210,10 @@ class CommandGate:
     def _act(self, mode: SystemMode, reason: str, inputs: GateInput, dt: float) -> GateOutput:
         """Who drives in this mode: the stack, a person, or the gate itself."""
         if mode in (SystemMode.AUTONOMOUS, SystemMode.PULL_OVER) and inputs.command is not None:
-            cap = (inputs.health or _HEALTHY).speed_cap
-            cap = cap if cap > 0.0 else 0.0  # also for NaN
+            health = inputs.health or _HEALTHY
+            cap = health.speed_cap if health.speed_cap > 0.0 else 0.0  # also for NaN
+            if mode is SystemMode.AUTONOMOUS and math.isfinite(cap):
+                reason = f"Driving at {cap * KMPH:.0f} km/h at most: {health.sentence}"
             if mode is SystemMode.PULL_OVER:
                 cap = min(cap, self._config.pull_over_speed)
             return self._pass(inputs.command, "controller", mode, reason, inputs.stamp_ns, dt, cap)
@@ -226,7 +229,7 @@ class CommandGate:
             command.steering, command.acceleration, self._speed, dt, speed_cap=cap
         )
         aim = min(max(command.speed, 0.0), self._config.max_speed, cap) if math.isfinite(command.speed) else 0.0
-        if limited and mode is SystemMode.AUTONOMOUS:
+        if limited and mode is SystemMode.AUTONOMOUS and math.isinf(cap):
             reason = "Driving: the command was limited."
         return GateOutput(Command(now, steering, acceleration, aim), mode, reason, limited, source)
 
