@@ -45,7 +45,7 @@ EXTRAS = {
     "models": ["onnxruntime==1.23.2"],  # learned models on the CPU
     "mine": ["duckdb==1.5.6", "pyarrow==25.0.1"],  # `robotaxi bag find`; `bag import av2`
     "postgres": ["psycopg[binary]==3.3.9"],  # the dispatch desk's books in PostgreSQL
-    "view": ["foxglove-sdk==0.30.3"],  # `robotaxi view`
+    "view": ["foxglove-sdk==0.30.3", "maplibre==0.3.5"],  # `robotaxi view`; MapLibre GL for the dispatch desk's page
     "train": ["torch==2.13.0", "onnx==1.23.2"],  # `robotaxi train lidar`
 }
 

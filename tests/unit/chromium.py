@@ -18,7 +18,7 @@ def find() -> str | None:
 
 
 class Chromium:
-    def __init__(self, program: str, profile: Path, width: int, height: int) -> None:
+    def __init__(self, program: str, profile: Path) -> None:
         to_browser, write = os.pipe()
         read, from_browser = os.pipe()
         self._write, self._read = os.fdopen(write, "wb", 0), os.fdopen(read, "rb", 0)
@@ -29,9 +29,10 @@ class Chromium:
             os.dup2(spare[1], 4)
 
         self._process = subprocess.Popen(
-            [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
+            [program, "--headless=new", "--no-sandbox", "--remote-debugging-pipe",
+             "--use-angle=swiftshader", "--enable-unsafe-swiftshader",  # WebGL without a GPU
              "--disable-dev-shm-usage", "--no-first-run", f"--user-data-dir={profile}",
-             f"--window-size={width},{height}", "about:blank"],
+             "about:blank"],
             preexec_fn=wire, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_browser)
@@ -43,9 +44,6 @@ class Chromium:
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self._call(f"{domain}.enable")
-        self._call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._count += 1
@@ -70,25 +68,30 @@ class Chromium:
                     raise RuntimeError(f"{method}: {answer['error']}")
                 return dict(answer["result"])
 
-    def open(self, url: str) -> None:
+    def open(self, url: str, width: int = 900, height: int = 600) -> None:
+        """Another page, in a window of this size."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        self.errors.clear()
         self._call("Page.navigate", url=url)
 
     def run(self, script: str) -> Any:
         answer = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         return answer["result"].get("value")
 
-    def wait(self, script: str, timeout_s: float = 20.0) -> Any:
+    def wait(self, script: str, timeout_s: float = 60.0) -> Any:
         """Until the script gives something true: the page looks before each frame that it draws."""
         look = """new Promise(done => {
             const end = performance.now() + %f;
             const look = async () => {
                 let value = null;
-                try { value = await eval(%s); } catch (error) { /* not there yet */ }
+                try { value = await (%s); } catch (error) { /* not there yet */ }
                 if (value || performance.now() > end) done(value); else requestAnimationFrame(look);
             };
             look();
         })"""
-        if value := self.run(look % (1e3 * timeout_s, json.dumps(script))):
+        if value := self.run(look % (1e3 * timeout_s, script)):
             return value
         raise AssertionError(f"never true: {script}; errors: {self.errors}; {self.run('document.body.innerText')}")
 

@@ -20,10 +20,12 @@ from typing import Any
 
 from robotaxi.dispatch import protocol
 from robotaxi.dispatch.book import FINAL, OrderBook
+from robotaxi.dispatch.desk_areas import MAX_WITHIN_S, areas_in_force
 from robotaxi.dispatch.desk_intake import Intake
 from robotaxi.dispatch.desk_outbound import LOOK_S, DeskConfig, Outbound
 from robotaxi.dispatch.desk_requests import (
     AnswerRequest,
+    AreaRequest,
     CancelRequest,
     CommandRequest,
     DeskError,
@@ -203,6 +205,18 @@ class Desk:
         assert found is not None
         return found
 
+    def close_area(self, request: AreaRequest) -> dict[str, Any]:
+        """Ask every known car to keep out of an area, or with ``minutes`` 0 to forget it; they answer one by one."""
+        within_s = min(request.minutes * 60.0, MAX_WITHIN_S) if request.minutes > 0.0 else MAX_WITHIN_S
+        body = self.places.command(CommandRequest(command="avoid_area", area=request))
+        until = time.time_ns() + round(within_s * SECOND_NS)
+        with self.book.change():
+            names = sorted(self.fleet.vehicles)
+            for name in names:
+                self._outbound.queue(name, body, "", until)
+        self._look_soon()
+        return {"area_id": request.area_id, "asked": len(names)}
+
     def answer(self, vehicle: str, request: AnswerRequest) -> dict[str, Any]:
         """A person's answer to a car's question."""
         with self.book.change():
@@ -233,6 +247,7 @@ class Desk:
                     pickup = order["request"]["pickup"]["position"]
                     order["eta_s"] = live.eta_s or eta_s(live.position, (pickup["lat"], pickup["lon"]))
             questions, events = self.fleet.questions(), self.fleet.reports()
+            areas = areas_in_force(self.fleet.area_commands(), time.time_ns())
         return {
             "operator": self.config.operator,
             "link": self.link_detail,
@@ -240,6 +255,7 @@ class Desk:
             "orders": orders,
             "questions": questions,
             "events": events,
+            "areas": areas,
         }
 
     # ------------------------------------------------------------------ the desk's thread

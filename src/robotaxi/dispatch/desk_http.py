@@ -15,7 +15,6 @@ import logging
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,16 +22,18 @@ import msgspec
 
 from robotaxi.dispatch.desk import Desk
 from robotaxi.dispatch.desk_openapi import openapi
-from robotaxi.dispatch.desk_requests import AnswerRequest, CancelRequest, CommandRequest, DeskError, OrderRequest
+from robotaxi.dispatch.desk_requests import (
+    AnswerRequest,
+    AreaRequest,
+    CancelRequest,
+    CommandRequest,
+    DeskError,
+    OrderRequest,
+)
+from robotaxi.dispatch.desk_web import LIBRARY, MISSING, POLICY, library_file, page_file
 
 log = logging.getLogger(__name__)
 
-WEB = Path(__file__).parent / "web"
-PAGES = {
-    "": ("desk.html", "text/html"),
-    "desk.css": ("desk.css", "text/css"),
-    "desk.js": ("desk.js", "text/javascript"),
-}
 MAX_BODY = 64 * 1024
 MAX_WAIT_S = 30.0
 COOKIE = "desk_key"
@@ -53,6 +54,8 @@ class DeskServer(ThreadingHTTPServer):
         self._alone = desks if isinstance(desks, Desk) else None
         self._desks = {} if isinstance(desks, Desk) else dict(desks)
         super().__init__((host, port), _Handler)
+        if any(library_file(name) is None for name in LIBRARY):
+            log.warning("%s", MISSING)
 
     def desk_of(self, key: str) -> Desk | None:
         """The desk that ``key`` opens; every key is compared, in constant time."""
@@ -89,9 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
             desk = self.server.desk_of(self._key())
             if desk is None:
                 raise DeskError(NO_KEY, 401)
-            if method == "GET" and "/".join(path) in PAGES:
-                name, kind = PAGES["/".join(path)]
-                self._send(200, (WEB / name).read_bytes(), f"{kind}; charset=utf-8")
+            if method == "GET" and len(path) < 2 and (file := self._page("".join(path))) is not None:
+                self._send(200, file[0], f"{file[1]}; charset=utf-8")
                 return
             body = self._body() if method == "POST" else b""
             status, answer = self._route(desk, method, path, query, body)
@@ -104,6 +106,13 @@ class _Handler(BaseHTTPRequestHandler):
             log.exception("%s %s", method, self.path)
             status, answer = 500, {"error": f"{type(error).__name__}: {error}"}
         self._send(status, json.dumps(answer).encode(), "application/json")
+
+    @staticmethod
+    def _page(name: str) -> tuple[bytes, str] | None:
+        try:
+            return page_file(name)
+        except FileNotFoundError as error:
+            raise DeskError(str(error), 404) from error
 
     def _key(self) -> str:
         scheme, _, key = self.headers.get("Authorization", "").partition(" ")
@@ -160,6 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"commands": desk.fleet.commands(), "revision": revision}
             case "POST", ["vehicles", vehicle, "commands"]:
                 return 202, desk.command(vehicle, _parse(body, CommandRequest))
+            case "POST", ["areas"]:
+                return 202, desk.close_area(_parse(body, AreaRequest))
             case "POST", ["vehicles", vehicle, "answers"]:
                 return 202, desk.answer(vehicle, _parse(body, AnswerRequest))
             case "GET", ["places"]:
@@ -205,6 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(data)))
             self.send_header("Cache-Control", "no-store")
+            self.send_header("Content-Security-Policy", POLICY)
+            self.send_header("X-Content-Type-Options", "nosniff")
             self.end_headers()
             self.wfile.write(data)
         except OSError:

@@ -54,7 +54,7 @@ class AreaRequest(msgspec.Struct, forbid_unknown_fields=True):
     lat: float
     lon: float
     radius: float
-    minutes: float = 60.0
+    minutes: Annotated[float, Meta(ge=0.0, le=1e6)] = 60.0
 
 
 class CommandRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -124,7 +124,7 @@ class Places:
     def _area(self, request: AreaRequest) -> Area:
         if not 0.0 < request.radius <= 100_000.0:
             raise DeskError(f"area: radius is {request.radius}, allowed is up to 100000 m")
-        until = time.time_ns() + round(max(request.minutes, 0.0) * 60e9) if request.minutes > 0.0 else 1
+        until = time.time_ns() + round(request.minutes * 60e9) if request.minutes > 0.0 else 1
         center = Position(datum=DATUM, lat=request.lat, lon=request.lon)
         return Area(area_id=request.area_id, center=center, radius=request.radius, until_ns=until)
 

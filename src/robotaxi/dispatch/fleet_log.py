@@ -200,5 +200,15 @@ class FleetLog:
     def commands(self, limit: int = 50) -> list[dict[str, Any]]:
         return self._db.rows("SELECT * FROM commands ORDER BY created_ns DESC LIMIT ?", limit)
 
+    def area_commands(self, limit: int = 1000) -> list[dict[str, Any]]:
+        """The newest that closed or opened an area, the oldest of them first."""
+        rows = self._db.rows(
+            "SELECT vehicle, body, status FROM commands WHERE kind = 'command' AND body LIKE ? "
+            "ORDER BY created_ns DESC LIMIT ?",
+            '%"command":"avoid_area"%',
+            limit,
+        )
+        return rows[::-1]
+
     def command_of(self, message_id: str) -> dict[str, Any] | None:
         return self._db.row("SELECT * FROM commands WHERE message_id = ?", message_id)
