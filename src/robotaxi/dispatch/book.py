@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from robotaxi.dispatch.database import Database, DatabaseError
+from robotaxi.dispatch.datum import told_in_wgs84
 from robotaxi.types import TripState
 
 SCHEMA = (
@@ -152,7 +153,7 @@ class OrderBook:
             order_id, number, state = event["order_id"], event["event_no"], event["state"]
             if self.db.row("SELECT 1 AS x FROM offers WHERE order_id = ? AND vehicle = ?", order_id, vehicle) is None:
                 return False
-            position = event.get("position") or {}
+            position = told_in_wgs84(event.get("position")) or {}
             self.db.execute(
                 "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 order_id,

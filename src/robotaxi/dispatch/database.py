@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+STREAMED = 1000  # rows at a time
 
 
 class DatabaseError(RuntimeError):
@@ -98,6 +99,12 @@ class Database:
     def rows(self, query: str, *values: Any) -> list[Row]:
         with self.lock:
             return list(self._db.execute(self._sql(query), values).fetchall())
+
+    def stream(self, query: str, *values: Any) -> Iterator[Row]:
+        """Row by row, for what may not fit into memory; nobody else writes meanwhile."""
+        cursor = self._db.execute(self._sql(query), values)
+        while rows := cursor.fetchmany(STREAMED):
+            yield from rows
 
     def row(self, query: str, *values: Any) -> Row | None:
         with self.lock:

@@ -8,6 +8,7 @@ millimetre. Outside the mainland's bounding box both datums are the same, as pla
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from robotaxi.dispatch.messages import GCJ02, WGS84, Datum, Position
 
@@ -51,6 +52,21 @@ def position_as(position: Position, datum: Datum) -> Position:
 
 def as_wgs84(position: Position) -> Position:
     return position_as(position, WGS84)
+
+
+def told_in_wgs84(told: Any) -> Any:
+    """A message body as JSON has it, with every position, and a state's trajectory, in WGS 84."""
+    if isinstance(told, list):
+        return [told_in_wgs84(part) for part in told]
+    if not isinstance(told, dict):
+        return told
+    if {"datum", "lat", "lon"} <= told.keys():
+        position = as_wgs84(Position(datum=told["datum"], lat=told["lat"], lon=told["lon"]))
+        return {**told, "datum": position.datum, "lat": position.lat, "lon": position.lon}
+    parts = {name: told_in_wgs84(part) for name, part in told.items()}
+    if told.get("trajectory") and (told.get("position") or {}).get("datum") == GCJ02:
+        parts["trajectory"] = [list(wgs84_from_gcj02(lat, lon)) for lat, lon in told["trajectory"]]
+    return parts
 
 
 def _shift(lat: float, lon: float) -> tuple[float, float]:

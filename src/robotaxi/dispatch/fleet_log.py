@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from robotaxi.dispatch.database import Database
+from robotaxi.dispatch.datum import as_wgs84, told_in_wgs84
 from robotaxi.dispatch.messages import AssistRequest, Event, State
 
 SCHEMA = (
@@ -53,11 +54,11 @@ class LiveVehicle:
     eta_s: float = 0.0
 
     def as_dict(self, now_ns: int) -> dict[str, Any]:
-        """``age_s``: how old the newest state is, whatever the connection says of itself."""
+        """``age_s``: how old the newest state is, whatever the connection says of itself. Positions in WGS 84."""
         return {
             "vehicle": self.vehicle,
             "connection": self.connection,
-            "state": json.loads(self.state) or None,
+            "state": told_in_wgs84(json.loads(self.state)) or None,
             "received_ns": self.received_ns,
             "age_s": round((now_ns - self.received_ns) * 1e-9, 3) if self.received_ns else None,
             "factsheet": json.loads(self.factsheet) or None,
@@ -90,7 +91,8 @@ class FleetLog:
             return
         live.boot_id, live.seq, live.sent_ns = boot_id, seq, sent_ns
         live.state, live.received_ns, live.dirty = text, now_ns, True
-        live.position = (state.position.lat, state.position.lon) if state.position else None
+        position = as_wgs84(state.position) if state.position else None
+        live.position = (position.lat, position.lon) if position else None
         live.eta_s = max(state.trip.eta_s, 0.0) if state.trip else 0.0
         live.able = not state.minimal_risk and not state.problem
 
