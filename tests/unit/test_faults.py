@@ -10,11 +10,11 @@ import pytest
 from robotaxi.commands.eval_faults import summary
 from robotaxi.faults.catalog import MESSAGE_KINDS, NODES, TOPICS, Fault, draw, every_fault, make, named_in
 from robotaxi.faults.judge import Word, judge
-from robotaxi.faults.wire import Wire
+from robotaxi.faults.wire import Wire, corrupted
 from robotaxi.interfaces import INTERFACES, MS, TICK_NS
 from robotaxi.safety.health import WATCHED
 from robotaxi.sim.infractions import Infraction
-from robotaxi.types import Command
+from robotaxi.types import LIGHT_DTYPE, Command
 
 S = 1_000_000_000
 RAW = INTERFACES["control/command_raw"]
@@ -56,6 +56,10 @@ def test_each_message_fault_does_what_it_says(kind: str, value: float, age_ms: i
 
 def test_nan_stays_nan() -> None:
     assert math.isnan(received("corrupt_nan")[75][1].steering)
+
+
+def test_a_list_without_rows_that_is_broken_cannot_be_read() -> None:
+    assert corrupted(np.zeros(0, LIGHT_DTYPE), math.nan) is None
 
 
 def test_the_campaign_reaches_every_node_and_topic_and_two_at_once() -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from robotaxi.commands.bench import add_json, finish
+from robotaxi.commands.progress import bar
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import MapError
 from robotaxi.params import ParameterError
@@ -35,6 +36,8 @@ def register(benches: Any) -> None:
     parser.add_argument("--map", default="town", help="for the traffic (default %(default)s)")
     parser.add_argument("--vehicle", default="robotaxi")
     parser.add_argument("--sensors", default="robotaxi")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1,
+                        help="processes for the traffic (default: one a core, %(default)s)")  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -61,18 +64,18 @@ def run(args: argparse.Namespace) -> int:
         return 2
     todo = [*aeb.scenes(vehicle, args.speeds), *aeb.harmless(vehicle)]
     rows = []
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("scenes", total=len(todo))
+    with bar("scenes", len(todo)) as progress:
         for scene in todo:
             rows.append(aeb.run(scene, vehicle, rig, config, args.seed))
-            progress.advance(task)
-        traffic = {"km": 0.0, "emergency_stops": 0, "false_stops": 0, "stops": []}
-        if args.km > 0.0:
-            from robotaxi.faults.false_stops import drive_town
+            progress(len(rows))
+    traffic: dict[str, Any] = {"km": 0.0, "emergency_stops": 0, "false_stops": 0, "stops": [], "failures": []}
+    if args.km > 0.0:
+        from robotaxi.faults.false_stops import drive_town
 
-            task = progress.add_task("town traffic", total=args.km)
-            traffic = drive_town(args.km, args.map, args.vehicle, args.sensors, args.seed,
-                                 lambda km: progress.update(task, completed=km))  # fmt: skip
+        with bar("km of town traffic", args.km) as progress:
+            traffic = drive_town(args.km, args.map, args.vehicle, args.sensors, args.seed, progress, args.workers)
+    for failure in traffic["failures"]:
+        print(f"robotaxi bench aeb: {failure}", file=sys.stderr)
     danger = [row for row in rows if row["danger"]]
     avoidable = [row for row in danger if row["avoidable"]]
     avoided = sum(not row["collided"] for row in avoidable)
@@ -94,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
         "traffic": traffic,
         "rows": rows,
     }
-    holds = avoided == len(avoidable) and not false and traffic["false_stops"] == 0
+    holds = avoided == len(avoidable) and not false and not traffic["failures"]
+    holds = holds and traffic["false_stops"] == 0 and traffic["km"] >= args.km
     return finish(
         args, figures,
         f"{avoided} of {len(avoidable)} avoidable collisions avoided, {mitigated} of {len(hit)} others mitigated, "

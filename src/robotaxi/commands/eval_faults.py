@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
+import os
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from robotaxi.commands.eval_rides import seeds
+from robotaxi.commands.progress import bar
+from robotaxi.faults.crew import run_jobs
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import MapError
 from robotaxi.params import ParameterError
 from robotaxi.vehicle import load_vehicle
 
 _NAMED_SHARE = 0.95
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TimeRemainingColumn())  # fmt: skip
+_CHUNK = 10  # seeds that one process drives after each other: loading a map takes seconds
+_TWIN_PATIENCE_S, _FULL_PATIENCE_S = 900.0, 1800.0  # wall time; longer without a word is a hang
+_WRITE_EVERY_S = 5.0
+_INTERRUPTED = 130
+Row = dict[str, Any]
 
 
 def register(suites: Any) -> None:
@@ -33,14 +37,16 @@ def register(suites: Any) -> None:
         help="fault injection: does the car end safely whatever breaks?",
         description="Breaks nodes, messages, sensors and the machine at random moments of random rides: in twins "
         "(the real planner, controller, health monitor and gate in one process, perfect perception) and in whole rides "
-        "(every node a process, real DDS, simulated sensors). 10 injections a seed unless told otherwise.",
+        "(every node a process, real DDS, simulated sensors). 10 injections a seed unless told otherwise. Progress "
+        "goes to stderr, figures to --json as they come; Ctrl-C ends it with what there is.",
     )
     parser.add_argument("--seeds", type=seeds, default=list(range(100)), metavar="A-B", help="default 0-99")
     parser.add_argument("--twins", type=int, default=8, help="injections a seed into twins (default %(default)s)")
     parser.add_argument("--full", type=int, default=2, help="injections a seed into a whole ride (default %(default)s)")
     parser.add_argument("--map", default="town", help="map name or path (default %(default)s)")
     parser.add_argument("--vehicle", default="robotaxi", help="vehicle name or path (default %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="seeds at the same time, twins only")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1,
+                        help="processes at a time, twins only (default: one a core, %(default)s)")  # fmt: skip
     parser.add_argument("--runs", type=Path, default=None, metavar="DIR", help="keep the whole rides' folders there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every injection there, as they come")
     parser.set_defaults(run=run)
@@ -53,66 +59,77 @@ def run(args: argparse.Namespace) -> int:
     except (ParameterError, MapError, OSError) as error:
         print(f"robotaxi eval faults: {error}", file=sys.stderr)
         return 2
-    began = time.monotonic()
-    rows: list[dict[str, Any]] = []
-    with Progress(*_COLUMNS, console=Console(stderr=True)) as progress:
-        task = progress.add_task("injections", total=len(args.seeds) * (args.twins + args.full))
-        for batch in _batches(args):
-            for row in batch:
+    if min(args.twins, args.full) < 0 or args.twins + args.full == 0:
+        print(f"robotaxi eval faults: --twins {args.twins} and --full {args.full} leave nothing to do; "
+              "give one of them at least 1", file=sys.stderr)  # fmt: skip
+        return 2
+    began, written = time.monotonic(), 0.0
+    rows: list[Row] = []
+    interrupted = False
+
+    def write() -> None:
+        wall = round(time.monotonic() - began, 1)
+        _write(args.json, {**summary(rows), "interrupted": interrupted, "wall_s": wall, "injections": rows})
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with bar("injections", len(args.seeds) * (args.twins + args.full)) as progress:
+            for row in _rows(args):
                 rows.append(row)
-                progress.advance(task)
                 if not row["good"]:
-                    progress.console.print(f"  {_line(row)}", highlight=False, markup=False)
-            _write(args.json, {**summary(rows), "wall_s": round(time.monotonic() - began, 1), "injections": rows})
+                    progress.say(f"  {_line(row)}")
+                progress(len(rows))
+                if time.monotonic() - written > _WRITE_EVERY_S:
+                    write()
+                    written = time.monotonic()
+    except KeyboardInterrupt:
+        interrupted = True
+    place = {seed: index for index, seed in enumerate(args.seeds)}
+    rows.sort(key=lambda row: (row["scene"] != "twin", place[row["seed"]]))  # stable: each seed's stay in order
+    write()
     figures = summary(rows)
-    _write(args.json, {**figures, "wall_s": round(time.monotonic() - began, 1), "injections": rows})
-    share = figures["named_share"]
     print(
-        f"eval faults: {figures['safe']} of {figures['count']} injections ended safely, "
+        f"eval faults: {'interrupted: ' if interrupted else ''}"
+        f"{figures['safe']} of {figures['count']} injections ended safely, "
         f"{figures['noticed_in_time']} of {figures['must_be_noticed']} noticed in time, "
-        f"the right part named in {100.0 * share:.1f} %, {figures['recovered']} drove on"
+        f"the right part named in {100.0 * figures['named_share']:.1f} %, {figures['recovered']} drove on"
     )
-    return 0 if figures["holds"] else 1
+    return _INTERRUPTED if interrupted else 0 if figures["holds"] else 1
 
 
-def _batches(args: argparse.Namespace) -> Iterable[list[dict[str, Any]]]:
-    """Twins first (they are quick), then whole rides; each in a process of its own, so that none disturbs another."""
-    jobs = [(seed, index * args.twins, args.twins, args.map, args.vehicle) for index, seed in enumerate(args.seeds)]
-    context = multiprocessing.get_context("spawn")
+def _rows(args: argparse.Namespace) -> Iterator[Row]:
+    """Twins first (they are quick), then whole rides, one at a time: they time what they see."""
     if args.twins:
-        with context.Pool(max(args.workers, 1), maxtasksperchild=8) as pool:
-            yield from pool.imap(_twins, jobs)
+        work = partial(_twins, count=args.twins, map_name=args.map, vehicle=args.vehicle)
+        chunk = max(1, min(_CHUNK, len(args.seeds) // max(args.workers, 1)))
+        yield from run_jobs(args.seeds, work, lambda seed: args.twins, partial(_lost, "twin"), workers=args.workers,
+                            chunk=chunk, patience_s=_TWIN_PATIENCE_S)  # fmt: skip
     if args.full:
         with tempfile.TemporaryDirectory(prefix="robotaxi-faults-") as folder:
             runs = (args.runs or Path(folder)).resolve()
-            for index, seed in enumerate(args.seeds):
-                with context.Pool(1) as pool:
-                    yield pool.apply(_full, ((seed, index * args.full, args.full, runs, args.map, args.vehicle),))
+            work = partial(_full, count=args.full, runs=runs, map_name=args.map, vehicle=args.vehicle)
+            yield from run_jobs(args.seeds, work, lambda seed: args.full, partial(_lost, "full"),
+                                patience_s=_FULL_PATIENCE_S)  # fmt: skip
 
 
-def _twins(job: tuple[int, int, int, str, str]) -> list[dict[str, Any]]:
+def _twins(seed: int, tell: Callable[[Row], None], *, count: int, map_name: str, vehicle: str) -> None:
     from robotaxi.faults.twin_campaign import run_seed
 
-    try:
-        return run_seed(*job)
-    except Exception as error:
-        return [_failed(job[0], "twin", error)] * job[2]
+    run_seed(seed, seed * count, count, map_name, vehicle, tell)
 
 
-def _full(job: tuple[int, int, int, Path, str, str]) -> list[dict[str, Any]]:
+def _full(seed: int, tell: Callable[[Row], None], *, count: int, runs: Path, map_name: str, vehicle: str) -> None:
     from robotaxi.faults.full_campaign import run_seed
 
-    try:
-        return run_seed(*job)
-    except Exception as error:
-        return [_failed(job[0], "full", error)] * job[2]
+    for row in run_seed(seed, seed * count, count, runs, map_name, vehicle):
+        tell(row)
 
 
-def _failed(seed: int, scene: str, error: Exception) -> dict[str, Any]:
+def _lost(scene: str, seed: int, why: str) -> Row:
     """A scene that could not be run counts as unsafe."""
-    return {"seed": seed, "scene": scene, "faults": [], "safe": False, "why_not": f"{type(error).__name__}: {error}",
-            "noticed": None, "in_time": False, "must_notice": True, "named": "", "named_right": False,
-            "recovered": False, "good": False}  # fmt: skip
+    return {"seed": seed, "scene": scene, "faults": [], "safe": False, "why_not": why, "noticed": None,
+            "in_time": False, "must_notice": True, "named": "", "named_right": False, "recovered": False,
+            "good": False}  # fmt: skip
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,22 +1,68 @@
-"""A progress bar on a terminal; on something else nothing."""
+"""A progress bar on a terminal; on something else, a log file say, a line every ten seconds."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+_LINE_EVERY_S = 10.0
+
+
+class _Lines:
+    """Progress as lines on stderr. Called with (done, of)."""
+
+    def __init__(self, title: str, total: float) -> None:
+        self._title, self._began, self._next = title, time.monotonic(), time.monotonic() + _LINE_EVERY_S
+        self._of = total
+        self.say(f"{title}: {total:.6g} to do")
+
+    def __call__(self, done: float, of: float | None = None) -> None:
+        self._of = of if of is not None else self._of
+        now = time.monotonic()
+        if now < self._next and done < self._of:
+            return
+        self._next = now + _LINE_EVERY_S
+        passed = now - self._began
+        left = f", {_clock(passed * (self._of - done) / done)} left" if 0 < done < self._of else ""
+        self.say(f"{self._title}: {done:.6g} of {self._of:.6g} after {_clock(passed)}{left}")
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        print(text, file=sys.stderr, flush=True)
+
+
+class _Bar:
+    """The same on a terminal."""
+
+    def __init__(self, progress: Any, title: str, total: float) -> None:
+        self._progress = progress
+        self._task = progress.add_task(title, total=total)
+
+    def __call__(self, done: float, of: float | None = None) -> None:
+        self._progress.update(self._task, completed=done, **({} if of is None else {"total": of}))
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False)
 
 
 @contextmanager
-def bar(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function that takes (done, of)."""
+def bar(title: str, total: float) -> Iterator[_Lines | _Bar]:
+    """Gives a function that takes (done, of); its ``say`` prints a line beside the bar."""
     if not sys.stderr.isatty():
-        yield lambda done, of: None
+        yield _Lines(title, total)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.6g} of {task.total:.6g}"),
+               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda done, of: progress.update(task, completed=done, total=of)
+        yield _Bar(progress, title, total)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

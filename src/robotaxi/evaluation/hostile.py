@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,27 +46,26 @@ class HostileResult:
     step_us: list[float] = field(default_factory=list)
 
 
-def attack(
-    config: GateConfig, vehicle: VehicleParams, count: int, seed: int, tell: Callable[[int], None] = lambda done: None
-) -> HostileResult:
-    """Drive gates with ``count`` hostile commands. ``tell`` hears how many are done."""
+def blocks(count: int, per_block: int = _BLOCK) -> list[tuple[int, int]]:
+    """(number, commands) of each block of an attack with ``count`` commands."""
+    return [(i, min(per_block, count - first)) for i, first in enumerate(range(0, count, per_block))]
+
+
+def attack(config: GateConfig, vehicle: VehicleParams, parts: Iterable[tuple[int, int]], seed: int) -> HostileResult:
+    """Drive a new gate with hostile commands for each of some `blocks`; a block is the same whoever runs it."""
     result = HostileResult()
-    block = 0
-    while result.commands < count:
-        rng = np.random.default_rng([seed, block])
-        _block(config, vehicle, min(_BLOCK, count - result.commands), rng, result)
-        block += 1
-        tell(result.commands)
+    for number, commands in parts:
+        _block(config, vehicle, commands, np.random.default_rng([seed, number]), result, number * _BLOCK)
     return result
 
 
 def _block(
-    config: GateConfig, vehicle: VehicleParams, steps: int, rng: np.random.Generator, out: HostileResult
+    config: GateConfig, vehicle: VehicleParams, steps: int, rng: np.random.Generator, out: HostileResult, first: int
 ) -> None:
     gate = CommandGate(config, vehicle)
     judge = _Judge(config, vehicle)
     world = _Liar(rng, vehicle)
-    for _ in range(steps):
+    for number in range(first, first + steps):
         inputs = world.inputs()
         begin = time.perf_counter()
         output = gate.step(inputs)
@@ -76,7 +75,7 @@ def _block(
         if fault:
             out.violation_count += 1
             if len(out.violations) < 20:
-                out.violations.append(f"command {out.commands}: {fault}")
+                out.violations.append(f"command {number}: {fault}")
         world.obey(output)
         out.commands += 1
 

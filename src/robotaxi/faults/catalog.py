@@ -28,7 +28,9 @@ TOLERATED = frozenset({"duplicate", "reorder", "slow", "camera_black", "lidar_gh
 _HEALTH_STEP = INTERFACES["system/health"].period_ns * 1e-9
 _SLACK = 0.2  # s: from the health monitor to the gate, and rounding to ticks
 _FROZEN = 0.6  # s
-_CONTRADICTION = 1.5  # s, wheels against localization: half a second after the difference has grown
+CONTRADICTION = 1.0  # s from wheels that contradict localization to the word: it must last for half a second
+WHEEL_KINDS = frozenset({"wheel_stuck", "wheel_scaled"})
+_SENSOR_BOUND = 1.5  # s
 _DELAY = 0.6  # s
 DOWN = 3.0  # s from the death of a node to its successor's first step
 SLOWER = 10
@@ -89,12 +91,15 @@ def make(kind: str, target: str, from_ns: int, rng: np.random.Generator) -> Faul
         bound = _age(target)
         value = _DELAY
         if kind == "freeze":
-            frozen_is_normal = next((not item.varies for item in CAPABILITIES if item.topic == target), False)
+            # a health report that says the same again and again is what a healthy car gives
+            frozen_is_normal = target == "system/health" or any(
+                not item.varies for item in CAPABILITIES if item.topic == target
+            )
             bound = math.inf if frozen_is_normal else _FROZEN + INTERFACES[target].let_ns * 1e-9 + _SLACK
         if kind == "clock_jump":
             value = float(rng.choice([-5.0, -1.0, 1.0, 5.0]))
     elif kind in SENSOR_KINDS:
-        bound = {"gnss_lost": _age("sensing/gnss/fix"), "lidar_blind": _age(SWEEP)}.get(kind, _CONTRADICTION)
+        bound = {"gnss_lost": _age("sensing/gnss/fix"), "lidar_blind": _age(SWEEP)}.get(kind, _SENSOR_BOUND)
         value = 1.6 if kind == "wheel_scaled" else 0.0
     elif kind == "network_loss":
         bound = math.inf

@@ -27,6 +27,7 @@ from robotaxi.safety import CommandGate, GateConfig, GateInput, GateOutput, Heal
 from robotaxi.safety.health import WATCHED
 from robotaxi.sim.ride_plan import RidePlan
 from robotaxi.sim.view import WorldView
+from robotaxi.sim.watchdog import watchdog_command
 from robotaxi.sim.world import World
 from robotaxi.sim.world_config import WorldConfig
 from robotaxi.types import (
@@ -54,7 +55,8 @@ _SCHEDULE = {"localization": (TICK_NS, 0), "lidar_perception": (100 * MS, 0), "c
              "health_monitor": (100 * MS, 80 * MS), "dispatch_bridge": (100 * MS, 0)}  # fmt: skip
 _HOG = 4.0  # times slower with every core taken
 _NO_HEALTH = "Cannot go yet: waiting for health_monitor."
-_WATCHDOG_NS, _WATCHDOG_DECELERATION = 100 * MS, 4.0  # of a drive-by-wire interface whose commands cease
+_WATCHDOG_NS = 100 * MS  # without commands, then the drive-by-wire interface brakes by itself
+_WRONG_SPEED = GateConfig().max_speed_contradiction
 _IMU_HOLD_NS, _IMU_LOST_NS = 100 * MS, 300 * MS
 _SIGMA, _SIGMA_GROWTH = 0.03, 0.05  # m; m/s without satellites
 
@@ -79,6 +81,7 @@ class Twin:
     seed: int
     faults: list[Fault] = field(default_factory=list)
     watchdog_ns: int | None = None  # since when the vehicle brakes by itself
+    wheels_wrong_ns: int | None = None  # when the reported speed was first so wrong that it must be noticed
 
     def __post_init__(self) -> None:
         self.world = World(self.lane_map, self.vehicle, WorldConfig(), self.seed, self.plan.start, parked=self.parked)
@@ -105,6 +108,7 @@ class Twin:
         self._fix_ns = 0
         self._imu_ns = 0
         self._stuck: VehicleReport | None = None
+        self._last_command: Command | None = None
 
     def _new_planner(self) -> Planner:
         return Planner(PlannerConfig(), self.lane_map, self.vehicle)
@@ -176,6 +180,8 @@ class Twin:
         scaled = self.active("wheel_scaled", now)
         if scaled:
             report = replace(report, speed=report.speed * scaled.value)
+        if self.wheels_wrong_ns is None and abs(report.speed - ego.speed) > _WRONG_SPEED:
+            self.wheels_wrong_ns = now
         self.wires[_STATUS].send(now, report, 0)
         shake = self._noise(now, 2, 6) * 0.05
         force = np.array([ego.acceleration, ego.lateral_acceleration, 9.81]) + shake[:3]
@@ -200,11 +206,11 @@ class Twin:
         """What the vehicle does: the newest command, or its own watchdog when commands cease."""
         found = self.wires[_COMMAND].newest(now)
         if found is not None and -TICK_NS <= now - found[0] <= _WATCHDOG_NS:
-            self.watchdog_ns = None
+            self.watchdog_ns, self._last_command = None, found[1]
             return replace(found[1], stamp_ns=now)
         if found is not None or now > _WATCHDOG_NS:
             self.watchdog_ns = now if self.watchdog_ns is None else self.watchdog_ns
-        return Command(now, self.world.view().ego.steering, -_WATCHDOG_DECELERATION)
+        return watchdog_command(now, self._last_command, self.vehicle)
 
     # ------------------------------------------------------------------ nodes
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from robotaxi.faults.catalog import Fault, draw
+from robotaxi.faults.catalog import CONTRADICTION, WHEEL_KINDS, Fault, draw
 from robotaxi.faults.judge import Word, illegal_place, judge, row
 from robotaxi.faults.twin import Twin
 from robotaxi.hdmap import load_map
@@ -21,6 +23,7 @@ from robotaxi.interfaces import TICK_NS
 from robotaxi.sim.ride_plan import plan_ride
 from robotaxi.sim.scenery.config import SceneryConfig
 from robotaxi.sim.scenery.parking import place_parked
+from robotaxi.supervisor import die_with
 from robotaxi.types import RecordArray, SystemMode, VehicleParams
 from robotaxi.vehicle import load_vehicle
 
@@ -74,6 +77,7 @@ def inject(twin: Twin, faults: tuple[Fault, ...], seed: int) -> dict[str, Any]:
         if not said or (word.mode, word.reason, word.part) != (said[-1].mode, said[-1].reason, said[-1].part):
             said.append(word)
     ego = twin.world.view().ego
+    faults = tuple(_with_symptoms(fault, twin) for fault in faults)
     verdict = judge(
         faults, said, list(twin.world.infractions[before:]),
         illegal_place(twin.lane_map, twin.vehicle, ego.x, ego.y, ego.yaw),
@@ -81,6 +85,17 @@ def inject(twin: Twin, faults: tuple[Fault, ...], seed: int) -> dict[str, Any]:
     )  # fmt: skip
     story = [f"{word.time:.2f} {word.mode}: {word.reason} | {word.sentence}" for word in said[:12]]
     return row(faults, verdict, "twin", seed, speed_mps=round(speed, 2), story=story)
+
+
+def _with_symptoms(fault: Fault, twin: Twin) -> Fault:
+    """Wheels that report nearly the true speed, as stuck ones do while the car keeps it, need not be noticed; others
+    within the bound from when they are wrong."""
+    if fault.kind not in WHEEL_KINDS:
+        return fault
+    wrong_ns = twin.wheels_wrong_ns
+    if wrong_ns is None or wrong_ns + round(CONTRADICTION * 1e9) > fault.until_ns:
+        return replace(fault, bound=math.inf)
+    return replace(fault, bound=(wrong_ns - fault.from_ns) * 1e-9 + CONTRADICTION)
 
 
 def _word(twin: Twin, now: float) -> Word:
@@ -94,9 +109,11 @@ def _word(twin: Twin, now: float) -> Word:
 def in_fork(work: Callable[[], dict[str, Any]], faults: tuple[Fault, ...], seed: int) -> dict[str, Any]:
     """The result of ``work`` done by a fork of this process, whose own state stays as it is."""
     reader, writer = os.pipe()
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
+            die_with(parent)
             os.close(reader)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(_HANG_S)  # whatever hangs dies

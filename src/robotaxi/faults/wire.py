@@ -88,6 +88,8 @@ def corrupted(content: Any, value: float) -> Any:
     if isinstance(content, LidarSweep):
         return dataclasses.replace(content, points=corrupted(content.points, value))
     if isinstance(content, np.ndarray) and content.dtype.names:
+        if not len(content):
+            return None  # what is broken in a list without rows is the message around it
         broken = content.copy()
         name = next((key for key in ("speed", "vx", "x") if key in content.dtype.names), content.dtype.names[0])
         broken[name] = value
