@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from control_track import VEHICLE, LaggedCar
-from safety_bench import Bench, Thing, arc, ground, see, steer_on, sweep_of
+from safety_bench import T_BASE_LIDAR, Bench, Thing, arc, ground, see, steer_on, sweep_of
 
 from robotaxi.safety import GateConfig
 from robotaxi.safety.corridor import obstacles
@@ -140,6 +140,53 @@ def test_leaf_in_one_sweep_and_scattered_noise_do_not_brake() -> None:
     assert monitor.threat(0.1, 1.5, 15.0) is None
     monitor.sweep(0.2, distances, 3.0)
     assert monitor.threat(0.2, 3.0, 15.0) is None
+
+
+def beams(drops: float, things: list[Thing], seed: int) -> np.ndarray:
+    """Returns (N, 3) in base_link of a lidar of 32 rings among things on a flat road, in fog: a share of the beams ends
+    at a drop 1.5 to 14 m away."""
+    rng = np.random.default_rng(seed)
+    azimuth, elevation = (
+        grid.ravel()
+        for grid in np.meshgrid(np.arange(0.0, 2.0 * np.pi, np.radians(0.2)), np.radians(np.linspace(-25.0, 15.0, 32)))
+    )
+    aim = np.column_stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    source = T_BASE_LIDAR[:3, 3]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = np.where(aim[:, 2] < 0.0, -source[2] / aim[:, 2], np.inf)
+        for thing in things:
+            size = np.array([thing.length, thing.width, thing.height])
+            middle = np.array([thing.x, thing.y, 0.5 * thing.height])
+            ends = np.stack([(middle + sign * 0.5 * size - source) / aim for sign in (-1.0, 1.0)])
+            first, last = ends.min(axis=0).max(axis=1), ends.max(axis=0).min(axis=1)
+            reach = np.where((first < last) & (first > 0.0), np.minimum(reach, first), reach)
+    drop = 1.5 + 12.5 * rng.random(len(aim)) ** 2
+    reach = np.where(rng.random(len(aim)) < drops, np.minimum(drop, reach), reach)
+    seen = reach < 60.0
+    return source + aim[seen] * (reach[seen] + rng.normal(0.0, 0.01, seen.sum()))[:, None]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("drops", [0.02, 0.06, 0.13])
+def test_drops_in_the_air_are_seen_through(drops: float, seed: int) -> None:
+    way = way_ahead(None, None, None, 0.0, VEHICLE.wheelbase, 30.0)
+    assert len(obstacles(CONFIG, VEHICLE, sweep_of(0, beams(drops, [], seed)), way)) == 0
+
+
+@pytest.mark.parametrize("drops", [0.0, 0.06, 0.13])
+@pytest.mark.parametrize(
+    "thing",
+    [
+        Thing(9.0, 0.3, 0.3, 0.3, 1.1),  # a child
+        Thing(8.0, 0.0, 0.4, 0.5, 0.45),  # a box
+        Thing(7.0, -0.6, 0.1, 0.1, 1.0),  # a post
+        Thing(12.0, 0.0),  # a car
+    ],
+)
+def test_things_are_not_seen_through_in_fog_either(thing: Thing, drops: float) -> None:
+    way = way_ahead(None, None, None, 0.0, VEHICLE.wheelbase, 30.0)
+    found = obstacles(CONFIG, VEHICLE, sweep_of(0, beams(drops, [thing], 1)), way)
+    assert found[:1] == pytest.approx([thing.x - 0.5 * thing.length - VEHICLE.front], abs=0.6)
 
 
 def test_contact_distance_along_a_curved_trajectory() -> None:

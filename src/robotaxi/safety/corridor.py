@@ -18,22 +18,30 @@ from robotaxi.types import FloatArray, LidarSweep, VehicleParams
 Column = NDArray[np.float32]
 _MAX_HITS = 20_000  # points in the corridor that are looked at; a wall has no more to say
 _MAX_OBSTACLES = 8
+_WINDOW = 0.1, 0.15  # m beside, and above and below a point, within which beams are taken for its neighbours
+_THICK = 0.9  # m before and behind it that belong to what it is of
+_STEEP = 0.06  # tangent of the angle below the horizon from which on a beam that passes meets the road
+_LOOKED_AT = 8  # points of one obstacle
+_NEAREST = 0.5  # m ahead of the lidar
+_SOLID = 0.25  # share of the beams that end there; a thing stops nearly all, drops in the air one in eight
 
 
 def obstacles(config: GateConfig, vehicle: VehicleParams, sweep: LidarSweep, way: FloatArray) -> FloatArray:
     """Contact distances (K,) in metres, ascending, of what stands in the swept corridor.
 
     ``way``: poses (N, 3) of base_link ahead in the base_link frame of the sweep, ``PATH_STEP`` apart.
-    An obstacle is at least ``min_points`` points within ``neighbourhood`` of each other; a metre free
-    of such points along the way begins the next one.
+    An obstacle is at least ``min_points`` points within ``neighbourhood`` of each other that most beams do not
+    pass between: fog, spray and falling leaves are seen through. A metre free of such points along the way begins
+    the next one.
     """
     points = sweep.points
     columns = [np.ascontiguousarray(points[name], dtype=np.float32) for name in ("x", "y", "z")]
+    pose = np.ascontiguousarray(sweep.T_base_lidar, dtype=np.float64)
     hits = _contacts(
         columns[0],
         columns[1],
         columns[2],
-        np.ascontiguousarray(sweep.T_base_lidar, dtype=np.float64),
+        pose,
         np.ascontiguousarray(way),
         np.array(
             [
@@ -48,12 +56,16 @@ def obstacles(config: GateConfig, vehicle: VehicleParams, sweep: LidarSweep, way
         ),
     )
     hits = hits[np.argsort(hits[:, 0], kind="stable")]
-    return _grouped(hits, config.neighbourhood, config.min_points)
+    if len(hits) < config.min_points:
+        return np.zeros(0)
+    fan = _beams(hits, columns[0], columns[1], columns[2], pose)
+    return _grouped(hits, config.neighbourhood, config.min_points, fan)
 
 
 @njit(cache=True)
 def _contacts(xs: Column, ys: Column, zs: Column, pose: FloatArray, way: FloatArray, p: FloatArray) -> FloatArray:
-    """Rows (contact distance, x, y) of the points in the corridor."""
+    """Rows (contact distance, x, y; from the lidar: bearing, metres ahead, metres away, fall) of the points in the
+    corridor, as `_beams` has them."""
     rear, front, half, margin, low, slope, high = p[0], p[1], p[2], p[3], p[4], p[5], p[6]
     wide = half + margin
     reach = np.hypot(front, wide)
@@ -61,7 +73,7 @@ def _contacts(xs: Column, ys: Column, zs: Column, pose: FloatArray, way: FloatAr
     y_min, y_max = way[:, 1].min() - reach, way[:, 1].max() + reach
     n = len(way)
     cos, sin = np.cos(way[:, 2]), np.sin(way[:, 2])
-    out = np.empty((_MAX_HITS, 3))
+    out = np.empty((_MAX_HITS, 7))
     count = 0
     for k in range(len(xs)):
         px, py, pz = xs[k], ys[k], zs[k]
@@ -84,7 +96,11 @@ def _contacts(xs: Column, ys: Column, zs: Column, pose: FloatArray, way: FloatAr
             along, across = cos[i] * dx + sin[i] * dy, -sin[i] * dx + cos[i] * dy
             if -rear < along < front and -wide < across < wide:
                 contact = i * PATH_STEP - min(front - along, PATH_STEP)
+                ahead, left = x - pose[0, 3], y - pose[1, 3]
+                away = max(np.hypot(ahead, left), 1e-6)
                 out[count, 0], out[count, 1], out[count, 2] = max(contact, 0.0), x, y
+                out[count, 3], out[count, 4] = left / max(ahead, 1e-6), ahead
+                out[count, 5], out[count, 6] = away, (pose[2, 3] - z) / away
                 count += 1
                 break
             i += 1
@@ -94,8 +110,8 @@ def _contacts(xs: Column, ys: Column, zs: Column, pose: FloatArray, way: FloatAr
 
 
 @njit(cache=True)
-def _grouped(hits: FloatArray, radius: float, min_points: int) -> FloatArray:
-    """Nearest contact distance of each obstacle; ``hits`` ascending by contact distance."""
+def _grouped(hits: FloatArray, radius: float, min_points: int, fan: FloatArray) -> FloatArray:
+    """Nearest contact distance of each obstacle; ``hits`` ascending by contact distance, ``fan``: see `_beams`."""
     n = len(hits)
     found = np.empty(_MAX_OBSTACLES)
     count = 0
@@ -112,9 +128,67 @@ def _grouped(hits: FloatArray, radius: float, min_points: int) -> FloatArray:
         if near < min_points:
             continue
         if hits[i, 0] > free_from + 1.0:
+            if _seen_through(hits, i, radius, fan):
+                continue
             if count == _MAX_OBSTACLES:
                 break
             found[count] = hits[i, 0]
             count += 1
         free_from = hits[i, 0]
     return found[:count]
+
+
+@njit(cache=True)
+def _beams(hits: FloatArray, xs: Column, ys: Column, zs: Column, pose: FloatArray) -> FloatArray:
+    """Rows (bearing, fall, range), by bearing, of the beams that look where the hits are: tangents of the angles left
+    of straight ahead and below the horizon, and metres in the plane, all from the lidar."""
+    left, right = -np.inf, np.inf
+    for k in range(len(hits)):
+        ahead = hits[k, 1] - pose[0, 3]
+        if ahead > _NEAREST:
+            bearing, wide = (hits[k, 2] - pose[1, 3]) / ahead, _WINDOW[0] / ahead
+            left, right = max(left, bearing + wide), min(right, bearing - wide)
+    out = np.empty((len(xs), 3))
+    count = 0
+    for k in range(len(xs)):
+        px, py, pz = xs[k], ys[k], zs[k]
+        x = pose[0, 0] * px + pose[0, 1] * py + pose[0, 2] * pz
+        if not x > _NEAREST:
+            continue
+        y = pose[1, 0] * px + pose[1, 1] * py + pose[1, 2] * pz
+        if right <= y / x <= left:
+            away = np.hypot(x, y)
+            out[count, 0], out[count, 2] = y / x, away
+            out[count, 1] = -(pose[2, 0] * px + pose[2, 1] * py + pose[2, 2] * pz) / away
+            count += 1
+    return out[:count][np.argsort(out[:count, 0])]
+
+
+@njit(cache=True)
+def _seen_through(hits: FloatArray, i: int, radius: float, fan: FloatArray) -> bool:
+    """Whether most beams pass where ``hits[i]`` and those around it returned one: drops in the air, not a thing.
+
+    Told by beams that look down steeply enough to meet the road behind; without any, what is seen counts as solid.
+    After the idea of dynamic radius outlier removal (Charron et al., CRV 2018): what is dense stops the beams.
+    """
+    ended = passed = looked = 0
+    for step in (1, -1):
+        j = i if step == 1 else i - 1
+        while 0 <= j < len(hits) and abs(hits[j, 0] - hits[i, 0]) < 3.0 * radius and looked < _LOOKED_AT:
+            ahead, away, fall = hits[j, 4], hits[j, 5], hits[j, 6]
+            beside = abs(hits[j, 1] - hits[i, 1]) < radius and abs(hits[j, 2] - hits[i, 2]) < radius
+            if beside and ahead > _NEAREST and fall > _STEEP:
+                looked += 1
+                bearing, wide, high = hits[j, 3], _WINDOW[0] / ahead, _WINDOW[1] / away
+                first = np.searchsorted(fan[:, 0], bearing - wide)
+                for k in range(first, len(fan)):
+                    if fan[k, 0] > bearing + wide:
+                        break
+                    if abs(fan[k, 1] - fall) <= high and fan[k, 2] > away - _THICK:
+                        if fan[k, 2] <= away + _THICK:
+                            ended += 1
+                        else:
+                            passed += 1
+            j += step
+    ended -= looked  # themselves
+    return looked > 0 and ended < _SOLID * (ended + passed)

@@ -12,6 +12,7 @@ from robotaxi.params import param
 from robotaxi.types import EgoState, Sight
 
 _FRONT_DEG, _AHEAD_DEG = 90, 10  # off straight ahead: where cars come from; where the car goes
+_TOLD_TO = 5.0  # m, so that the sentence does not change with every sweep
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def doubt_of_sight(sight: Sight, config: DoubtConfig) -> Doubt | None:
         return Doubt(part, sight.reason or "the lidar is blind straight ahead", 0.0, "perception/objects")
     caps = []
     if sight.road_range < config.sight_needed:
-        caps.append((speed_within(sight.road_range, config), f"the road is seen for {sight.road_range:.0f} m only"))
+        told = _TOLD_TO * round(sight.road_range / _TOLD_TO)
+        caps.append((speed_within(sight.road_range, config), f"the road is seen for about {told:.0f} m only"))
     if blind and min(blind) <= _FRONT_DEG:
         caps.append((config.cautious_speed, f"the lidar is blind in {len(blind)} directions"))
     if not caps:
