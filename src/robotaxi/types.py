@@ -228,12 +228,14 @@ LIGHT_DTYPE = np.dtype(
 @dataclass(frozen=True, slots=True)
 class Sight:
     """How well the lidar sees. ``road_range``: how far the road is seen, m. ``blind_deg``: middles of the sectors
-    without returns, 0 to 350 from ahead to the left. ``reason``: empty, or why the view is degraded."""
+    without returns, 0 to 350 from ahead to the left. ``reason``: empty, or why the view is degraded. ``drops``: returns
+    from rain or fog that were left out, 0 in clear air."""
 
     points: int
     road_range: float
     blind_deg: tuple[int, ...] = ()
     reason: str = ""
+    drops: int = 0
 
     @property
     def clear(self) -> bool:

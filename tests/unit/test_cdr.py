@@ -43,5 +43,5 @@ def test_what_a_cloud_lacks_is_named() -> None:
 
 
 def test_sight_travels() -> None:
-    item = Sight(41_000, 23.5, (0, 10, 350), "the lidar is blind in 3 of 36 directions, from 0 degrees")
+    item = Sight(41_000, 23.5, (0, 10, 350), "the lidar is blind in 3 of 36 directions, from 0 degrees", 210)
     assert convert.sight(convert.sight_record(item, 7)) == item

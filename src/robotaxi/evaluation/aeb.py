@@ -21,6 +21,7 @@ from robotaxi.sensor_rig import SensorRig
 from robotaxi.sim import contact
 from robotaxi.sim.contact import Box
 from robotaxi.sim.ego import DRIVE, VX, EgoVehicle
+from robotaxi.sim.events.conditions import Conditions
 from robotaxi.sim.mesh import Mesh, join, make_mesh, quads
 from robotaxi.sim.mesh import box as box_mesh
 from robotaxi.sim.scenery.road_users import road_users_mesh
@@ -71,7 +72,8 @@ class Scene:
     fixed: Mesh = field(default_factory=lambda: _ROAD)
     hidden_until: float = 0.0  # m the first mover has gone sideways when it comes out of hiding
     danger: bool = True
-    noise: str = ""
+    weather: Conditions | None = None
+    leaf: bool = False
 
 
 def _straight(x: float, y: float, vx: float, vy: float) -> Callable[[float], tuple[float, float, float, float, float]]:
@@ -158,7 +160,9 @@ def harmless(vehicle: VehicleParams, speeds: tuple[float, ...] = (20.0, 40.0, 60
         for name, parts in things.items()
         for kmh in speeds
     ]
-    out += [Scene(noise, kmh, (), danger=False, noise=noise) for noise in ("rain", "leaf") for kmh in speeds]
+    for name, weather in (("rain", Conditions(rain=25.0)), ("fog", Conditions(visibility=60.0))):
+        out += [Scene(name, kmh, (), danger=False, weather=weather) for kmh in speeds]
+    out += [Scene("leaf", kmh, (), danger=False, leaf=True) for kmh in speeds]
     out += [
         Scene("parked row beside", kmh, (), join([_ROAD, _parked([(12.0 + 6.0 * k, -2.6) for k in range(10)])]),
               danger=False)
@@ -184,7 +188,8 @@ def run(scene: Scene, vehicle: VehicleParams, rig: SensorRig, config: GateConfig
     ego.motion.vector[VX], ego.motion.vector[DRIVE] = v, 0.0
     ego.motion.drive_line[:] = 0.0
     name, spec = next(iter(rig.lidars.items()))
-    lidar = Lidar(SimpleNamespace(mesh=scene.fixed), spec, seed, f"lidar_{name}")  # type: ignore[arg-type]
+    stage = SimpleNamespace(mesh=scene.fixed, instance=np.zeros(len(scene.fixed), np.uint32))
+    lidar = Lidar(stage, spec, seed, f"lidar_{name}")  # type: ignore[arg-type]
     gate = CommandGate(config, vehicle)
     gate.warm_up()
     gate.begin_driving()
@@ -203,7 +208,9 @@ def run(scene: Scene, vehicle: VehicleParams, rig: SensorRig, config: GateConfig
         x, y, yaw, speed, lateral = ego.rear_axle()
         if tick % _SWEEP_TICKS == 0:
             truth = EgoTruth(now, x, y, 0.0, yaw, speed, lateral, 0.0, 0.0, 0.0, ego.steering)
-            cloud = _weather(lidar.sweep(WorldView(now, truth, agents, {})), scene.noise, rng, tick)
+            cloud = lidar.sweep(WorldView(now, truth, agents, {}, scene.weather))
+            if scene.leaf and tick % 25 == 0:
+                cloud = np.concatenate([cloud, _leaf(cloud.dtype, rng)])
             pending.append((tick + _SWEEP_LATENCY_TICKS, LidarSweep(now, cloud, rig.T_base_lidar)))
             trajectory = Trajectory(now, points)
         ready = [sweep for due, sweep in pending if due <= tick]
@@ -253,22 +260,12 @@ def _box_of(row: np.void) -> Box:
     return Box(*(float(row[name]) for name in ("x", "y", "yaw", "length", "width")))
 
 
-def _weather(cloud: RecordArray, noise: str, rng: np.random.Generator, tick: int) -> RecordArray:
-    """Rain: single echoes anywhere near; leaf: a cluster that is there in one sweep only."""
-    if noise == "rain":
-        count = 400
-        away, angle = rng.gamma(2.0, 4.0, count), rng.uniform(-math.pi, math.pi, count)
-        height = rng.uniform(-1.7, 1.0, count)
-        places = (away * np.cos(angle), away * np.sin(angle), height)
-    elif noise == "leaf" and tick % 25 == 0:
-        count = 25
-        ahead = rng.uniform(4.0, 15.0)
-        places = tuple(c + rng.normal(0.0, 0.06, count) for c in (ahead, rng.normal(0.0, 0.5), -0.8))  # type: ignore
-    else:
-        return cloud
-    extra = np.zeros(count, cloud.dtype)
-    extra["x"], extra["y"], extra["z"] = places
-    return np.concatenate([cloud, extra])
+def _leaf(dtype: np.dtype, rng: np.random.Generator) -> RecordArray:
+    """A cluster of echoes near the car, which is there in one sweep only."""
+    out = np.zeros(25, dtype)
+    for name, middle in (("x", rng.uniform(4.0, 15.0)), ("y", rng.normal(0.0, 0.5)), ("z", -0.8)):
+        out[name] = middle + rng.normal(0.0, 0.06, len(out))
+    return out
 
 
 def _avoidable(scene: Scene, vehicle: VehicleParams) -> bool:

@@ -433,6 +433,7 @@ def sight_record(item: Sight, stamp_ns: int) -> DiagnosticArray:
         "points": item.points,
         "road_range": float(item.road_range),
         "blind_deg": ",".join(map(str, item.blind_deg)),
+        "drops": item.drops,
     }
     return to_record("sight", item.reason, values, stamp_ns, b"\0" if item.clear else b"\1")
 
@@ -440,7 +441,7 @@ def sight_record(item: Sight, stamp_ns: int) -> DiagnosticArray:
 def sight(message: DiagnosticArray) -> Sight:
     reason, values = from_record(message)
     blind = tuple(int(part) for part in values["blind_deg"].split(",") if part)
-    return Sight(int(values["points"]), float(values["road_range"]), blind, reason)
+    return Sight(int(values["points"]), float(values["road_range"]), blind, reason, int(values["drops"]))
 
 
 def health_record(item: Health) -> DiagnosticArray:

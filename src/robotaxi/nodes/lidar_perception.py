@@ -41,7 +41,9 @@ class LidarPerceptionNode(StackNode):
         if self._sight is None:
             return {}
         blind = ",".join(map(str, self._sight.blind_deg))
-        return {"points": str(self._sight.points), "road_range_m": str(self._sight.road_range), "blind_deg": blind}
+        seen = self._sight
+        numbers = {"points": seen.points, "road_range_m": seen.road_range, "blind_deg": blind, "drops": seen.drops}
+        return {name: str(value) for name, value in numbers.items()}
 
     def activate(self, at_ns: int) -> None:
         points = self.read(_SWEEP, at_ns)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robotaxi.params import param
+from robotaxi.perception.lidar.airborne import AirborneConfig, AirborneFilter
 from robotaxi.perception.lidar.boxes import DETECTION_DTYPE, boxes_by_shape, measure_boxes
 from robotaxi.perception.lidar.cluster import ClusterConfig, find_clusters, rasterise
 from robotaxi.perception.lidar.ground import GroundConfig, clearance, heights_above_ground
@@ -24,7 +25,7 @@ from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, Record
 
 @dataclass(frozen=True)
 class LidarPerceptionConfig(
-    TrackerConfig, LookConfig, SightConfig, ClusterConfig, ObstacleConfig, GroundConfig
+    TrackerConfig, LookConfig, SightConfig, ClusterConfig, ObstacleConfig, AirborneConfig, GroundConfig
 ):  # each stage declares its own part
     """All parameters of lidar perception."""
 
@@ -62,6 +63,7 @@ class LidarPerception:
         self._config, self._vehicle, self._road, self._network = config, vehicle, road, network
         self._tracker = Tracker(config)
         self._sight = SightMonitor(config)
+        self._airborne = AirborneFilter(config)
 
     def step(
         self, sweep: LidarSweep, state: EgoState | None, done: Callable[[str], None] = lambda stage: None
@@ -79,8 +81,13 @@ class LidarPerception:
         height = heights_above_ground(points, config, config.max_range)
         above = height > clearance(np.hypot(points[:, 0], points[:, 1]), config)
         above &= height < config.view_height
-        standing, standing_height = points[above], height[above]
         sight = self._sight.step(points, height)
+        drops = self._airborne.step(points, above, np.asarray(sweep.T_base_lidar, np.float64)[:3, 3])
+        if drops is not None:
+            kept = ~drops
+            points, time, height, above = points[kept], time[kept], height[kept], above[kept]
+            sight = replace(sight, drops=self._airborne.found)
+        standing, standing_height = points[above], height[above]
         done("ground")
         grid = rasterise(standing, config.cell, config.max_range)
         obstacles = obstacle_points(standing, standing_height, grid, config)
