@@ -112,6 +112,8 @@ _ALL = (
               doc="types.TripEvent: one message a transition"),
     Interface("dispatch/doors", _RECORD, Qos.EVENT, "dispatch_bridge", (VEHICLE,),
               doc="open or close the doors: asked for by the dispatcher, obeyed at standstill only"),
+    Interface("vehicle/rider_code", _RECORD, Qos.EVENT, "", ("dispatch_bridge",),
+              doc="what the rider showed at the door, empty until then; a vehicle that never says it cannot ask"),
     # ---- planning
     Interface("planning/route", _CLOUD, Qos.LATCHED, "planner", (), "map", doc="lane ids in driving order"),
     Interface("planning/trajectory", _CLOUD, Qos.STATE, "planner",

@@ -17,7 +17,7 @@ from robotaxi.dispatch.inbox import CAPACITY
 from robotaxi.dispatch.link import LinkStatus, Outgoing, Session
 from robotaxi.dispatch.messages import COMMANDS, DATUM, Body, Clock, Command, Order, Place, Position, Receipt
 from robotaxi.dispatch.outbox import Outbox
-from robotaxi.dispatch.protocol import Sender, decode
+from robotaxi.dispatch.protocol import Sender, decode, trace_of
 from robotaxi.types import EgoState, SystemMode, TripState, VehicleReport
 
 NOW_NS = 1_000_000_000_000
@@ -133,6 +133,23 @@ def test_goals_are_the_ordered_places_in_map() -> None:
     assert (pickup.x, pickup.y) == pytest.approx((74.4, 111.2), abs=0.3)
     assert pickup.yaw == pytest.approx(0.0) and pickup.goal_id == "ride-7/pickup" and not pickup.hold
     assert setup.last == ("COMPLETED", "")
+
+
+def test_the_trace_of_an_order_is_passed_on_also_after_a_restart_and_nothing_else_is(tmp_path: Path) -> None:
+    trace = trace_of("ride-7", "down-1")
+    setup = Setup(tmp_path / "box.sqlite")
+    body = Order(order_id="ride-7", pickup=place(PICKUP), dropoff=place(DROPOFF))
+    setup.cloud.raw("order", setup.cloud.sender.wrap(body, exp_ns=NOW_NS + 1, trace=trace)[1])
+    setup.run(4)
+    again = Setup(tmp_path / "box.sqlite")
+    again.run(60)
+    told = [m for s in (setup, again) for m in s.link.sent if m["type"] == "order_event"]
+    assert told[-1]["body"]["state"] == "COMPLETED" and {m["trace"] for m in told} == {trace}
+    assert [m["trace"] for m in setup.link.sent if m["type"] == "ack" and m["body"]["status"] == "accepted"] == [trace]
+    free = Setup()
+    free.cloud.raw("order", free.cloud.sender.wrap(body, exp_ns=NOW_NS + 1, trace="<script>")[1])
+    free.run(4)
+    assert {m.get("trace", "") for m in free.link.sent} == {""}
 
 
 def test_the_same_ride_gives_the_same_bytes() -> None:

@@ -262,3 +262,8 @@ def test_a_goal_with_closed_areas_goes_over_ros_and_back() -> None:
 
     for goal in (Goal("a", 1.0, 2.0, 0.5, True), Goal("b", 1.0, 2.0, avoid=((1.5, -2.25, 20.0), (0.1, 0.2, 5.0)))):
         assert convert.goal(convert.goal_record(goal, 5)) == goal
+
+
+def test_what_the_rider_showed_goes_over_ros_and_back() -> None:
+    convert = pytest.importorskip("robotaxi.nodes.convert")
+    assert [convert.rider_code(convert.rider_code_record(code, 5)) for code in ("", "4711")] == ["", "4711"]

@@ -123,6 +123,18 @@ def test_a_rejected_order_goes_to_another_car_and_never_back(fleet: Fleet) -> No
     assert order["vehicle"] == "" and not order["final"] and len(order["earlier"]) == 4
 
 
+def test_all_that_is_sent_about_an_order_has_its_trace(fleet: Fleet) -> None:
+    fleet.say("car1", Connection(state="online"))
+    client.place_order(fleet.url, PICKUP, DROPOFF, vehicle="car1", order_id="a", rider_code="4711")
+    fleet.desk._outbound.look(True)
+    client.cancel_order(fleet.url, "a")
+    fleet.desk._outbound.look(True)
+    sent = {m["type"]: m for m in fleet.link.sent}
+    traces = [sent[kind]["trace"].split("-") for kind in ("order", "command")]
+    assert traces[0][1] == traces[1][1] and traces[0][2] != traces[1][2]  # one trace, a span a message
+    assert sent["order"]["body"]["rider_code"] == "4711"
+
+
 def test_the_same_order_again_and_another_ride_with_its_id(fleet: Fleet) -> None:
     for _ in range(2):
         client.place_order(fleet.url, PICKUP, DROPOFF, vehicle="car1", order_id="a")

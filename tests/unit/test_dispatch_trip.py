@@ -158,6 +158,18 @@ def test_the_other_endings(state: TripState, now: TripInput, target: TripState, 
     assert events[-1].reason == trip.reason
 
 
+def test_a_rider_is_known_by_the_code_where_the_car_can_ask() -> None:
+    waiting = replace(at(TripState.BOARDING), ride=replace(ride(), rider_code="4711"))
+    seated = cabin(seat=True, belt=True)
+    for shown, target in ((None, TripState.EN_ROUTE), ("", TripState.BOARDING), ("4711", TripState.EN_ROUTE)):
+        trip, _, _ = step(waiting, TripInput(1, report=seated, code_shown=shown), CONFIG)
+        assert trip.state is target
+    trip, _, _ = step(waiting, TripInput(LATE, report=seated, code_shown="0815"), CONFIG)
+    assert trip.state is TripState.ABORTED and "code was not shown" in trip.reason
+    trip, _, _ = step(at(TripState.BOARDING), TripInput(1, report=seated, code_shown="0815"), CONFIG)
+    assert trip.state is TripState.EN_ROUTE  # nobody asked for one
+
+
 def test_no_way_to_the_goal_ends_the_trip_only_when_none_opens_for_a_while() -> None:
     closed = MissionStatus(MissionState.UNREACHABLE, "a/dropoff", 0.0, "road closed")
     patience = round(CONFIG.unreachable_patience) * SECOND_NS

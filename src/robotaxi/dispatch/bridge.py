@@ -299,6 +299,7 @@ class Bridge:
             tuple(situation.goal(f"{order.order_id}/stop{i}", stop) for i, stop in enumerate(order.stops, 1)),
             ready_within=max((envelope.exp_ns - self._now_ns()) / SECOND_NS, 0.0),
             rider_code=order.rider_code,
+            trace=protocol.passed_on(envelope.trace),
         )
         if self._trip.active:
             return replace(now, offer=ride)  # busy says it all

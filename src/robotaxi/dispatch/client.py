@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,17 +25,17 @@ def place_order(
     *,
     vehicle: str = "",
     order_id: str = "",
+    stops: Sequence[Mapping[str, Any] | str] = (),
+    rider_code: str = "",
 ) -> str:
     """Order a ride; returns its order id.
 
     A place is a name that the desk knows or ``{"lat": .., "lon": .., "heading_deg": .., "name": ..}``.
-    With ``order_id`` given, ordering again is harmless. Raises OrderError.
+    With ``order_id`` given, ordering again is harmless. ``rider_code``: what the rider will show. Raises OrderError.
     """
     body: dict[str, Any] = {"pickup": pickup, "dropoff": dropoff}
-    if vehicle:
-        body["vehicle"] = vehicle
-    if order_id:
-        body["order_id"] = order_id
+    given = {"vehicle": vehicle, "order_id": order_id, "stops": list(stops), "rider_code": rider_code}
+    body.update({name: value for name, value in given.items() if value})
     return str(call(desk_url, "POST", "/orders", body)["order_id"])
 
 

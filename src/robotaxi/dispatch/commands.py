@@ -76,6 +76,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     order = commands.add_parser("order", help="order a ride")
     order.add_argument("--pickup", required=True, type=place, help="name of a place, or LAT,LON[,HEADING]")
     order.add_argument("--dropoff", required=True, type=place, help="name of a place, or LAT,LON[,HEADING]")
+    order.add_argument("--stop", action="append", default=[], type=place, help="a stop on the way; may be repeated")
+    order.add_argument("--code", default="", help="what the rider shows to be let in, where the car can ask")
     order.add_argument("--vehicle", default="", help="offer it to this car (default: the nearest free one)")
     order.add_argument("--order-id", default="", help="own id; ordering twice with it is harmless")
     order.add_argument("--wait", action="store_true", help="wait until the ride is over")
@@ -228,7 +230,13 @@ def _serve_desk(desks: dict[str, Desk], server: DeskServer, args: argparse.Names
 def run_order(args: argparse.Namespace) -> int:
     try:
         order_id = client.place_order(
-            args.desk, args.pickup, args.dropoff, vehicle=args.vehicle, order_id=args.order_id
+            args.desk,
+            args.pickup,
+            args.dropoff,
+            vehicle=args.vehicle,
+            order_id=args.order_id,
+            stops=args.stop,
+            rider_code=args.code,
         )
         order = client.get_order(args.desk, order_id)
         if args.wait:

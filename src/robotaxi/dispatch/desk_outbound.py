@@ -148,6 +148,8 @@ class Outbound:
         return self._link.publish(self._outgoing(vehicle, body, message_id, expires_ns))
 
     def _outgoing(self, vehicle: str, body: Body, message_id: str = "", expires_ns: int = 0) -> Outgoing:
-        _, payload = self._sender.wrap(body, vehicle=vehicle, exp_ns=expires_ns, message_id=message_id)
+        order_id = body.order_id if isinstance(body, Order | Command) else ""
+        trace = protocol.trace_of(order_id, message_id) if order_id else ""
+        _, payload = self._sender.wrap(body, vehicle=vehicle, exp_ns=expires_ns, message_id=message_id, trace=trace)
         name = protocol.body_name(body)
         return Outgoing(protocol.topic(self.config.operator, vehicle, "down", name), payload)

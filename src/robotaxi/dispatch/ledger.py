@@ -9,7 +9,7 @@ import msgspec
 from robotaxi.dispatch.mailer import Mailer
 from robotaxi.dispatch.messages import Ack, OrderEvent, Position
 from robotaxi.dispatch.outbox import Answered, Outbox, StoredMessage, TripRecord
-from robotaxi.dispatch.protocol import Envelope, clip
+from robotaxi.dispatch.protocol import Envelope, clip, passed_on
 from robotaxi.dispatch.trip import Trip
 from robotaxi.types import TripEvent, TripState
 
@@ -41,7 +41,7 @@ class Ledger:
     def answer(self, envelope: Envelope, status: str, reason: str, order_id: str = "", state: str = "") -> None:
         """An answer that is stored together with the effect of the message."""
         ack = Ack(message_id=envelope.id, status=status, reason=clip(reason), order_id=order_id, state=state)  # type: ignore[arg-type]
-        stored = self._mail.stored("ack", ack, corr=envelope.id)
+        stored = self._mail.stored("ack", ack, corr=envelope.id, trace=passed_on(envelope.trace))
         answered = Answered(envelope.id, envelope.exp_ns + REMEMBERED_NS, status, clip(reason), order_id, state)
         self._answers.append((stored, answered, (envelope.boot_id, envelope.seq)))
 
@@ -75,7 +75,7 @@ class Ledger:
                 position=position,
                 revision=trip.ride.revision if mine and trip.ride else 0,
             )
-            messages.append(self._mail.stored("order_event", body))
+            messages.append(self._mail.stored("order_event", body, trace=trip.ride.trace if mine and trip.ride else ""))
             records[event.order_id] = TripRecord(event.order_id, event.state.name, False, number, b"")
         if trip.order_id and (trip.active or trip.order_id in records):
             records[trip.order_id] = TripRecord(

@@ -106,9 +106,9 @@ class Mailer:
         """Kept until its receipt."""
         self._outbox.record([self._stored("event", event, NORMAL, self._config.event_ttl, self._sender)])
 
-    def stored(self, name: str, body: Body, corr: str = "") -> StoredMessage:
+    def stored(self, name: str, body: Body, corr: str = "", trace: str = "") -> StoredMessage:
         """A message to be recorded with what it tells of; never given up because of its age."""
-        identity, payload = self._sender.wrap(body, corr=corr)
+        identity, payload = self._sender.wrap(body, corr=corr, trace=trace)
         return StoredMessage(identity, name, payload, URGENT, self._now_ns())
 
     def _stored(self, name: str, body: Body, priority: int, ttl: float, sender: Sender) -> StoredMessage:

@@ -8,6 +8,7 @@ major version is refused with an answer.
 from __future__ import annotations
 
 import base64
+import hashlib
 import itertools
 import math
 import re
@@ -24,6 +25,7 @@ JSON, MSGPACK = "application/json", "application/msgpack"
 
 Direction = Literal["up", "down"]
 _ID = re.compile(ID_PATTERN)
+_TRACE = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _JSON_START = b"{[ \t\r\n"
 
 
@@ -75,7 +77,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``id`` unique for ever; a repeated message keeps it. ``boot_id`` changes with each start of the
     sender, ``seq`` counts up within it. ``t_src_ns``, ``exp_ns``: UTC since 1970, ns; 0 = no expiry.
     ``clock``: how good the sender's UTC is. ``corr``: id of the message that this one answers.
-    ``trace``: W3C trace context, passed on. ``sig``: on every message to a vehicle.
+    ``trace``: W3C ``traceparent`` of the order that it is about, passed on as it came; "" where there is none.
+    ``sig``: on every message to a vehicle.
     """
 
     v: str
@@ -186,7 +189,14 @@ class Sender:
         self._seq = itertools.count(1)  # one call to next() is atomic
 
     def wrap(
-        self, body: Body, *, exp_ns: int = 0, corr: str = "", vehicle: str = "", message_id: str = ""
+        self,
+        body: Body,
+        *,
+        exp_ns: int = 0,
+        corr: str = "",
+        vehicle: str = "",
+        message_id: str = "",
+        trace: str = "",
     ) -> tuple[str, bytes]:
         """(message id, payload)."""
         identity = message_id or self._new_id()
@@ -201,6 +211,7 @@ class Sender:
             clock=self._clock(),
             exp_ns=exp_ns,
             corr=corr,
+            trace=trace,
             body=msgspec.Raw(self._encoder.encode(body)),
         )
         if self._signing is not None:
@@ -256,6 +267,18 @@ def _decoded(decoder: Any, data: bytes, what: str, message_id: str) -> Any:
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise ProtocolError(f"{what}: {str(error)[:MAX_TEXT]}", message_id=message_id) from error
+
+
+def trace_of(order_id: str, message_id: str) -> str:
+    """A W3C ``traceparent``: the same trace for all that concerns an order, whoever asks and after any restart."""
+    trace = hashlib.sha256(f"order/{order_id}".encode()).hexdigest()[:32]
+    parent = hashlib.sha256(f"message/{message_id}".encode()).hexdigest()[:16]
+    return f"00-{trace}-{parent}-01"
+
+
+def passed_on(trace: str) -> str:
+    """A trace context that may be passed on; "" for anything else: nobody's free text goes into our messages."""
+    return trace if _TRACE.match(trace) else ""
 
 
 def clip(text: str) -> str:

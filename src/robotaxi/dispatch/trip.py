@@ -38,6 +38,7 @@ class Ride:
     """What was ordered, in map. ``stops``: still to come. ``revision`` counts changes since the order.
 
     ``ready_within``: seconds that the offer may wait for the car. ``rider_code``: what the rider shows.
+    ``trace``: the order's trace context, for its events.
     """
 
     order_id: str
@@ -47,6 +48,7 @@ class Ride:
     revision: int = 0
     ready_within: float = 1e9
     rider_code: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +151,9 @@ class Trigger(Enum):
     DRIVE_TIMEOUT = "the drive takes too long"
     DOOR_OPENS = "door open"
     NO_RIDER = "the door stays shut until the timer ends"
-    ABOARD = "seat occupied, belt fastened, door closed"
+    ABOARD = "seat occupied, belt fastened, door closed; the rider's code shown where one is asked for"
     NOT_ABOARD = "seat empty when the boarding timer ends"
-    NO_BELT = "seat occupied, but belt or door open when the boarding timer ends"
+    NO_BELT = "seat occupied, but belt or door open or code wrong when the boarding timer ends"
     AT_STOP = "mission arrived at a stop on the way"
     GO_ON = "the shortest stay is over; seat occupied, belt fastened, door closed"
     LEFT_AT_STOP = "seat empty, door closed when the longest stay ends"
@@ -284,9 +286,13 @@ def _seated(now: TripInput) -> bool:
 
 
 def _aboard(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
+    return "" if _known(trip, now) and _seated(now) else None
+
+
+def _known(trip: Trip, now: TripInput) -> bool:
+    """Whether it is the rider of this order, as far as the car can ask."""
     wanted = trip.ride.rider_code if trip.ride else ""
-    known = not wanted or now.code_shown in (None, wanted)
-    return "" if known and _seated(now) else None
+    return not wanted or now.code_shown in (None, wanted)
 
 
 def _not_aboard(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
@@ -298,7 +304,8 @@ def _not_aboard(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
 def _no_belt(trip: Trip, now: TripInput, config: TripConfig) -> str | None:
     if not _elapsed(trip, now, config.boarding_timeout):
         return None
-    return f"belt not fastened or door not closed within {config.boarding_timeout:g} s"
+    what = "belt not fastened or door not closed" if _known(trip, now) else "the rider's code was not shown"
+    return f"{what} within {config.boarding_timeout:g} s"
 
 
 def _go_on(trip: Trip, now: TripInput, config: TripConfig) -> str | None:

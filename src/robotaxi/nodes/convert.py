@@ -417,6 +417,16 @@ def doors(message: DiagnosticArray) -> tuple[int, str]:
     return to_ns(message.header.stamp), values["wanted"]
 
 
+def rider_code_record(code: str, stamp_ns: int) -> DiagnosticArray:
+    return to_record("rider_code", "shown at the door", {"code": code}, stamp_ns)
+
+
+def rider_code(message: DiagnosticArray) -> str:
+    """What the rider showed, "" for nothing yet."""
+    _, values = from_record(message)
+    return values["code"]
+
+
 def mode_record(mode: SystemMode, reason: str, stamp_ns: int, source: str = "gate") -> DiagnosticArray:
     """``source``: whose command reached the actuators."""
     values = {"mode": mode.name, "source": source, "hazard_lights": int(mode in MINIMAL_RISK)}
@@ -506,6 +516,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "dispatch/goal": goal,
     "dispatch/trip": trip_event,
     "dispatch/doors": doors,
+    "vehicle/rider_code": rider_code,
     "planning/trajectory": trajectory,
     "planning/explanation": explanation,
     "planning/mission": mission_status,

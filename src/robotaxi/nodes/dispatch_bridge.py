@@ -24,7 +24,7 @@ from robotaxi.types import Health, SystemMode, Trajectory, said_by_car
 
 _STATUS, _STATE, _MODE = "vehicle/status", "localization/kinematic_state", "system/mode"
 _MISSION, _EXPLANATION, _TRAJECTORY = "planning/mission", "planning/explanation", "planning/trajectory"
-_HEALTH = "system/health"
+_HEALTH, _RIDER_CODE = "system/health", "vehicle/rider_code"
 _LOOK_BEFORE_NS = 5000 * MS  # standing so long for something, the car looks: it may have to ask soon
 
 
@@ -93,6 +93,7 @@ class DispatchBridgeNode(StackNode):
                 energy=energy,
                 range=energy * self._config.full_range if energy >= 0.0 else -1.0,
                 faults=_faults(health),
+                code_shown=self.read(_RIDER_CODE, at_ns),
                 picture_jpeg=self._snapshot.jpeg,
             )
         )
