@@ -192,6 +192,21 @@ def test_a_vehicle_cannot_take_another_ones_name(town: Town) -> None:
     victim.close()
 
 
+def test_of_two_with_one_identity_the_first_says_so_and_lets_the_other_be(town: Town) -> None:
+    first, second = town.link("car7"), town.link("car7")
+    nothing = Session((), lambda *_: None, tuple)
+    try:
+        first.start(nothing)
+        _wait_for(first, "connected to")
+        second.start(nothing)
+        _wait_for(second, "connected to")
+        assert "two with one identity?" in _wait_for(first, "somebody else")
+        assert second.status().connected and second.status().session == 1  # it was not thrown off in turn
+    finally:
+        first.close()
+        second.close()
+
+
 def test_a_vehicle_cannot_speak_or_listen_for_another(town: Town) -> None:
     heard: list[str] = []
     online = threading.Event()

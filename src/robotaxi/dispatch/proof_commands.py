@@ -71,12 +71,20 @@ def add_conformance(commands: Any) -> None:
     conformance.add_argument("--pki", default="~/.local/share/robotaxi/pki", help="test authority (%(default)s)")
     conformance.add_argument("--operator", default="demo", help="operator in the certificates (default %(default)s)")
     conformance.add_argument("--dispatcher", action="store_true", help="check also the dispatcher behind the broker")
+    conformance.add_argument(
+        "--order",
+        default="",
+        metavar="COMMAND",
+        help="with --dispatcher: a program that makes it order a ride for the vehicle conformance1, "
+        "e.g. 'robotaxi dispatch order --vehicle conformance1 --pickup .. --dropoff ..'",
+    )
     conformance.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     conformance.set_defaults(run=run_conformance)
 
 
 def run_conformance(args: argparse.Namespace) -> int:
     from robotaxi.dispatch.conformance import ONE, OTHER, Conformance, figures
+    from robotaxi.dispatch.conformance_dispatcher import DispatcherConformance
     from robotaxi.dispatch.pki import PkiError, make_test_pki
 
     host, _, port = args.broker.removeprefix("mqtts://").rstrip("/").rpartition(":")
@@ -88,7 +96,9 @@ def run_conformance(args: argparse.Namespace) -> int:
     except PkiError as error:
         print(f"robotaxi: {error}", file=sys.stderr)
         return 2
-    checks = Conformance(pki, host, int(port)).run(args.dispatcher)
+    checks = Conformance(pki, host, int(port)).run()
+    if args.dispatcher or args.order:
+        checks += DispatcherConformance(pki, host, int(port)).run(args.order)
     result = figures(checks)
     if args.json is not None:
         args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -19,6 +19,7 @@ from robotaxi.dispatch.pki import TestPki
 from robotaxi.dispatch.report import BridgeInput
 from robotaxi.dispatch.signing import FolderVerifier
 from robotaxi.dispatch.torture.chaos import Chaos, ChaosLink
+from robotaxi.dispatch.torture.namespaces import enter
 from robotaxi.dispatch.transport import MqttConfig, MqttLink
 from robotaxi.types import EgoState, Goal, MissionState, MissionStatus, SystemMode, TripState, VehicleReport
 
@@ -37,6 +38,7 @@ class CarSetup:
     seed: int
     chaos: Chaos
     period_s: float = PERIOD_S
+    namespace: str = ""  # to enter; see `robotaxi.dispatch.torture.namespaces`
 
 
 class Vehicle:
@@ -102,6 +104,8 @@ def no_show(order_id: str) -> bool:
 
 def run_car(setup: CarSetup) -> None:
     """Until SIGTERM; then what waits is sent for a few seconds."""
+    if setup.namespace:
+        enter(setup.namespace)  # before any thread or socket
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,12 +1,21 @@
-"""A TCP proxy with one door a client: cut, silent, slow or open. It runs in a thread of its own."""
+"""A TCP proxy with one door a client: cut, silent, slow or open. It runs in a thread of its own.
+
+A client with a network namespace has its door in there; then silence is its link gone down, and not just bytes that
+wait.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
+
+from robotaxi.dispatch.torture.namespaces import Namespace
 
 CHUNK = 65536
 
@@ -23,10 +32,13 @@ class Door:
 
 
 class Proxy:
-    """Doors to ``target`` (host, port). Methods may be called from any thread."""
+    """Doors to ``target`` (host, port). ``homes``: clients with a namespace. Methods may be called from any thread."""
 
-    def __init__(self, target: tuple[str, int], names: list[str]) -> None:
+    def __init__(
+        self, target: tuple[str, int], names: list[str], homes: Mapping[str, Namespace] = MappingProxyType({})
+    ) -> None:
         self._target = target
+        self._homes = homes
         self._loop = asyncio.new_event_loop()
         self._doors: dict[str, Door] = {}
         self._servers: list[asyncio.AbstractServer] = []
@@ -49,13 +61,18 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._cut, name)
 
     def silence(self, name: str) -> None:
-        """Let its bytes wait until `heal`, as a tunnel does."""
+        """Until `heal` nothing comes through, as in a tunnel."""
+        if name in self._homes:
+            self._homes[name].link(False)
+            return
         self._loop.call_soon_threadsafe(self._doors[name].silent.clear)
 
     def slow(self, name: str, delay_s: float) -> None:
         self._doors[name].delay = delay_s
 
     def heal(self, name: str) -> None:
+        if name in self._homes:
+            self._homes[name].link(True)
         self._loop.call_soon_threadsafe(self._heal, name)  # in its turn: after a cut that has just been asked for
 
     def close(self) -> None:
@@ -76,7 +93,9 @@ class Proxy:
         for name in names:
             door = Door()
             door.silent.set()
-            server = await asyncio.start_server(partial(self._serve, door), "127.0.0.1", 0)
+            home = self._homes.get(name)
+            inside = home.door if home is not None else socket.create_server(("127.0.0.1", 0))
+            server = await asyncio.start_server(partial(self._serve, door), sock=inside)
             door.port = server.sockets[0].getsockname()[1]
             self._doors[name] = door
             self._servers.append(server)

@@ -18,6 +18,7 @@ from typing import Any
 
 from robotaxi.dispatch import client, process
 from robotaxi.dispatch.pki import make_test_pki
+from robotaxi.dispatch.torture import namespaces
 from robotaxi.dispatch.torture.car import OPERATOR, PERIOD_S, CarSetup, run_car
 from robotaxi.dispatch.torture.chaos import Chaos
 from robotaxi.dispatch.torture.check import Findings, compare
@@ -42,6 +43,7 @@ class TortureOptions:
     patience_s: float = 3600.0
     kill_rate: float = 0.05  # a car and second
     fault_rate: float = 0.1  # a car and second: partitions, silences, delays
+    namespaces: bool = True  # where the machine allows; else the proxy alone
     broker_period_s: float = 25.0
     desk_period_s: float = 20.0
 
@@ -75,7 +77,10 @@ class Torture:
         self._broker = process.start_broker(self._pki.folder, folder / "log" / "broker.log", operator=OPERATOR)
         self._broker_port = int(self._broker.ready["port"])
         stack.callback(lambda: self._broker.stop())
-        self._proxy = Proxy(("127.0.0.1", self._broker_port), [*self.cars, DESK])
+        self._homes = namespaces.make(self.cars) if options.namespaces else {}
+        for home in self._homes.values():
+            stack.callback(home.close)
+        self._proxy = Proxy(("127.0.0.1", self._broker_port), [*self.cars, DESK], self._homes)
         stack.callback(self._proxy.close)
         self._desk_port, self._desk_count = 0, 0
         self._desk = self._start_desk()
@@ -107,6 +112,7 @@ class Torture:
             "orders": options.orders,
             "cars": options.cars,
             "seed": options.seed,
+            "network": "namespaces" if self._homes else "proxy",
             "seconds": round(seconds, 1),
             "driver_cpu_s": round(cpu_s, 1),
             "faults": dict(sorted(self.faults.items())),
@@ -249,7 +255,14 @@ class Torture:
     def _start_car(self, car: str) -> None:
         period = max(PERIOD_S, CARS_PERIOD_S * self._options.cars)  # a big fleet on few cores
         setup = CarSetup(
-            car, str(self._folder), str(self._pki.folder), self._proxy.port(car), self._options.seed, Chaos(), period
+            car,
+            str(self._folder),
+            str(self._pki.folder),
+            self._proxy.port(car),
+            self._options.seed,
+            Chaos(),
+            period,
+            self._homes[car].path if car in self._homes else "",
         )
         running = self._context.Process(target=run_car, args=(setup,), name=car, daemon=True)
         running.start()
