@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from robotaxi.commands.eval_faults import summary
-from robotaxi.faults.catalog import MESSAGE_KINDS, NODES, TOPICS, Fault, draw, every_fault, make, named_in
+from robotaxi.faults.catalog import (
+    MACHINE_KINDS,
+    MESSAGE_KINDS,
+    NODE_KINDS,
+    NODES,
+    TOPICS,
+    Fault,
+    draw,
+    every_fault,
+    make,
+    named_in,
+)
+from robotaxi.faults.full_campaign import _limit_files, full_faults
 from robotaxi.faults.judge import Word, judge
 from robotaxi.faults.wire import Wire, corrupted
 from robotaxi.interfaces import INTERFACES, MS, TICK_NS
@@ -70,6 +85,37 @@ def test_the_campaign_reaches_every_node_and_topic_and_two_at_once() -> None:
     assert {target for kind, target in singles if kind in MESSAGE_KINDS} == set(TOPICS) >= set(WATCHED)
     assert sum(len(faults) == 2 for faults in drawn) == 100
     assert all(item.bound > 0.0 and item.parts and item.until_ns > item.from_ns for f in drawn for item in f)
+
+
+def test_whole_rides_meet_every_sort_of_fault_and_two_at_once() -> None:
+    drawn = [full_faults(n, 8.0, np.random.default_rng(n)) for n in range(200)]
+    kinds = {item.kind for faults in drawn for item in faults}
+    assert kinds >= {*NODE_KINDS, *MACHINE_KINDS, "drop", "corrupt_nan", "lidar_blind", "camera_black"}
+    assert sum(len(faults) == 2 for faults in drawn) == 20
+    assert all(
+        faults[0].kind != faults[-1].kind or faults[0].target != faults[-1].target for faults in drawn if faults[1:]
+    )
+
+
+def test_a_process_whose_disk_is_full_cannot_write(tmp_path: Path) -> None:
+    code = "import pathlib, sys\nfor line in sys.stdin:\n"
+    code += "  try: pathlib.Path(sys.argv[1]).write_text('x'); print('ok', flush=True)\n"
+    code += "  except OSError: print('full', flush=True)"
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "f")], stdin=-1, stdout=-1, text=True)
+
+    def write() -> str:
+        child.stdin.write("\n")
+        child.stdin.flush()
+        return child.stdout.readline().strip()
+
+    with child:
+        assert write() == "ok"
+        before = _limit_files(child.pid, 0)
+        assert write() == "full"
+        _limit_files(child.pid, before)
+        assert write() == "ok"
+        child.stdin.close()
+    assert _limit_files(child.pid, 0) is None  # it has ended
 
 
 @pytest.mark.parametrize(

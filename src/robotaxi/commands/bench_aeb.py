@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from robotaxi.commands.bench import add_json, finish
-from robotaxi.commands.progress import bar
+from robotaxi.commands.progress import bar, until_interrupted
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import MapError
 from robotaxi.params import ParameterError
@@ -64,16 +64,18 @@ def run(args: argparse.Namespace) -> int:
         return 2
     todo = [*aeb.scenes(vehicle, args.speeds), *aeb.harmless(vehicle)]
     rows = []
-    with bar("scenes", len(todo)) as progress:
-        for scene in todo:
-            rows.append(aeb.run(scene, vehicle, rig, config, args.seed))
-            progress(len(rows))
     traffic: dict[str, Any] = {"km": 0.0, "emergency_stops": 0, "false_stops": 0, "stops": [], "failures": []}
-    if args.km > 0.0:
-        from robotaxi.faults.false_stops import drive_town
+    with until_interrupted() as interrupted:
+        with bar("scenes", len(todo)) as progress:
+            for scene in todo:
+                rows.append(aeb.run(scene, vehicle, rig, config, args.seed))
+                progress(len(rows))
+        if args.km > 0.0:
+            from robotaxi.faults.false_stops import drive_town
 
-        with bar("km of town traffic", args.km) as progress:
-            traffic = drive_town(args.km, args.map, args.vehicle, args.sensors, args.seed, progress, args.workers)
+            with bar("km of town traffic", args.km) as progress:
+                drive_town(args.km, args.map, args.vehicle, args.sensors, args.seed, progress, args.workers, traffic)
+    traffic["failures"] += interrupted
     for failure in traffic["failures"]:
         print(f"robotaxi bench aeb: {failure}", file=sys.stderr)
     danger = [row for row in rows if row["danger"]]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from robotaxi.commands.bench import add_json, finish
-from robotaxi.commands.progress import bar
+from robotaxi.commands.progress import bar, until_interrupted
 from robotaxi.environment import AlreadyRunning
 from robotaxi.evaluation.hostile import attack, blocks
 from robotaxi.faults.crew import run_jobs
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     words = f"{figures['out_of_limit_outputs']} of {figures['commands']} outputs out of limits"
     for failure in figures["failures"]:
         print(f"robotaxi bench gate: {failure}", file=sys.stderr)
-    if args.seconds > 0.0:
+    if args.seconds > 0.0 and not figures["failures"]:
         from robotaxi.faults.gate_latency import measure
 
         try:
@@ -87,7 +87,7 @@ def _attack(args: argparse.Namespace) -> dict[str, Any]:
     failures: list[str] = []
     steps: list[float] = []
     commands = violations = 0
-    with bar("hostile commands", args.commands) as progress:
+    with until_interrupted() as interrupted, bar("hostile commands", args.commands) as progress:
         chunk = max(1, len(jobs) // max(args.workers, 1))
         for row in run_jobs(jobs, work, lambda job: 1, lambda job, why: {"failure": why}, workers=args.workers,
                             chunk=chunk, patience_s=_PATIENCE_S):  # fmt: skip
@@ -104,7 +104,7 @@ def _attack(args: argparse.Namespace) -> dict[str, Any]:
         "commands": commands,
         "out_of_limit_outputs": violations,
         "examples": sorted(examples)[:_EXAMPLES],
-        "failures": failures,
+        "failures": failures + interrupted,
         "modes": dict(sorted(modes.items())),
         "step_us": {"p50": float(np.percentile(step, 50)), "p99": float(np.percentile(step, 99))},
     }

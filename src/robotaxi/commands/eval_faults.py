@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from robotaxi.commands.eval_rides import seeds
-from robotaxi.commands.progress import bar
+from robotaxi.commands.progress import bar, until_interrupted
 from robotaxi.faults.crew import run_jobs
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import MapError
@@ -65,28 +64,23 @@ def run(args: argparse.Namespace) -> int:
         return 2
     began, written = time.monotonic(), 0.0
     rows: list[Row] = []
-    interrupted = False
 
-    def write() -> None:
+    def write(interrupted: Sequence[str] = ()) -> None:
         wall = round(time.monotonic() - began, 1)
-        _write(args.json, {**summary(rows), "interrupted": interrupted, "wall_s": wall, "injections": rows})
+        _write(args.json, {**summary(rows), "interrupted": bool(interrupted), "wall_s": wall, "injections": rows})
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with bar("injections", len(args.seeds) * (args.twins + args.full)) as progress:
-            for row in _rows(args):
-                rows.append(row)
-                if not row["good"]:
-                    progress.say(f"  {_line(row)}")
-                progress(len(rows))
-                if time.monotonic() - written > _WRITE_EVERY_S:
-                    write()
-                    written = time.monotonic()
-    except KeyboardInterrupt:
-        interrupted = True
+    with until_interrupted() as interrupted, bar("injections", len(args.seeds) * (args.twins + args.full)) as progress:
+        for row in _rows(args):
+            rows.append(row)
+            if not row["good"]:
+                progress.say(f"  {_line(row)}")
+            progress(len(rows))
+            if time.monotonic() - written > _WRITE_EVERY_S:
+                write()
+                written = time.monotonic()
     place = {seed: index for index, seed in enumerate(args.seeds)}
     rows.sort(key=lambda row: (row["scene"] != "twin", place[row["seed"]]))  # stable: each seed's stay in order
-    write()
+    write(interrupted)
     figures = summary(rows)
     print(
         f"eval faults: {'interrupted: ' if interrupted else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -61,6 +62,19 @@ def bar(title: str, total: float) -> Iterator[_Lines | _Bar]:
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield _Bar(progress, title, total)
+
+
+@contextmanager
+def until_interrupted() -> Iterator[list[str]]:
+    """Ctrl-C and SIGTERM end what is inside and no more; the list then holds a word of it."""
+    interrupted: list[str] = []
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield interrupted
+    except KeyboardInterrupt:
+        interrupted.append("interrupted")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _clock(seconds: float) -> str:

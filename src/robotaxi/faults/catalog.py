@@ -18,13 +18,15 @@ PART_OF = {item.topic: item.part for item in CAPABILITIES} | {SWEEP: "lidar", "s
 TOPICS = tuple(PART_OF)
 MESSAGE_KINDS = ("drop", "delay", "duplicate", "freeze", "reorder", "corrupt_nan", "corrupt_huge", "clock_jump")
 NODE_KINDS = ("kill", "stop", "slow")
+MACHINE_KINDS = ("network_loss", "cpu_hog", "memory_hog", "disk_full")
 SENSOR_KINDS = ("lidar_blind", "lidar_ghost", "camera_black", "gnss_lost", "imu_nan", "wheel_stuck", "wheel_scaled")
 _SENSOR_PART = {
     "lidar_blind": "lidar", "lidar_ghost": "lidar", "camera_black": "camera_perception", "gnss_lost": "gnss",
     "imu_nan": "imu", "wheel_stuck": "vehicle_interface", "wheel_scaled": "vehicle_interface",
+    "network_loss": "dispatch_bridge", "disk_full": "dispatch_bridge",
 }  # fmt: skip
 # What may pass unnoticed, because the car is built to bear it: a message twice, out of order, late within its age.
-TOLERATED = frozenset({"duplicate", "reorder", "slow", "camera_black", "lidar_ghost", "cpu_hog", "delay"})
+TOLERATED = frozenset({"duplicate", "reorder", "slow", "camera_black", "lidar_ghost", "delay", *MACHINE_KINDS})
 _HEALTH_STEP = INTERFACES["system/health"].period_ns * 1e-9
 _SLACK = 0.2  # s: from the health monitor to the gate, and rounding to ticks
 _FROZEN = 0.6  # s
@@ -101,8 +103,6 @@ def make(kind: str, target: str, from_ns: int, rng: np.random.Generator) -> Faul
     elif kind in SENSOR_KINDS:
         bound = {"gnss_lost": _age("sensing/gnss/fix"), "lidar_blind": _age(SWEEP)}.get(kind, _SENSOR_BOUND)
         value = 1.6 if kind == "wheel_scaled" else 0.0
-    elif kind == "network_loss":
-        bound = math.inf
     if kind in TOLERATED or (target == "dispatch/goal" and kind.startswith("corrupt_huge")):
         bound = math.inf
     return Fault(kind, target, from_ns, until_ns, bound, parts, value)
@@ -117,6 +117,8 @@ def _age(topic: str) -> float:
 def _parts(kind: str, target: str) -> tuple[str, ...]:
     if kind in _SENSOR_PART:
         return (_SENSOR_PART[kind],)
+    if kind in MACHINE_KINDS:
+        return NODES  # whoever is late first
     return (PART_OF.get(target, target),)
 
 

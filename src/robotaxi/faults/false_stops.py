@@ -48,39 +48,35 @@ class _SeeingTwin(Twin):
 
 
 def drive_town(
-    km: float, map_name: str, vehicle: str, sensors: str, seed: int, tell: Callable[[float], None], workers: int = 1
-) -> dict[str, Any]:
+    km: float, map_name: str, vehicle: str, sensors: str, seed: int, tell: Callable[[float], None], workers: int,
+    found: dict[str, Any],
+) -> None:  # fmt: skip
     """Ride after ride, from this seed on, until ``km`` are driven. A stop is false when nothing stood or came in the
-    way. Rides count in the order of their seeds, so that the figures do not depend on ``workers``."""
+    way. Rides count in the order of their seeds: the figures, kept in ``found``, do not depend on ``workers``."""
     seeds = range(seed, seed + math.ceil(km * 1e3 / _SHORTEST_RIDE) + 1)
     work = partial(_ride, map_name=map_name, vehicle=vehicle, sensors=sensors)
     rides = run_jobs(seeds, work, lambda ride: 1, lambda ride, why: {"ride": ride, "failure": why}, workers=workers,
                      chunk=_CHUNK, patience_s=_PATIENCE_S)  # fmt: skip
     early: dict[int, dict[str, Any]] = {}
-    rows: list[dict[str, Any]] = []
-    driven, heard = 0.0, 0.0
+    counted, driven, heard = 0, 0.0, 0.0
     for row in rides:
         if NOTE in row:
             heard += row[NOTE]
             tell(min(heard * 1e-3, km))
             continue
         early[row["ride"]] = row
-        while (ride := seed + len(rows)) in early and driven < km * 1e3:
-            rows.append(early.pop(ride))
-            driven += rows[-1].get("driven", 0.0)
-        if driven >= km * 1e3 or sum("failure" in row for row in rows) >= _FAILURES:
+        while (ride := seed + counted) in early and driven < km * 1e3:
+            row = early.pop(ride)
+            counted += 1
+            driven += row.get("driven", 0.0)
+            found["km"], found["rides"] = round(driven * 1e-3, 2), counted
+            found["stops"] += row.get("stops", [])
+            found["failures"] += [f"ride {ride}: {row['failure']}"] if "failure" in row else []
+            found["emergency_stops"] = len(found["stops"])
+            found["false_stops"] = sum(stop["false"] for stop in found["stops"])
+        if driven >= km * 1e3 or len(found["failures"]) >= _FAILURES:
             break
     rides.close()
-    stops = [stop for row in rows for stop in row.get("stops", ())]
-    failures = [f"ride {row['ride']}: {row['failure']}" for row in rows if "failure" in row]
-    return {
-        "km": round(driven / 1e3, 2),
-        "rides": len(rows),
-        "emergency_stops": len(stops),
-        "false_stops": sum(stop["false"] for stop in stops),
-        "stops": stops,
-        "failures": failures,
-    }
 
 
 def _ride(ride: int, tell: Callable[[dict[str, Any]], None], *, map_name: str, vehicle: str, sensors: str) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import multiprocessing
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from robotaxi.faults.catalog import DOWN, NODES, SLOWER, SWEEP, Fault, make
+from robotaxi.faults.catalog import DOWN, MACHINE_KINDS, NODES, SLOWER, SWEEP, Fault, make
 from robotaxi.faults.judge import Word, illegal_place, judge, row, speaks
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import LaneMap
@@ -26,13 +28,14 @@ from robotaxi.interfaces import INTERFACES, TRUTH_PREFIX
 from robotaxi.nodes import convert
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import from_record, to_ns
+from robotaxi.ride.cloud import Cloud
 from robotaxi.ride.guardian import PROCESS_OF
 from robotaxi.ride.monitor import Monitor, Progress
 from robotaxi.ride.options import RideOptions
 from robotaxi.ride.session import Outcome, drive
 from robotaxi.sim.infractions import Infraction
 from robotaxi.sim.ride_plan import plan_ride
-from robotaxi.supervisor import Supervisor
+from robotaxi.supervisor import Supervisor, die_with
 from robotaxi.types import SystemMode, VehicleParams
 from robotaxi.vehicle import load_vehicle
 
@@ -40,6 +43,8 @@ _FIRST_S, _APART_S, _TAIL_S = 7.0, 14.0, 12.0  # ride time: first injection, bet
 _WAIT_BOUND_S = 25.0  # wall time: two waits of the chain one after the other (7 and 9 s), on a busy machine
 _STOPPED_S = 20.0  # wall time that a stopped process is left so, if nobody kills it
 _STANDING = 0.1
+_NOT_THE_CAR = ("simulator", "carla_bridge", "recorder")
+_MEMORY_SHARE, _CHUNK_BYTES = 0.7, 16 << 20
 _TRIP_GOES_ON = ("EN_ROUTE_TO_PICKUP", "WAITING_FOR_RIDER", "BOARDING", "EN_ROUTE", "ARRIVED", "COMPLETED", "CANCELLED",
                  "ABORTED", "NO_SHOW")  # fmt: skip
 # what can be done to a message of the stack's own processes, and to its sensors where they leave the simulator
@@ -50,8 +55,17 @@ _SENSORS = {"lidar_blind": SWEEP, "camera_black": "sensing/camera/front/image_ra
             "imu_nan": "sensing/imu/data", "wheel_scaled": "vehicle/status"}  # fmt: skip
 
 
-def full_fault(number: int, from_s: float, rng: np.random.Generator) -> Fault:
-    """The injection with this running number: processes, messages and sensors in turn."""
+def full_faults(number: int, from_s: float, rng: np.random.Generator) -> tuple[Fault, ...]:
+    """The injection with this running number: every tenth time two faults at once."""
+    first = _single(number, from_s, rng)
+    if number % 10 != 9:
+        return (first,)
+    soon = from_s + float(rng.uniform(0.0, 0.5))
+    return (first, _single(number + 1 + int(rng.integers(2)), soon, rng))  # of another sort: they come in turn
+
+
+def _single(number: int, from_s: float, rng: np.random.Generator) -> Fault:
+    """Processes, messages, sensors and the machine in turn."""
     from_ns = round(from_s * 50) * 20_000_000
     cycle, turn = divmod(number, 4)
     if turn < 2:
@@ -60,13 +74,13 @@ def full_fault(number: int, from_s: float, rng: np.random.Generator) -> Fault:
     if turn == 2:
         kind = _MESSAGE_KINDS[cycle % len(_MESSAGE_KINDS)]
         return make(kind, _MESSAGE_TOPICS[(cycle * 3) % len(_MESSAGE_TOPICS)], from_ns, rng)
-    kinds = (*_SENSORS, "network_loss", "cpu_hog")
+    kinds = (*_SENSORS, *MACHINE_KINDS)
     return make(kinds[cycle % len(kinds)], "", from_ns, rng)
 
 
 def injection_row(fault: Fault) -> str:
     """The fault as a row of `nodes.inject`, "" for one that is done to processes from outside."""
-    if fault.kind in ("kill", "stop", "cpu_hog", "network_loss"):
+    if fault.kind in ("kill", "stop", *MACHINE_KINDS):
         return ""
     target, value = fault.target, fault.value
     if fault.kind == "slow":
@@ -82,58 +96,67 @@ class Saboteur:
     """Breaks processes when their time comes, and listens to what the car says of it."""
 
     faults: list[Fault]
-    broker_pid: Callable[[], int | None] = lambda: None
     said: list[tuple[float, Word]] = field(default_factory=list)  # wall time, word
     struck: dict[int, tuple[float, int]] = field(default_factory=dict)  # index -> wall time (s), ride time (ns)
     infractions: list[Infraction] = field(default_factory=list)
     poses: list[tuple[float, float, float, float, float]] = field(default_factory=list)  # s, true x, y, yaw, speed
     _stopped: list[tuple[int, float]] = field(default_factory=list)  # process id, wall time to go on
-    _hogs: list[Any] = field(default_factory=list)
+    _hogs: list[tuple[Fault, Any]] = field(default_factory=list)
+    _limited: list[tuple[Fault, int, int]] = field(default_factory=list)  # fault, process id, its limit before
     _listening: bool = False
 
-    def look(self, supervisor: Supervisor, monitor: Monitor) -> None:
+    def look(self, supervisor: Supervisor, monitor: Monitor, cloud: Cloud) -> None:
         """Called ten times a second during the drive."""
         if not self._listening:
             self._listen(monitor)
-        now, ride_s = time.monotonic(), monitor.progress.stamp_ns * 1e-9
+        now, ride_ns = time.monotonic(), monitor.progress.stamp_ns
         self._hear(monitor.progress, now)
         for index, fault in enumerate(self.faults):
-            if index not in self.struck and monitor.progress.stamp_ns >= fault.from_ns:
-                self.struck[index] = (now, monitor.progress.stamp_ns)
-                self._strike(fault, supervisor)
+            if index not in self.struck and ride_ns >= fault.from_ns:
+                self.struck[index] = (now, ride_ns)
+                self._strike(fault, supervisor, cloud)
         for pid, until in list(self._stopped):
             if now >= until:
                 self._stopped.remove((pid, until))
                 _signal(pid, signal.SIGCONT)
-        if self._hogs and all(ride_s * 1e9 >= f.until_ns for f in self.faults if f.kind == "cpu_hog"):
-            self.release()
+        self._relieve(lambda fault: ride_ns >= fault.until_ns)
 
     def release(self) -> None:
         """End what this campaign itself started or stopped."""
-        for hog in self._hogs:
-            hog.kill()
-        self._hogs.clear()
+        self._relieve(lambda fault: True)
         for pid, _ in self._stopped:
             _signal(pid, signal.SIGCONT)
         self._stopped.clear()
 
-    def _strike(self, fault: Fault, supervisor: Supervisor) -> None:
-        child = supervisor.children.get(PROCESS_OF.get(fault.target, ""))
-        if fault.kind == "kill" and child is not None:
-            _signal(child.process.pid, signal.SIGKILL)
-        elif fault.kind == "stop" and child is not None:
-            _signal(child.process.pid, signal.SIGSTOP)
-            self._stopped.append((child.process.pid, time.monotonic() + _STOPPED_S))
-        elif fault.kind == "network_loss" and (pid := self.broker_pid()) is not None:
-            _signal(pid, signal.SIGSTOP)
-            self._stopped.append((pid, time.monotonic() + DOWN))
-        elif fault.kind == "cpu_hog":
-            import multiprocessing
+    def _relieve(self, over: Callable[[Fault], bool]) -> None:
+        for fault, hog in self._hogs:
+            if over(fault):
+                hog.kill()
+        for fault, pid, limit in self._limited:
+            if over(fault):
+                _limit_files(pid, limit)
+        self._hogs = [row for row in self._hogs if not over(row[0])]
+        self._limited = [row for row in self._limited if not over(row[0])]
 
-            context = multiprocessing.get_context("spawn")
-            self._hogs = [context.Process(target=_hog, daemon=True) for _ in range(2 * (os.cpu_count() or 1))]
-            for hog in self._hogs:
-                hog.start()
+    def _strike(self, fault: Fault, supervisor: Supervisor, cloud: Cloud) -> None:
+        child = supervisor.children.get(PROCESS_OF.get(fault.target, ""))
+        match fault.kind:
+            case "kill" if child is not None:
+                _signal(child.process.pid, signal.SIGKILL)
+            case "stop" if child is not None:
+                _signal(child.process.pid, signal.SIGSTOP)
+                self._stopped.append((child.process.pid, time.monotonic() + _STOPPED_S))
+            case "network_loss" if cloud.broker_pid is not None:
+                _signal(cloud.broker_pid, signal.SIGSTOP)
+                self._stopped.append((cloud.broker_pid, time.monotonic() + DOWN))
+            case "disk_full":  # nothing that the car's processes write gets to the disk
+                for name, part in supervisor.children.items():
+                    if name not in _NOT_THE_CAR and (limit := _limit_files(part.process.pid, 0)) is not None:
+                        self._limited.append((fault, part.process.pid, limit))
+            case "cpu_hog":
+                self._hogs += [(fault, _started(_hog_cores)) for _ in range(2 * (os.cpu_count() or 1))]
+            case "memory_hog":
+                self._hogs.append((fault, _started(_hog_memory)))
 
     def _hear(self, progress: Progress, now: float) -> None:
         word = Word(progress.stamp_ns * 1e-9, progress.mode.name, progress.mode_reason, progress.health.part,
@@ -173,7 +196,8 @@ def run_seed(
     lane_map, car = load_map(map_name), load_vehicle(vehicle)
     rng = np.random.default_rng([seed, 608])
     times = [_FIRST_S + _APART_S * i + float(rng.uniform(0.0, 3.0)) for i in range(count)]
-    faults = [full_fault(first + i, at, rng) for i, at in enumerate(times)]
+    groups = [full_faults(first + i, at, rng) for i, at in enumerate(times)]
+    faults = [fault for group in groups for fault in group]
     saboteur = Saboteur(faults)
     folder = runs / f"faults-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,32 +209,35 @@ def run_seed(
         outcome = drive(options, lane_map, plan_ride(lane_map, seed), folder, lambda *_: None, saboteur.look)
     finally:
         saboteur.release()
-    return [_judge(i, saboteur, outcome, lane_map, car, seed) for i in range(count)]
+    ends = [group[0].from_ns * 1e-9 for group in groups[1:]] + [math.inf]
+    return [_judge(*scene, saboteur, outcome, lane_map, car, seed) for scene in zip(groups, ends, strict=True)]
 
 
 def _judge(
-    index: int, saboteur: Saboteur, outcome: Outcome, lane_map: LaneMap, car: VehicleParams, seed: int
-) -> dict[str, Any]:
-    fault = saboteur.faults[index]
-    later = [other.from_ns * 1e-9 for other in saboteur.faults[index + 1 :]]
-    end = later[0] if later else math.inf
-    struck = saboteur.struck.get(index)
+    group: tuple[Fault, ...], end: float, saboteur: Saboteur, outcome: Outcome, lane_map: LaneMap, car: VehicleParams,
+    seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """What came of the faults that were injected together; the next ones come at ``end`` (s)."""
+    struck = saboteur.struck.get(saboteur.faults.index(group[0]))
     poses = [pose for pose in saboteur.poses if pose[0] <= end]
     if struck is None or not poses:
         why = f"never injected: {outcome.failure or 'the ride ended before'}"
-        fault = replace(fault, bound=math.inf)
-        verdict = judge((fault,), [], [], why, moving_on=False, standing=True)
-        return row((fault,), verdict, "full", seed)
+        group = tuple(replace(fault, bound=math.inf) for fault in group)
+        verdict = judge(group, [], [], why, moving_on=False, standing=True)
+        return row(group, verdict, "full", seed)
     wall, struck_ns = struck
-    if fault.kind in ("kill", "stop"):  # done from outside, when the moment was seen to have come
-        fault = replace(fault, from_ns=max(struck_ns, fault.from_ns))
+    group = tuple(  # what is done from outside begins when the moment was seen to have come
+        replace(fault, from_ns=max(struck_ns, fault.from_ns)) if fault.kind in ("kill", "stop") else fault
+        for fault in group
+    )
+    from_ns = min(fault.from_ns for fault in group)
     words = [(at, word) for at, word in saboteur.said if at >= wall and word.time < end]
     heard = [word for _, word in words]
     _, x, y, yaw, speed = poses[-1]
     last = words[-1][1] if words else None
-    infractions = [item for item in saboteur.infractions if fault.from_ns <= item.stamp_ns < end * 1e9]
+    infractions = [item for item in saboteur.infractions if from_ns <= item.stamp_ns < end * 1e9]
     verdict = judge(
-        (fault,), heard, infractions, illegal_place(lane_map, car, x, y, yaw),
+        group, heard, infractions, illegal_place(lane_map, car, x, y, yaw),
         moving_on=last is not None and last.mode == SystemMode.AUTONOMOUS.name, standing=abs(speed) < _STANDING,
     )  # fmt: skip
     first = next((at for at, word in words if speaks(word)), None)
@@ -222,7 +249,7 @@ def _judge(
         verdict = replace(verdict, safe=False, why_not=f"the dispatcher's books say {books}")
     story = [f"{word.time:.2f} {word.mode}: {word.reason} | {word.sentence}" for _, word in words[:12]]
     return row(
-        (fault,), verdict, "full", seed, story=story, noticed_wall_s=waited, books=books, incidents=outcome.incidents
+        group, verdict, "full", seed, story=story, noticed_wall_s=waited, books=books, incidents=outcome.incidents
     )
 
 
@@ -231,6 +258,34 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _hog() -> None:
+def _limit_files(pid: int, size: int) -> int | None:
+    """Let a process write files up to a size (bytes) only; its limit before, None when it has ended."""
+    try:
+        before, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+    except (ProcessLookupError, PermissionError):
+        return None
+    return before
+
+
+def _started(work: Callable[[], None]) -> Any:
+    process = multiprocessing.get_context("spawn").Process(target=work, daemon=True)
+    process.start()
+    return process
+
+
+def _hog_cores() -> None:
+    die_with(os.getppid())
     while True:
         sum(range(100_000))
+
+
+def _hog_memory() -> None:
+    """Take most of the memory that is free, page by page, and hold it."""
+    die_with(os.getppid())
+    words = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+    held = [bytearray(_CHUNK_BYTES) for _ in range(int(_MEMORY_SHARE * int(words.split()[1]) * 1024 / _CHUNK_BYTES))]
+    for chunk in held:
+        chunk[::4096] = b"x" * len(range(0, _CHUNK_BYTES, 4096))
+    while True:
+        time.sleep(1.0)

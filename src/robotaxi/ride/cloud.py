@@ -40,6 +40,10 @@ class Cloud:
         return self._folder / "pki"
 
     @property
+    def broker_pid(self) -> int | None:
+        return self._broker.pid if self._broker is not None else None
+
+    @property
     def broker_port(self) -> int:
         """0 before the broker has started."""
         return self._port

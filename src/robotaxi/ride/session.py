@@ -55,7 +55,7 @@ class Outcome:
 
 def drive(options: RideOptions, lane_map: LaneMap, plan: RidePlan, folder: Path,
           show: Callable[[Progress, str], None],
-          watch: Callable[[Supervisor, Monitor], None] | None = None) -> Outcome:  # fmt: skip
+          watch: Callable[[Supervisor, Monitor, Cloud], None] | None = None) -> Outcome:  # fmt: skip
     """Run the ride. ``show`` is called about ten times a second with the progress and the phase, and
     ``watch`` while the car drives (the fault campaign breaks things there).
 
@@ -88,7 +88,7 @@ class _Ride:
         show: Callable[[Progress, str], None],
         interrupt: Interrupt,
         supervisor: Supervisor,
-        watch: Callable[[Supervisor, Monitor], None] | None,
+        watch: Callable[[Supervisor, Monitor, Cloud], None] | None,
     ) -> None:
         self._watch = watch
         self._options, self._map, self._plan, self._outcome = options, lane_map, plan, outcome
@@ -241,7 +241,7 @@ class _Ride:
                 look_at_memory = time.monotonic() + _MEMORY_PERIOD_S
                 self._look_at_memory()
             if self._watch is not None:
-                self._watch(self._supervisor, monitor)
+                self._watch(self._supervisor, monitor, self._cloud)
             broken = guardian.look(monitor.progress)
             for incident in broken:
                 at = f"at t={monitor.progress.stamp_ns / 1e9:.1f} s"
