@@ -15,9 +15,10 @@ def add_torture(commands: Any) -> None:
         "torture",
         help="many orders while everything breaks; then compare the books",
         description=(
-            "Real bridges, broker and desk as processes, through a TCP proxy that cuts, silences and delays, on links "
-            "that duplicate and reorder; bridges, broker and desk are killed at random. At the end no order may be "
-            "lost, none driven twice, no state have gone backwards, and both sides' books must be equal."
+            "Real bridges, broker and desk as processes, through a TCP proxy that cuts and delays, on links that "
+            "duplicate and reorder, each car in a network namespace whose link goes down where the machine allows it; "
+            "bridges, broker and desk are killed at random. At the end no order may be lost, none driven twice, no "
+            "state have gone backwards, and both sides' books must be equal."
         ),
     )
     torture.add_argument("--orders", type=_count, default=500, help="how many rides (default %(default)s)")

@@ -123,7 +123,7 @@ function startMap(town, clicked) {
     return "This browser cannot draw the live map: it needs WebGL 2.";
   }
   map.touchZoomRotate.disableRotation(); map.keyboard.disableRotation();
-  map.addControl(new maplibregl.ScaleControl({ unit: "metric" }), "bottom-right");
+  map.addControl(new maplibregl.ScaleControl({ unit: "metric" }), "top-right");
   map.on("styleimagemissing", event => draw(event.id));
   map.on("zoomend", () => showSayings());
   map.on("click", event => {
