@@ -29,7 +29,9 @@ from robotaxi.faults.wire import Wire, corrupted
 from robotaxi.interfaces import INTERFACES, MS, TICK_NS
 from robotaxi.safety.health import WATCHED
 from robotaxi.sim.infractions import Infraction
+from robotaxi.sim.watchdog import watchdog_command
 from robotaxi.types import LIGHT_DTYPE, Command
+from robotaxi.vehicle import load_vehicle
 
 S = 1_000_000_000
 RAW = INTERFACES["control/command_raw"]
@@ -95,6 +97,13 @@ def test_whole_rides_meet_every_sort_of_fault_and_two_at_once() -> None:
     assert all(
         faults[0].kind != faults[-1].kind or faults[0].target != faults[-1].target for faults in drawn if faults[1:]
     )
+
+
+def test_when_commands_cease_the_vehicle_brakes_with_all_it_has_and_holds_the_tyres() -> None:
+    car = load_vehicle("robotaxi")
+    alone = watchdog_command(5 * S, Command(4 * S, 0.2, 1.0), car)
+    assert (alone.stamp_ns, alone.steering, alone.acceleration) == (5 * S, 0.2, -car.max_deceleration)
+    assert watchdog_command(0, None, car).steering == 0.0
 
 
 def test_a_process_whose_disk_is_full_cannot_write(tmp_path: Path) -> None:

@@ -14,7 +14,16 @@ from safety_bench import Bench, arc, ground, steer_on, sweep_of
 
 from robotaxi.safety import CommandGate, GateConfig, GateInput, GateOutput
 from robotaxi.safety.modes import ModeMachine, Observation
-from robotaxi.types import Command, EgoState, Health, SystemMode, Trajectory, VehicleReport, said_by_car
+from robotaxi.types import (
+    TRAJECTORY_DTYPE,
+    Command,
+    EgoState,
+    Health,
+    SystemMode,
+    Trajectory,
+    VehicleReport,
+    said_by_car,
+)
 
 CONFIG = GateConfig()
 CLEAR = sweep_of(0, ground(np.random.default_rng(0)))
@@ -26,7 +35,7 @@ def inputs_at(tick: int, speed: float = 0.0, steering: float = 0.0, acceleration
     now = tick * TICK_NS
     return GateInput(
         now, VehicleReport(now, speed, 0.0), Command(now, steering, acceleration, 5.0),
-        EgoState(now, 0.0, 0.0, 0.0, speed), arc(now, 0.0, 0.0, 0.0, 5.0),
+        EgoState(now, now * 1e-9 * speed, 0.0, 0.0, speed), arc(now, 0.0, 0.0, 0.0, 5.0),
         replace(CLEAR, stamp_ns=now, points=np.roll(CLEAR.points, tick)) if tick % 5 == 0 else None,
     )  # fmt: skip
 
@@ -243,6 +252,39 @@ def test_report_that_is_not_finite_brakes_and_stays_finite() -> None:
         assert math.isfinite(output.command.acceleration) and math.isfinite(output.command.steering)
     assert output.mode is SystemMode.STOP  # its own reckoning says it stands
     assert output.command.acceleration == -CONFIG.hold_deceleration
+
+
+@pytest.mark.parametrize("at", [0.8, 1.6])
+def test_blind_and_without_wheels_it_brakes_along_its_way_as_far_as_it_knows_itself(at: float) -> None:
+    def alter(inputs: GateInput) -> GateInput:
+        if inputs.stamp_ns < at * 1e9:
+            return inputs
+        return replace(inputs, report=replace(inputs.report, speed=math.nan, steering=math.nan), state=None)
+
+    bench, way = Bench(speed=8.0, alter=alter), np.zeros(400, TRAJECTORY_DTYPE)
+    u = np.clip(np.arange(400) * 0.02 - 0.2, 0.0, 1.0)  # 3 m to the left over 25 m, from x = 5 m on
+    way["x"], way["y"] = np.arange(400) * 0.5, 3.0 * (10 * u**3 - 15 * u**4 + 6 * u**5)
+    way["yaw"], way["speed"] = np.arctan(np.gradient(way["y"], 0.5)), 8.0
+    bench.road = Trajectory(0, way)
+    bends = np.gradient(way["yaw"], 0.5)
+    bench.command = lambda t, car: (steer_on(float(np.interp(car.truth.x + 2.0, way["x"], bends))), 0.0)
+    bench.run(6.0)
+    assert SystemMode.STOP_IN_LANE in bench.modes and bench.car.truth.speed == 0.0
+    assert abs(bench.car.truth.y - float(np.interp(bench.car.truth.x, way["x"], way["y"]))) < 0.2
+
+
+def test_a_stop_steers_back_to_the_way_that_a_wrong_command_has_left() -> None:
+    def alter(inputs: GateInput) -> GateInput:
+        gone = inputs.stamp_ns >= 1_600_000_000
+        return replace(inputs, command=None) if gone else inputs
+
+    bench = Bench(speed=8.0, alter=alter)
+    bench.command = lambda t, car: (0.08 if t >= 0.3 else 0.0, 0.0)
+    bench.run(1.6)
+    assert bench.car.truth.y > 0.5 and bench.car.truth.yaw > 0.1
+    bench.run(8.0)
+    assert SystemMode.STOP_IN_LANE in bench.modes  # farther off than a way that is known
+    assert bench.car.truth.speed == 0.0 and bench.car.truth.y < 2.0 and bench.car.truth.yaw < 0.0  # not 5 m
 
 
 def test_stamps_from_the_future_are_refused() -> None:

@@ -109,7 +109,7 @@ def freeze(topic):
     return alter
 
 
-@pytest.mark.parametrize("topic", [OBJECTS, STATE, TRAJECTORY, IMU, GNSS, "vehicle/status"])
+@pytest.mark.parametrize("topic", [OBJECTS, STATE, TRAJECTORY, COMMAND, IMU, GNSS, "vehicle/status"])
 def test_old_contents_under_new_stamps_are_frozen(topic: str) -> None:
     health = watched(freeze(topic))
     assert f"{topic} is frozen: new stamps, old contents" in health.sentence
@@ -129,6 +129,16 @@ def test_values_that_cannot_be_are_named() -> None:
         now[STATE] = (stamp_ns, replace(state, speed=500.0))
 
     assert watched(alter).sentence == "localization: localization/kinematic_state has a speed of 500."
+
+
+@pytest.mark.parametrize("topic", [OBJECTS, TRAJECTORY])
+def test_what_lies_beyond_every_horizon_is_not_believed(topic: str) -> None:
+    def alter(now, step):
+        content = now[topic][1]
+        (content.points if topic == TRAJECTORY else content)["y"][-1] = 5000.0
+
+    health = watched(alter)
+    assert health.permit is Permit.STOP and f"{topic} has something 5 km away" in health.sentence
 
 
 @pytest.mark.parametrize(("sigma", "permit", "capped"), [(0.1, 0, False), (0.8, 0, True), (2.0, 2, True)])

@@ -37,6 +37,7 @@ from robotaxi.sim.ride_plan import RidePlan, plan_ride
 from robotaxi.sim.scenery import build_scenery
 from robotaxi.sim.sensors.rig import SimulatedRig
 from robotaxi.sim.view import AGENT_DTYPE, EgoTruth, WorldView
+from robotaxi.sim.watchdog import watchdog_command
 from robotaxi.sim.world import World
 from robotaxi.sim.world_config import WorldConfig
 from robotaxi.types import LIGHT_DTYPE, Command, EgoState, LightState, RecordArray, TripState, VehicleParams
@@ -58,7 +59,6 @@ _DOORS_WITHIN_NS = 1000 * MS  # an older request is not obeyed any more
 _ACKNOWLEDGE_S = 2.0
 _RADIO_RANGE = 120.0  # m, a roadside unit heard in a street
 _FIRST_SOLID_ID = 1_000_000
-_WATCHDOG_DECELERATION = 4.0  # m/s^2, what a drive-by-wire interface does when commands cease
 
 
 class SimulatorNode(StackNode):
@@ -77,6 +77,7 @@ class SimulatorNode(StackNode):
         self._ends_ns: int | None = None
         self._last_progress = time.monotonic()
         self._command_lost = False
+        self._last_command: Command | None = None
         self._sweep_sent: dict[int, float] = {}
         self._sensor_to_command_ms: list[float] = []
         # one thread: sensors keep their order; its kernels and rays run without the interpreter's lock
@@ -96,6 +97,7 @@ class SimulatorNode(StackNode):
         self._max_duration_ns = int(float(self.parameter("max_duration", 0.0)) * 1e9)
         self._stop_after_trip = bool(self.parameter("stop_after_trip", False))
         plan = plan_ride(lane_map, seed)
+        self._vehicle = vehicle
         self._world, self._sensors = self.make_world(lane_map, vehicle, spec, plan, seed)
         self._camera_model = spec.camera_models["front"]
         self._warm_up()
@@ -170,7 +172,7 @@ class SimulatorNode(StackNode):
                 self.get_logger().warning("no commands: the vehicle's own watchdog brakes")
             self._command_lost = True
         if self._command_lost and self._started:
-            self._step(self._watchdog_command())
+            self._step(watchdog_command(self._world.stamp_ns, self._last_command, self._vehicle))
 
     # ------------------------------------------------------------------ the clock's owner
 
@@ -196,6 +198,8 @@ class SimulatorNode(StackNode):
             if not buffer.ready(now_ns) or self._too_early():
                 return
             found = buffer.get(now_ns)
+            if found is not None:
+                self._last_command = found[1]
             self._step(found[1] if found else None)
 
     def _too_early(self) -> bool:
@@ -240,10 +244,6 @@ class SimulatorNode(StackNode):
         if self._started:  # the recorder has the last true state: where the trace of a ride ends
             self._outputs[_EGO].wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_S))
         self._sensor_thread.shutdown(wait=True, cancel_futures=True)
-
-    def _watchdog_command(self) -> Command:
-        ego = self._world.view().ego
-        return Command(self._world.stamp_ns, ego.steering, -_WATCHDOG_DECELERATION)
 
     def _on_input(self, topic: str) -> Any:
         if topic not in ("dispatch/trip", "dispatch/doors"):

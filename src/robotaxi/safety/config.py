@@ -46,6 +46,9 @@ class GateConfig:
     max_path_offset: float = param(1.0, lo=0.2, hi=5.0, unit="m", doc="farther off, the trajectory is not the car's")
     max_path_heading: float = param(0.4, lo=0.1, hi=1.5, unit="rad", doc="the same for heading")
 
+    max_return_offset: float = param(3.0, lo=0.2, hi=10.0, unit="m", doc="so far off, a stop still steers back to it")
+    max_return_heading: float = param(0.9, lo=0.1, hi=1.5, unit="rad", doc="the same for heading")
+
     # pull over, and any cap of the speed
     pull_over_speed: float = param(5.0, lo=1.0, hi=15.0, unit="m/s", doc="no faster while looking for a place to stand")
     pull_over_time: float = param(20.0, lo=1.0, hi=120.0, unit="s", doc="then it stops where it is")

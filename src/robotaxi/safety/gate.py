@@ -17,7 +17,7 @@ from robotaxi.safety.corridor import obstacles
 from robotaxi.safety.emergency import EmergencyMonitor
 from robotaxi.safety.inputs import GateInput, InputMonitor, dead_topic, sentence
 from robotaxi.safety.modes import ModeMachine, Observation
-from robotaxi.safety.motion import GoodTrajectory, Odometer, on_path, pursue, way_ahead
+from robotaxi.safety.motion import Coasting, GoodTrajectory, Odometer, on_path, pursue, way_ahead
 from robotaxi.types import (
     Command,
     EgoState,
@@ -58,6 +58,7 @@ class CommandGate:
         self._inputs = InputMonitor(config)
         self._limits = CommandLimits(config, vehicle)
         self._odometer = Odometer(vehicle)
+        self._coasting = Coasting(vehicle)
         self._emergency = EmergencyMonitor(config, vehicle)
         self._modes = ModeMachine(config)
         self._last_stamp_ns: int | None = None
@@ -85,8 +86,9 @@ class CommandGate:
         """The command for the actuators at ``inputs.stamp_ns``."""
         dt = self._elapsed(inputs.stamp_ns)
         faults = [*inputs.alarms, *(dead_topic(topic) for topic in inputs.inputs_lost)]
-        faults.append(self._move(inputs, dt))
-        faults.append(self._localize(inputs))
+        unmoved = self._move(inputs, dt)
+        lost = self._localize(inputs)
+        faults += [unmoved, lost]
         faults.append(self._take_trajectory(inputs))
         faults.append(self._inputs.command_fault(inputs))
         if inputs.sweep is not None:
@@ -106,7 +108,9 @@ class CommandGate:
                 threat=self._threat(inputs.stamp_ns),
                 standing=self._standing,
                 clear=self._emergency.nearest(self._odometer.distance) > self._config.clear_distance,
-                path_known=on_path(self._config, self._trajectory, self._odometer.pose) is not None,
+                # without wheels and localization the pose is a guess that grows worse with every metre
+                path_known=not (unmoved and lost)
+                and on_path(self._config, self._trajectory, self._odometer.pose) is not None,
                 permit=health.permit,
                 permit_reason=health.sentence,
                 request=inputs.request,
@@ -116,6 +120,7 @@ class CommandGate:
         )
         output = self._act(mode, reason, inputs, dt)
         self._inputs.sent(inputs.stamp_ns, output.command.steering)
+        self._coasting.told(inputs.stamp_ns, output.command.steering, output.command.acceleration)
         return output
 
     @property
@@ -134,10 +139,10 @@ class CommandGate:
             if not self._reported:
                 self._limits.start_from(inputs.report.steering)
             self._reported = True
-            self._speed, self._steering = inputs.report.speed, inputs.report.steering
+            self._coasting.believe(inputs.report)
         else:
-            self._speed = max(self._speed + self._limits.acceleration * dt, 0.0)
-            self._steering = self._limits.steering
+            self._coasting.coast(inputs.stamp_ns, dt)
+        self._speed, self._steering = self._coasting.speed, self._coasting.steering
         self._odometer.advance(self._speed, self._steering, dt)
         return fault
 
@@ -155,6 +160,7 @@ class CommandGate:
             if 0 <= held_ns < self._config.recovery_time * 1e9:
                 self._last_state = state
                 return f"localization jumped by more than {self._config.max_pose_jump:.1f} m"
+            self._trajectory = None  # it was made for another place
         self._jump_ns = None
         self._last_state = state
         self._odometer.correct(state, (inputs.stamp_ns - state.stamp_ns) * 1e-9)
@@ -252,7 +258,7 @@ class CommandGate:
     def _follow(self) -> float:
         """Steering along the last good trajectory; as it is when there is none."""
         pose, trajectory = self._odometer.pose, self._trajectory
-        s = on_path(self._config, trajectory, pose)
+        s = on_path(self._config, trajectory, pose, nearly=True)
         if s is None or trajectory is None or pose is None:
             return self._limits.steering
         return pursue(self._config, self._vehicle, trajectory, pose, s, self._speed, self._steering)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from robotaxi.interfaces import INTERFACES, VEHICLE, inputs_of
 from robotaxi.params import param
 from robotaxi.safety.doubt import Doubt, DoubtConfig, doubt_of_position, doubt_of_sight
-from robotaxi.safety.plausible import fingerprint, implausible
+from robotaxi.safety.plausible import far_away, fingerprint, implausible
 from robotaxi.types import EgoState, Health, Permit, Sight, VehicleReport
 
 _STATUS, _STATE = "vehicle/status", "localization/kinematic_state"
+_AHEAD_NS = 200_000_000  # stamps farther ahead of now come from a clock that is wrong
 SIGHT, _OBJECTS = "perception/sight", "perception/objects"
 
 
@@ -27,6 +28,7 @@ class HealthConfig(DoubtConfig):
 
     frozen_steps: int = param(4, lo=2, hi=50, doc="equal contents under new stamps in so many steps are frozen")
     moving_speed: float = param(1.0, lo=0.1, hi=5.0, unit="m/s", doc="slower, contents may well stay equal")
+    horizon: float = param(1000.0, lo=200.0, hi=1e5, unit="m", doc="what is said to be farther off than this is wrong")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("perception/traffic_lights", "camera_perception", "seeing traffic lights", Permit.PULL_OVER),
     Capability("dispatch/goal", "dispatch_bridge", "hearing the dispatcher", Permit.DRIVE),
     Capability("planning/trajectory", "planner", "planning its way", Permit.STOP, "moving"),
-    Capability("control/command_raw", "controller", "following its plan", Permit.STOP),
+    Capability("control/command_raw", "controller", "following its plan", Permit.STOP, "moving"),
     Capability("system/mode", "command_gate", "guarding its commands", Permit.STOP),
 )
 WATCHED = tuple(item.topic for item in CAPABILITIES)
@@ -87,9 +89,14 @@ class HealthMonitor:
         moving = report is None or not isinstance(report[1], VehicleReport) or (
             not abs(report[1].speed) <= self._config.moving_speed
         )  # fmt: skip
+        state = readings.get(_STATE)
+        pose = state[1] if state is not None and isinstance(state[1], EgoState) else None
         bad: dict[str, str] = {}
         for item in self._watched:
-            fault = self._fault(item, now_ns, readings.get(item.topic), item.topic in lost, moving)
+            reading = readings.get(item.topic)
+            fault = self._fault(item, now_ns, reading, item.topic in lost, moving)
+            if not fault and reading is not None and pose is not None and _STATE not in bad:
+                fault = far_away(reading[1], pose, self._config.horizon)
             memory = self._memory[item.topic]
             if not fault:
                 memory.bad_since_ns = None
@@ -114,7 +121,7 @@ class HealthMonitor:
             memory.repeats = memory.repeats + 1 if memory.print == before else 0
         if age_ns > interface.max_age_ns + interface.let_ns:
             return f"is {age_ns * 1e-9:.2f} s old, allowed is {interface.max_age_ms * 1e-3:.2f} s"
-        if age_ns < -interface.max_age_ns:
+        if age_ns < -min(interface.max_age_ns, _AHEAD_NS):
             memory.stamp_ns = -1  # believed only when its clock is right again
             return f"is stamped {-age_ns * 1e-9:.2f} s ahead of now"
         fault = implausible(item.topic, content)

@@ -7,13 +7,16 @@ the way ahead is the last good trajectory while the car is on it, else the arc o
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import numpy as np
 
 from robotaxi.safety.config import GateConfig
-from robotaxi.types import EgoState, FloatArray, Pose2, Trajectory, VehicleParams
+from robotaxi.types import EgoState, FloatArray, Pose2, Trajectory, VehicleParams, VehicleReport
 
 PATH_STEP = 0.25  # m, between two poses of the way ahead
+_TOLD_NS = 2_000_000_000  # commands that may still be under way to the wheels
+_HARDEST = 20.0  # m/s^2, more is no acceleration of a car
 _REJOIN = 6.0  # m over which the car comes back to its trajectory
 
 
@@ -43,6 +46,42 @@ class Odometer:
         self.pose = Pose2(
             state.x + way * math.cos(state.yaw), state.y + way * math.sin(state.yaw), state.yaw + state.yaw_rate * age
         )
+
+
+class Coasting:
+    """Speed (m/s) and tyre angle (rad) without the vehicle's word: what it was told, as late as it follows."""
+
+    def __init__(self, vehicle: VehicleParams) -> None:
+        self._vehicle = vehicle
+        self._told: deque[tuple[int, float, float]] = deque()
+        self._acceleration = 0.0
+        self.speed = self.steering = 0.0
+
+    def told(self, stamp_ns: int, steering: float, acceleration: float) -> None:
+        """A command that has been sent."""
+        self._told.append((stamp_ns, steering, acceleration))
+        while len(self._told) > 1 and not 0 <= stamp_ns - self._told[0][0] <= _TOLD_NS:
+            self._told.popleft()
+
+    def believe(self, report: VehicleReport) -> None:
+        """Start from a good report."""
+        self.speed, self.steering = report.speed, report.steering
+        self._acceleration = report.acceleration if abs(report.acceleration) < _HARDEST else 0.0  # also for NaN
+
+    def coast(self, now_ns: int, dt: float) -> None:
+        """Go on for ``dt`` seconds without a report."""
+        vehicle = self._vehicle
+        steering, _ = self._told_by(now_ns - round(vehicle.steering_delay * 1e9))
+        _, acceleration = self._told_by(now_ns - round(vehicle.drive_delay * 1e9))
+        self.steering += (steering - self.steering) * min(dt / max(vehicle.steering_lag, dt), 1.0)
+        self._acceleration += (acceleration - self._acceleration) * min(dt / max(vehicle.drive_lag, dt), 1.0)
+        self.speed = max(self.speed + self._acceleration * dt, 0.0)
+
+    def _told_by(self, stamp_ns: int) -> tuple[float, float]:
+        for at, steering, acceleration in reversed(self._told):
+            if at <= stamp_ns:
+                return steering, acceleration
+        return (self._told[0][1], self._told[0][2]) if self._told else (self.steering, 0.0)
 
 
 class GoodTrajectory:
@@ -92,12 +131,17 @@ class GoodTrajectory:
         return np.column_stack([x, y, yaw])
 
 
-def on_path(config: GateConfig, trajectory: GoodTrajectory | None, pose: Pose2 | None) -> float | None:
-    """Arc length of the car on the trajectory, or None when it is not on it."""
+def on_path(
+    config: GateConfig, trajectory: GoodTrajectory | None, pose: Pose2 | None, *, nearly: bool = False
+) -> float | None:
+    """Arc length of the car on the trajectory, or None when it is not on it; ``nearly``: as far off as it can be
+    steered back."""
     if trajectory is None or pose is None:
         return None
     s, lateral, heading = trajectory.locate(pose)
-    if abs(lateral) > config.max_path_offset or abs(heading) > config.max_path_heading:
+    offset = config.max_return_offset if nearly else config.max_path_offset
+    turned = config.max_return_heading if nearly else config.max_path_heading
+    if abs(lateral) > offset or abs(heading) > turned:
         return None
     return s
 

@@ -75,6 +75,16 @@ def _records(records: np.ndarray) -> str:
     return ""
 
 
+def far_away(content: object, pose: EgoState, horizon: float) -> str:
+    """What lies farther from the car than any sensor or plan reaches; "" if nothing does, or the pose is no number."""
+    records = content.points if isinstance(content, Trajectory) else content
+    if not isinstance(records, np.ndarray) or not len(records) or not {"x", "y"} <= set(records.dtype.names or ()):
+        return ""
+    dx, dy = (np.abs(records[name].astype(np.float64) - at) for name, at in (("x", pose.x), ("y", pose.y)))
+    worst = float(max(dx.max(), dy.max()))
+    return f"has something {worst * 1e-3:.4g} km away" if worst > horizon else ""
+
+
 def fingerprint(content: object) -> int:
     """CRC of the contents without their stamp; 0 for nothing, which never counts as frozen."""
     if content is None:
