@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ def _work(job: str, tell) -> None:
     if job == "raises":
         raise ValueError("broken on purpose")
     if job == "hangs":
-        time.sleep(1000.0)
+        signal.pause()
     tell({"job": job, "row": 1})
 
 

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,14 +59,12 @@ def mosquitto(tmp_path: Path) -> Iterator[int]:
     text = (CONFIG / "mosquitto.conf").read_text().replace("listener 8883", f"listener {port} localhost")
     (pki.folder / "mosquitto.conf").write_text(text + "user root\n")  # else, as root, it may not read the keys
     shutil.copy(CONFIG / "acl.conf", pki.folder / "acl.conf")
-    running = subprocess.Popen([program, "-c", "mosquitto.conf"], cwd=pki.folder)
-    end = time.monotonic() + 10.0
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("localhost", port), 1.0).close()
-            break
-        except OSError:
-            time.sleep(0.02)
+    running = subprocess.Popen(
+        [program, "-v", "-c", "mosquitto.conf"], cwd=pki.folder, stderr=subprocess.PIPE, text=True
+    )
+    said = running.stderr
+    assert said is not None and any(line.rstrip().endswith("running") for line in said), "mosquitto did not start"
+    threading.Thread(target=said.read, daemon=True).start()  # it must never wait for who reads
     yield port
     running.terminate()
     running.wait()
