@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from robotaxi.commands.progress import bar
 from robotaxi.supervisor import die_with
 
 _FAILURES = ("collisions", "red_lights_run", "stop_lines_run", "off_road_m")
@@ -118,18 +119,13 @@ def _run_perfect(args: argparse.Namespace) -> int:
     except (MapError, OSError) as error:
         print(f"robotaxi: {error}", file=sys.stderr)
         return 2
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     rows = []
-    with (
-        Progress(*columns, console=Console(stderr=True)) as progress,
-        ProcessPoolExecutor(max(1, args.workers)) as pool,
-    ):
-        task = progress.add_task("rides", total=len(args.seeds))
+    with bar("rides", len(args.seeds)) as progress, ProcessPoolExecutor(max(1, args.workers)) as pool:
         for row in pool.map(_perfect_ride, [(args.map, seed) for seed in args.seeds]):
             rows.append(row)
-            progress.advance(task)
+            progress(len(rows))
             if row["problems"]:
-                progress.console.print(f"  seed {row['seed']}: {'; '.join(row['problems'])}")
+                progress.say(f"  seed {row['seed']}: {'; '.join(row['problems'])}")
     simulated, cpu = (sum(row.get(key) or 0.0 for row in rows) for key in ("duration_s", "cpu_s"))
     return _finish(args, rows, {
         "perfect": list(args.perfect), "simulated_s": round(simulated, 1), "cpu_s": round(cpu, 1),

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from robotaxi.commands.eval_rides import add_perfect, seeds
+from robotaxi.commands.progress import bar
 
 
 def register(suites: Any) -> None:
@@ -50,12 +50,11 @@ def run(args: argparse.Namespace) -> int:
         return 2
     jobs = [(scenario, seed) for scenario in scenarios for seed in args.seeds]
     begin = time.perf_counter()
-    with Progress(console=Console(stderr=True)) as progress, ProcessPoolExecutor(max(1, args.workers)) as pool:
-        task = progress.add_task("drives", total=len(jobs))
+    with bar("drives", len(jobs)) as progress, ProcessPoolExecutor(max(1, args.workers)) as pool:
         rows = []
         for row in pool.map(_drive, jobs):
             rows.append(row)
-            progress.advance(task)
+            progress(len(rows))
     wall = time.perf_counter() - begin
     good = sum(row["passed"] for row in rows)
     simulated, cpu = (sum(row.get(key, 0.0) for row in rows) for key in ("duration_s", "cpu_s"))

@@ -287,5 +287,4 @@ def _hog_memory() -> None:
     held = [bytearray(_CHUNK_BYTES) for _ in range(int(_MEMORY_SHARE * int(words.split()[1]) * 1024 / _CHUNK_BYTES))]
     for chunk in held:
         chunk[::4096] = b"x" * len(range(0, _CHUNK_BYTES, 4096))
-    while True:
-        time.sleep(1.0)
+    signal.pause()
