@@ -287,6 +287,25 @@ def test_a_stop_steers_back_to_the_way_that_a_wrong_command_has_left() -> None:
     assert bench.car.truth.speed == 0.0 and bench.car.truth.y < 2.0 and bench.car.truth.yaw < 0.0  # not 5 m
 
 
+def test_a_frozen_localization_is_not_believed_and_the_stop_goes_by_the_wheels() -> None:
+    frozen: dict[str, EgoState] = {}
+
+    def alter(inputs: GateInput) -> GateInput:
+        if inputs.stamp_ns < 1_000_000_000:
+            return inputs
+        state = frozen.setdefault("state", inputs.state)
+        return replace(inputs, state=replace(state, stamp_ns=inputs.stamp_ns))
+
+    curvature = 1 / 25.0
+    bench = Bench(speed=8.0, curvature=curvature, alter=alter, command=lambda t, car: (0.0 if t > 1.0 else 0.1155, 0.0))
+    outputs = bench.run(7.0)
+    first = next(i for i, output in enumerate(outputs) if output.mode is SystemMode.COMFORTABLE_STOP)
+    assert 50 < first <= 54
+    assert outputs[first].reason == "Localization is frozen: it stays where it was while the wheels turn."
+    t = bench.car.truth
+    assert t.speed == 0.0 and abs(math.hypot(t.x, t.y - 1 / curvature) - 1 / curvature) < 0.5
+
+
 def test_stamps_from_the_future_are_refused() -> None:
     gate, tick = started(speed=5.0)
     inputs = inputs_at(tick, 5.0)

@@ -61,6 +61,8 @@ class GateConfig:
     actuation_memory: float = param(1.0, lo=0.2, hi=3.0, unit="s", doc="commands whose effect may still be under way")
     max_pose_jump: float = param(1.0, lo=0.2, hi=10.0, unit="m", doc="state against odometry between two steps")
 
+    max_frozen_way: float = param(0.3, lo=0.05, hi=5.0, unit="m", doc="driven while localization stays at one place")
+
     # emergency braking
     corridor_margin: float = param(0.15, lo=0.0, hi=1.0, unit="m", doc="beside the body")
     min_height: float = param(0.3, lo=0.05, hi=1.0, unit="m", doc="lower points are ground or kerb")

@@ -67,6 +67,7 @@ class CommandGate:
         self._reported = False
         self._last_state: EgoState | None = None
         self._jump_ns: int | None = None
+        self._place = (0, math.nan, math.nan, math.nan, 0.0)  # stamp, x, y, yaw, and the way driven until then
         self._taken: Trajectory | None = None
         self._trajectory: GoodTrajectory | None = None
 
@@ -152,6 +153,8 @@ class CommandGate:
         state = inputs.state
         if fault or state is None:
             return fault
+        if self._is_frozen(state):
+            return "localization is frozen: it stays where it was while the wheels turn"
         if self._jumped(state):
             self._jump_ns = inputs.stamp_ns
         before = self._jump_ns
@@ -165,6 +168,14 @@ class CommandGate:
         self._last_state = state
         self._odometer.correct(state, (inputs.stamp_ns - state.stamp_ns) * 1e-9)
         return ""
+
+    def _is_frozen(self, state: EgoState) -> bool:
+        """Whether new stamps come with the old place although the car has driven on."""
+        place = (state.x, state.y, state.yaw)
+        if place != self._place[1:4]:
+            self._place = (state.stamp_ns, *place, self._odometer.distance)
+        way = abs(self._odometer.distance - self._place[4])
+        return state.stamp_ns > self._place[0] and way > self._config.max_frozen_way
 
     def _jumped(self, state: EgoState) -> bool:
         last = self._last_state
