@@ -103,6 +103,8 @@ _ALL = (
               "base_link", 100, 0, 60, 400, "what stands on the road, types.OBSTACLE_DTYPE"),
     Interface("perception/sight", _RECORD, Qos.STATE, "lidar_perception", ("health_monitor",),
               "base_link", 100, 0, 60, 400, "types.Sight: how far the lidar sees, and where it is blind"),
+    Interface("perception/camera_view", _RECORD, Qos.STATE, "camera_perception", ("health_monitor",),
+              "base_link", 200, 40, 60, 800, "types.CameraView: how bright the picture is, and what is wrong with it"),
     Interface("perception/traffic_lights", _CLOUD, Qos.STATE, "camera_perception", ("planner", "health_monitor"),
               "map", 200, 40, 60, 800, "light states, types.LIGHT_DTYPE"),
     # ---- dispatch

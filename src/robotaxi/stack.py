@@ -35,6 +35,7 @@ class StackArguments:
     map: str = "town"
     vehicle: str = "robotaxi"
     sensors: str = "robotaxi"
+    odd: str = "robotaxi"
     seed: int = 0
     namespace: str = ""
     use_sim_time: bool = True
@@ -55,6 +56,7 @@ HELP: dict[str, str] = {
     "map": "map name in config/maps, or a path to a Lanelet2 .osm or an OpenDRIVE .xodr",
     "vehicle": "vehicle name in config/vehicle, or a path to a .yaml",
     "sensors": "sensor rig name in config/sensors, or a path to a .yaml",
+    "odd": "operational design domain: name in config/odd, or a path to a .yaml",
     "seed": "seed of the simulator's world and noise",
     "namespace": "prefix of every node and topic: one for each vehicle",
     "use_sim_time": "true: lock step with the clock's owner; false: wall clock (default in mode:=vehicle)",
@@ -224,6 +226,7 @@ def common_parameters(arguments: StackArguments, executables: Sequence[Executabl
         "map": arguments.map,
         "vehicle": arguments.vehicle,
         "sensors": arguments.sensors,
+        "odd": arguments.odd,
         "use_sim_time": arguments.use_sim_time,
         "peers": peers if arguments.use_sim_time else [""],
     }

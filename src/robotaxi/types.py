@@ -242,6 +242,15 @@ class Sight:
         return not self.reason
 
 
+@dataclass(frozen=True, slots=True)
+class CameraView:
+    """How well the camera sees. ``brightness``: mean of its picture, 0 black to 1 white. ``reason``: empty, or why the
+    view is degraded."""
+
+    brightness: float
+    reason: str = ""
+
+
 # ---------------------------------------------------------------------------- planning and control
 
 

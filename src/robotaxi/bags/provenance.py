@@ -24,7 +24,13 @@ _PARAMETERS = "ros__parameters"
 
 
 def origin(
-    map_name: str, vehicle: str, sensors: str, seed: int | None = None, params_file: str = "", camera: bool = True
+    map_name: str,
+    vehicle: str,
+    sensors: str,
+    seed: int | None = None,
+    params_file: str = "",
+    camera: bool = True,
+    odd: str = "",
 ) -> dict[str, str]:
     """Custom data of a recording that begins now. Files that are missing get an empty checksum."""
     return {
@@ -36,6 +42,8 @@ def origin(
         "vehicle_sha256": _sha256(_files_of(vehicle, "vehicle")),
         "sensors": sensors,
         "sensors_sha256": _sha256(_files_of(sensors, "sensors")),
+        "odd": odd,
+        "odd_sha256": _sha256(_files_of(odd, "odd")),
         "models_sha256": _sha256(sorted(p for p in (share_dir() / "models").rglob("*") if p.is_file())),
         "config_sha256": _sha256(sorted((config_dir() / "stack").glob("*.yaml"))),
         "seed": "" if seed is None else str(seed),
@@ -48,14 +56,15 @@ def origin(
 def captured(source: Path, roles: Sequence[str], params_file: str = "") -> dict[str, str]:
     """Custom data of what a replay of ``source`` made anew by ``roles``, with the code and parameters of now."""
     known = custom_data(source)
-    now = origin(known.get("map", ""), known.get("vehicle", ""), known.get("sensors", ""), None, params_file)
+    now = origin(known.get("map", ""), known.get("vehicle", ""), known.get("sensors", ""), None, params_file,
+                 odd=known.get("odd", ""))  # fmt: skip
     return {**known, **now, "seed": known.get("seed", ""), "replay_of": str(source), "replayed": ",".join(roles)}
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """What differs between two origins, in sentences: revision, files, and each parameter by name."""
     said = []
-    for key in ("git_revision", "map_sha256", "vehicle_sha256", "sensors_sha256", "models_sha256"):
+    for key in ("git_revision", "map_sha256", "vehicle_sha256", "sensors_sha256", "odd_sha256", "models_sha256"):
         old, new = before.get(key, ""), after.get(key, "")
         if old and new and old != new:
             said.append(f"{key.removesuffix('_sha256')} was {old[:12]}, is {new[:12]}")
@@ -77,6 +86,7 @@ def strangers(known: Mapping[str, str], map_name: str = "", vehicle: str = "", s
         ("map", "maps", map_name),
         ("vehicle", "vehicle", vehicle),
         ("sensors", "sensors", sensors),
+        ("odd", "odd", ""),
     ):
         recorded, name = known.get(f"{key}_sha256", ""), given or known.get(key, "")
         if not recorded or not name:

@@ -60,6 +60,7 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("--vehicle", default=defaults.vehicle, help="name in config/vehicle, or a path")
     parser.add_argument("--sensors", default=defaults.sensors, help="name in config/sensors, or a path")
+    parser.add_argument("--odd", default=defaults.odd, help="operational design domain: name in config/odd, or a path")
     parser.add_argument("--params-file", default="", metavar="FILE", help="parameters that override config/stack")
     parser.add_argument(
         "--runs", type=Path, default=defaults.runs, help="where the run's folder goes (default %(default)s)"
@@ -104,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
         map=args.map,
         vehicle=args.vehicle,
         sensors=args.sensors,
+        odd=args.odd,
         seed=args.seed,
         mode=args.mode,
         carla=args.carla,
@@ -134,7 +136,9 @@ def run(args: argparse.Namespace) -> int:
 
 def ride(options: RideOptions, command_line: str) -> dict[str, Any]:
     """Check everything that can be checked before anything starts, drive, evaluate."""
+    from robotaxi.geometry.geodesy import LocalFrame
     from robotaxi.hdmap import load_map
+    from robotaxi.odd_file import load_odd
     from robotaxi.parameter_files import check_parameter_files
     from robotaxi.ride.carla import carla_server
     from robotaxi.sensor_rig import load_rig
@@ -156,6 +160,7 @@ def ride(options: RideOptions, command_line: str) -> dict[str, Any]:
     check_parameter_files(arguments)
     load_vehicle(options.vehicle)
     load_rig(options.sensors)
+    load_odd(options.odd, LocalFrame(0.0, 0.0))  # in which frame does not matter for what may be wrong in the file
     if options.mode != "carla":  # what cannot be driven is said before a folder is made for it
         lane_map = load_map(options.map)
         plan = plan_ride(lane_map, options.seed)
@@ -200,7 +205,7 @@ def _drive(options: RideOptions, folder: Path, command_line: str) -> dict[str, A
 def _absolute(options: RideOptions) -> RideOptions:
     from dataclasses import replace
 
-    names = ("map", "vehicle", "sensors", "params_file", "events")
+    names = ("map", "vehicle", "sensors", "odd", "params_file", "events")
     paths = {
         n: str(Path(v).resolve()) for n in names if (v := getattr(options, n)) and Path(v).suffix and Path(v).exists()
     }

@@ -1,12 +1,13 @@
-"""Camera perception node: traffic light states where the map expects lights."""
+"""Camera perception node: traffic light states where the map expects lights, and how well the camera sees."""
 
 from __future__ import annotations
 
 from robotaxi.interfaces import MS
+from robotaxi.nodes import convert
 from robotaxi.nodes.common import load_lane_map, load_sensor_rig
 from robotaxi.nodes.records import to_cloud
 from robotaxi.nodes.runtime import StackNode
-from robotaxi.perception.camera import ImageError, TrafficLightConfig, TrafficLightRecognition
+from robotaxi.perception.camera import ImageError, TrafficLightConfig, TrafficLightRecognition, camera_view
 
 _IMAGE, _STATE = "sensing/camera/front/image_raw", "localization/kinematic_state"
 
@@ -36,5 +37,7 @@ class CameraPerceptionNode(StackNode):
         except ImageError as error:
             self.set_status(False, str(error))
             return
-        self.set_status(True, "running")
+        view = camera_view(image)
+        self.set_status(not view.reason, view.reason or "running")
+        self.write("perception/camera_view", convert.camera_view_record(view, at_ns))
         self.write("perception/traffic_lights", to_cloud(lights, at_ns, "map"))

@@ -29,6 +29,7 @@ from robotaxi.types import (
     OBJECT_DTYPE,
     TRAJECTORY_DTYPE,
     CameraModel,
+    CameraView,
     Cause,
     Command,
     EgoState,
@@ -454,6 +455,16 @@ def sight(message: DiagnosticArray) -> Sight:
     return Sight(int(values["points"]), float(values["road_range"]), blind, reason, int(values["drops"]))
 
 
+def camera_view_record(item: CameraView, stamp_ns: int) -> DiagnosticArray:
+    values: dict[str, str | int | float] = {"brightness": float(item.brightness)}
+    return to_record("camera_view", item.reason, values, stamp_ns, b"\1" if item.reason else b"\0")
+
+
+def camera_view(message: DiagnosticArray) -> CameraView:
+    reason, values = from_record(message)
+    return CameraView(float(values["brightness"]), reason)
+
+
 def health_record(item: Health) -> DiagnosticArray:
     values = {
         "permit": item.permit.name,
@@ -512,6 +523,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "initialpose": rough_pose,
     "perception/objects": _objects,
     "perception/sight": sight,
+    "perception/camera_view": camera_view,
     "perception/traffic_lights": _lights,
     "dispatch/goal": goal,
     "dispatch/trip": trip_event,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robotaxi.interfaces import INTERFACES
 from robotaxi.nodes import convert
+from robotaxi.nodes.common import load_odd_watch
 from robotaxi.nodes.runtime import StackNode
 from robotaxi.safety import HealthConfig, HealthMonitor
 from robotaxi.safety.health import HEARD
@@ -22,12 +23,13 @@ class HealthMonitorNode(StackNode):
 
     def setup(self) -> None:
         self._config = self.config(HealthConfig)
+        self._odd = load_odd_watch(self)
         self._monitor: HealthMonitor | None = None
         self._said = ""
 
     def activate(self, at_ns: int) -> None:
         if self._monitor is None:  # who takes part is known once everybody is connected
-            self._monitor = HealthMonitor(self._config, self.absent_inputs)
+            self._monitor = HealthMonitor(self._config, self.absent_inputs, self._odd)
         readings = {topic: self.read_stamped(topic, at_ns) for topic in HEARD}
         health = self._monitor.step(at_ns, readings, self.lost_inputs())
         self.set_status(health.permit is Permit.DRIVE, health.sentence)

@@ -41,7 +41,7 @@ class RecorderNode(Node):
         self.declare_parameter("peers", [""])
         for name, default in (("storage", "mcap"), ("split_mb", 0.0), ("split_s", 0.0), ("metadata_version", 9)):
             self.declare_parameter(name, default)
-        for name, default in (("map", ""), ("vehicle", ""), ("sensors", ""), ("params_file", "")):
+        for name, default in (("map", ""), ("vehicle", ""), ("sensors", ""), ("odd", ""), ("params_file", "")):
             self.declare_parameter(name, default)
         self.declare_parameter("seed", -1)
         self.declare_parameter("camera", True)
@@ -125,6 +125,7 @@ class RecorderNode(Node):
             seed=None if seed < 0 else seed,
             params_file=str(self._value("params_file")),
             camera=bool(self._value("camera")),
+            odd=str(self._value("odd")),
         )
 
     def _on_message(self, topic: str, absolute: str) -> Callable[[Any], None]:

@@ -92,6 +92,7 @@ def replay(options: ReplayOptions, show: Callable[[float], None], say: Callable[
         map=options.map or known.get("map") or "town",
         vehicle=options.vehicle or known.get("vehicle") or "robotaxi",
         sensors=options.sensors or known.get("sensors") or "robotaxi",
+        odd=known.get("odd") or "robotaxi",
         params_file=options.params_file or _recorded_overrides(known, options.folder),
     )
     player: dict[str, Any] = {

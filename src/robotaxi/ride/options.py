@@ -22,6 +22,7 @@ class RideOptions:
     map: str = "town"
     vehicle: str = "robotaxi"
     sensors: str = "robotaxi"
+    odd: str = "robotaxi"
     seed: int = 1
     mode: str = "sim"
     carla: str = ""

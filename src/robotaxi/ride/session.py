@@ -143,6 +143,7 @@ class _Ride:
             map=options.map,
             vehicle=options.vehicle,
             sensors=options.sensors,
+            odd=options.odd,
             seed=options.seed,
             carla=options.carla or StackArguments.carla,
             params_file=options.params_file,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robotaxi.params import param
-from robotaxi.types import EgoState, Sight
+from robotaxi.types import CameraView, EgoState, Permit, Sight
 
 _FRONT_DEG, _AHEAD_DEG = 90, 10  # off straight ahead: where cars come from; where the car goes
 _TOLD_TO = 5.0  # m, so that the sentence does not change with every sweep
@@ -30,12 +30,14 @@ class DoubtConfig:
 
 @dataclass(frozen=True)
 class Doubt:
-    """``part``: whose contents; ``spoils``: the topic that counts as bad because of it, "" for none."""
+    """``part``: whose contents; ``spoils``: the topic that counts as bad because of it, "" for none; ``permit``: what
+    it permits where no topic is bad."""
 
     part: str
     words: str
-    speed_cap: float
+    speed_cap: float = math.inf
     spoils: str = ""
+    permit: Permit = Permit.DRIVE
 
 
 def doubt_of_position(state: EgoState, config: DoubtConfig) -> Doubt | None:
@@ -63,6 +65,11 @@ def doubt_of_sight(sight: Sight, config: DoubtConfig) -> Doubt | None:
         return None
     cap, words = min(caps)
     return Doubt(part, sight.reason or words, cap)
+
+
+def doubt_of_view(view: CameraView) -> Doubt | None:
+    """None where the camera gives a picture: without one no traffic light is seen."""
+    return Doubt("camera_perception", view.reason, spoils="perception/traffic_lights") if view.reason else None
 
 
 def speed_within(distance: float, config: DoubtConfig) -> float:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 from robotaxi.interfaces import INTERFACES, VEHICLE, inputs_of
 from robotaxi.params import param
-from robotaxi.safety.doubt import Doubt, DoubtConfig, doubt_of_position, doubt_of_sight
+from robotaxi.safety.doubt import Doubt, DoubtConfig, doubt_of_position, doubt_of_sight, doubt_of_view
+from robotaxi.safety.odd import OddWatch
 from robotaxi.safety.plausible import far_away, fingerprint, implausible
-from robotaxi.types import EgoState, Health, Permit, Sight, VehicleReport
+from robotaxi.types import CameraView, EgoState, Health, Permit, Sight, VehicleReport
 
 _STATUS, _STATE = "vehicle/status", "localization/kinematic_state"
 _AHEAD_NS = 200_000_000  # stamps farther ahead of now come from a clock that is wrong
-SIGHT, _OBJECTS = "perception/sight", "perception/objects"
+SIGHT, VIEW = "perception/sight", "perception/camera_view"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("system/mode", "command_gate", "guarding its commands", Permit.STOP),
 )
 WATCHED = tuple(item.topic for item in CAPABILITIES)
-HEARD = (*WATCHED, SIGHT)
+HEARD = (*WATCHED, SIGHT, VIEW)
 
 
 @dataclass
@@ -72,14 +73,16 @@ class _Memory:
 
 
 class HealthMonitor:
-    """`step` every 100 ms. ``absent``: topics that nobody writes in this run and nobody misses."""
+    """`step` every 100 ms. ``absent``: topics that nobody writes in this run and nobody misses. ``odd``: the watch over
+    the operational design domain, None where anything is allowed."""
 
-    def __init__(self, config: HealthConfig, absent: Collection[str] = ()) -> None:
+    def __init__(self, config: HealthConfig, absent: Collection[str] = (), odd: OddWatch | None = None) -> None:
         self._config = config
         self._watched = tuple(item for item in CAPABILITIES if item.topic not in absent)
         self._memory = {item.topic: _Memory() for item in self._watched}
         self._upstream = {item.topic: _upstream(item) for item in self._watched}
-        self._dim_steps = 0  # in a row with a doubt about what is seen
+        self._odd = odd
+        self._dim_steps = dict.fromkeys((SIGHT, VIEW), 0)  # in a row with a doubt about what is seen
 
     def step(
         self, now_ns: int, readings: Mapping[str, tuple[int, object] | None], lost: Collection[str] = ()
@@ -135,17 +138,26 @@ class HealthMonitor:
     def _doubts(
         self, now_ns: int, bad: Mapping[str, str], readings: Mapping[str, tuple[int, object] | None]
     ) -> list[Doubt]:
-        """About contents that are sound, but say that little is known: of the position at once, of what is seen once
-        it lasts."""
+        """About contents that are sound, but say that little is known, or that the car is where it may not drive: of
+        the position at once, of what is seen once it lasts."""
         doubts = []
-        state, sight = (self._sound(topic, now_ns, bad, readings) for topic in (_STATE, SIGHT))
-        if isinstance(state, EgoState):
+        state, sight, view = (self._sound(topic, now_ns, bad, readings) for topic in (_STATE, SIGHT, VIEW))
+        state = state if isinstance(state, EgoState) else None
+        sight = sight if isinstance(sight, Sight) else None
+        view = view if isinstance(view, CameraView) else None
+        if state is not None:
             doubts.append(doubt_of_position(state, self._config))
-        seen = doubt_of_sight(sight, self._config) if isinstance(sight, Sight) else None
-        self._dim_steps = self._dim_steps + 1 if seen is not None else 0
-        if self._dim_steps >= self._config.sight_steps:
-            doubts.append(seen)
+        doubts.append(self._lasting(SIGHT, None if sight is None else doubt_of_sight(sight, self._config)))
+        doubts.append(self._lasting(VIEW, None if view is None else doubt_of_view(view)))
+        left = None if self._odd is None else self._odd.step(now_ns, state, sight, view)
+        if left is not None:
+            doubts.append(Doubt("odd", left.words, permit=Permit.STOP if left.final else Permit.PULL_OVER))
         return [doubt for doubt in doubts if doubt is not None]
+
+    def _lasting(self, topic: str, doubt: Doubt | None) -> Doubt | None:
+        """The doubt once it has been there for some steps in a row."""
+        self._dim_steps[topic] = self._dim_steps[topic] + 1 if doubt is not None else 0
+        return doubt if self._dim_steps[topic] >= self._config.sight_steps else None
 
     @staticmethod
     def _sound(
@@ -158,18 +170,19 @@ class HealthMonitor:
         return reading[1]
 
     def _verdict(self, now_ns: int, bad: Mapping[str, str], doubts: list[Doubt]) -> Health:
-        worst = min(doubts, key=lambda doubt: doubt.speed_cap, default=None)
-        cap = worst.speed_cap if worst is not None else math.inf
+        cap = min((doubt.speed_cap for doubt in doubts), default=math.inf)
+        worst = min(doubts, key=lambda doubt: (-doubt.permit, doubt.speed_cap), default=None)
+        permit = max((doubt.permit for doubt in doubts), default=Permit.DRIVE)
         bad = {**bad, **{doubt.spoils: doubt.words for doubt in doubts if doubt.spoils and doubt.spoils not in bad}}
         if not bad:
             if worst is not None:
-                return Health(now_ns, part=worst.part, sentence=f"{worst.part}: {worst.words}.", speed_cap=cap)
+                return Health(now_ns, permit, worst.part, f"{worst.part}: {worst.words}.", speed_cap=cap)
             return Health(now_ns, sentence="All parts work.")
         roots = [item for item in self._watched if item.topic in bad and not self._upstream[item.topic] & bad.keys()]
         roots = roots or [item for item in self._watched if item.topic in bad]  # a ring of blame: name it all
         first = min(roots, key=lambda item: self._memory[item.topic].bad_since_ns or 0)
         lost = tuple(item.name for item in self._watched if item.topic in bad)
-        permit = Permit(max(item.without for item in self._watched if item.topic in bad))
+        permit = Permit(max(permit, *(item.without for item in self._watched if item.topic in bad)))
         others = [item.part for item in roots if item.part != first.part]
         sentence = f"{first.part}: {first.topic} {bad[first.topic]}"
         if bad[first.topic] == "is awaited":

@@ -80,6 +80,7 @@ def _asked(request: Request) -> Callable[[_Seen], bool]:
 
 
 _DRIVING = "Driving: all inputs are good."
+_STARTING = "Standing: it drives when everything has worked for a moment."
 
 TRANSITIONS: tuple[Transition, ...] = (
     _row(_ALL, "a threat", _M.EMERGENCY_STOP, lambda s: bool(s.now.threat), lambda s: s.now.threat),
@@ -132,7 +133,7 @@ class ModeMachine:
         self._good_since: int | None = None
         self._clear_since: int | None = None
         self._entered_ns: int | None = None
-        self._cause = ""
+        self._cause = _STARTING
         self.mode = SystemMode.STOP
 
     def step(self, now: Observation) -> tuple[SystemMode, str]:
