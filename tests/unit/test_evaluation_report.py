@@ -117,6 +117,16 @@ def test_speed_limit_is_that_of_the_lane_in_our_direction():
     assert np.all(np.isnan(report_plots.speed_limits(dataclasses.replace(log, truth=away), lane_map())))
 
 
+def test_speed_limit_is_that_of_our_way_where_lanes_lie_on_top_of_each_other():
+    log, street = straight_ride(), lane_map()
+    s = street.lanes[1].s
+    y = np.maximum(s - 60.0, 0.0) - 0.2  # nearer to the car than its own lane, until it turns off
+    turning = np.column_stack([s, y, np.zeros(s.size)])
+    crossing = dataclasses.replace(street.lanes[1], id=0, centerline=turning, speed_limit=10.0 / 3.6)
+    both = dataclasses.replace(street, lanes={0: crossing, **street.lanes})
+    assert np.all(report_plots.speed_limits(log, both) == 50.0 / 3.6)
+
+
 @pytest.mark.parametrize(
     ("lo", "hi", "expected"), [(0.0, 10.0, [0, 2, 4, 6, 8, 10]), (-1.0, 1.0, [-1, -0.5, 0, 0.5, 1]), (3.0, 3.0, [3.0])]
 )

@@ -11,12 +11,14 @@ from scipy.spatial import cKDTree
 
 from robotaxi.evaluation import comfort, metrics, svg
 from robotaxi.evaluation.ride_log import ModeEntry, RideLog, TripEntry
-from robotaxi.hdmap.lane_map import LaneMap
+from robotaxi.geometry.polyline import densify
+from robotaxi.hdmap.lane_map import Lane, LaneMap
 from robotaxi.types import FloatArray
 
 LATENCY_BUDGET_MS = 150.0  # sensor stamp to command, 99th percentile
 _SAME_WAY = np.cos(np.radians(60.0))  # a lane counts if it runs less than 60 degrees off the car's heading
 _LANE_REACH = 4.0  # m, farther from every centerline there is no limit
+_ON_WAY, _MOST, _WAY_SPACING = 1.0, 0.7, 0.5  # m beside the way, share of a lane's points, m
 _PLAN_STEP = 0.2  # s between samples of the planned speed
 
 Stops = list[dict[str, Any]]
@@ -47,8 +49,26 @@ def speed_chart(log: RideLog, lane_map: LaneMap | None, stops: Stops) -> str:
 
 
 def speed_limits(log: RideLog, lane_map: LaneMap) -> FloatArray:
-    """Limit (m/s) of the nearest lane of the car's direction for every sample, NaN off the lanes."""
-    truth, lanes = log.truth, [lane_map.lanes[k] for k in sorted(lane_map.lanes)]
+    """Limit (m/s) of the nearest lane of the car's direction for every sample, NaN off the lanes. Lanes of the car's
+    way come first: within a junction others with other limits lie on top of them."""
+    lanes = [lane_map.lanes[k] for k in sorted(lane_map.lanes)]
+    on_way = _lanes_along(lanes, log.route[:, :2])
+    if on_way:
+        found = _nearest_limits(log, on_way)
+        return np.where(np.isnan(found), _nearest_limits(log, lanes), found)
+    return _nearest_limits(log, lanes)
+
+
+def _lanes_along(lanes: list[Lane], way: FloatArray) -> list[Lane]:
+    """The lanes that the way follows, most of their length."""
+    if len(way) < 2:
+        return []
+    tree = cKDTree(densify(way, _WAY_SPACING))
+    return [lane for lane in lanes if (tree.query(lane.centerline[:, :2])[0] < _ON_WAY).mean() > _MOST]
+
+
+def _nearest_limits(log: RideLog, lanes: list[Lane]) -> FloatArray:
+    truth = log.truth
     out = np.full(len(truth), np.nan)
     if not lanes or not len(truth):
         return out
