@@ -53,7 +53,9 @@ def words(odd: OperationalDesignDomain, ego: EgoState, sight: Sight = CLEAR, bri
     ],
 )  # fmt: skip
 def test_each_limit_is_watched(odd, seen, said) -> None:
-    assert words(odd, seen.pop("ego", state()), **seen) == (f"outside 'the test's': {said}" if said else "")
+    assert words(odd, seen.pop("ego", state()), **seen) == (
+        f"Outside the operational design domain 'the test's': {said}" if said else ""
+    )
 
 
 def test_what_is_not_known_leaves_nothing() -> None:
@@ -83,7 +85,7 @@ def watched_health(odd: OperationalDesignDomain, view: CameraView = DAY, checksu
 def test_who_leaves_it_pulls_over_and_says_why() -> None:
     health = watched_health(domain(maximum_speed=3.0))
     assert (health.permit, health.part) == (Permit.PULL_OVER, "odd")
-    assert health.sentence == "odd: outside 'the test's': faster than 11 km/h."
+    assert health.sentence == "Outside the operational design domain 'the test's': faster than 11 km/h."
     assert watched_health(domain()).sentence == "All parts work."
 
 

@@ -12,6 +12,7 @@ from robotaxi.params import param
 from robotaxi.types import CameraView, EgoState, Permit, Sight
 
 _FRONT_DEG, _AHEAD_DEG = 90, 10  # off straight ahead: where cars come from; where the car goes
+ODD = "odd"  # stands for a part where nothing is broken, but the operational design domain has been left
 _TOLD_TO = 5.0  # m, so that the sentence does not change with every sweep
 
 
@@ -38,6 +39,10 @@ class Doubt:
     speed_cap: float = math.inf
     spoils: str = ""
     permit: Permit = Permit.DRIVE
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.words}." if self.part == ODD else f"{self.part}: {self.words}."
 
 
 def doubt_of_position(state: EgoState, config: DoubtConfig) -> Doubt | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from robotaxi.interfaces import INTERFACES, VEHICLE, inputs_of
 from robotaxi.params import param
-from robotaxi.safety.doubt import Doubt, DoubtConfig, doubt_of_position, doubt_of_sight, doubt_of_view
+from robotaxi.safety.doubt import ODD, Doubt, DoubtConfig, doubt_of_position, doubt_of_sight, doubt_of_view
 from robotaxi.safety.odd import OddWatch
 from robotaxi.safety.plausible import far_away, fingerprint, implausible
 from robotaxi.types import CameraView, EgoState, Health, Permit, Sight, VehicleReport
@@ -151,7 +151,7 @@ class HealthMonitor:
         doubts.append(self._lasting(VIEW, None if view is None else doubt_of_view(view)))
         left = None if self._odd is None else self._odd.step(now_ns, state, sight, view)
         if left is not None:
-            doubts.append(Doubt("odd", left.words, permit=Permit.STOP if left.final else Permit.PULL_OVER))
+            doubts.append(Doubt(ODD, left.words, permit=Permit.STOP if left.final else Permit.PULL_OVER))
         return [doubt for doubt in doubts if doubt is not None]
 
     def _lasting(self, topic: str, doubt: Doubt | None) -> Doubt | None:
@@ -176,7 +176,7 @@ class HealthMonitor:
         bad = {**bad, **{doubt.spoils: doubt.words for doubt in doubts if doubt.spoils and doubt.spoils not in bad}}
         if not bad:
             if worst is not None:
-                return Health(now_ns, permit, worst.part, f"{worst.part}: {worst.words}.", speed_cap=cap)
+                return Health(now_ns, permit, worst.part, worst.sentence, speed_cap=cap)
             return Health(now_ns, sentence="All parts work.")
         roots = [item for item in self._watched if item.topic in bad and not self._upstream[item.topic] & bad.keys()]
         roots = roots or [item for item in self._watched if item.topic in bad]  # a ring of blame: name it all

@@ -15,6 +15,7 @@ from robotaxi.types import CameraView, EgoState, FloatArray, Sight
 
 _SPEED_SLACK = 0.5  # m/s, what a controller may overshoot
 _MPS_KMPH = 3.6
+_OUTSIDE = "Outside the operational design domain"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class OperationalDesignDomain:
 
 @dataclass(frozen=True)
 class Departure:
-    """That the domain has been left. ``final``: no drive at all, wherever the car goes."""
+    """That the domain has been left, in words that begin a sentence. ``final``: no drive at all, wherever the car goes."""
 
     words: str
     final: bool = False
@@ -72,7 +73,7 @@ class OddWatch:
         if (now_ns - self._since_ns) * 1e-9 >= self._domain.limits.patience:
             self._told = self._outside
         self._words = words or self._words
-        return Departure(f"outside '{self._domain.name}': {self._words}") if self._told else None
+        return Departure(f"{_OUTSIDE} '{self._domain.name}': {self._words}") if self._told else None
 
     def _beyond(self, state: EgoState | None, sight: Sight | None, view: CameraView | None) -> Iterator[str]:
         limits = self._domain.limits
@@ -97,6 +98,4 @@ class OddWatch:
 def _wrong_map(domain: OperationalDesignDomain, checksum: str) -> str:
     if not domain.map_sha256 or any(checksum.startswith(start) for start in domain.map_sha256):
         return ""
-    return (
-        f"outside '{domain.name}': the map ({checksum[:12] or 'without checksum'}) is not one that is released for it"
-    )
+    return f"{_OUTSIDE} '{domain.name}': the map ({checksum[:12] or 'without checksum'}) is not one that is released for it"
