@@ -93,7 +93,7 @@ def test_with_a_map_that_is_not_released_the_car_does_not_drive() -> None:
     odd = OperationalDesignDomain("released", map_sha256=("0123456789",))
     assert watched_health(odd).permit is Permit.DRIVE
     health = watched_health(odd, checksum="f" * 64)
-    assert health.permit is Permit.STOP and "the map (ffffffffffff) is not one that is released" in health.sentence
+    assert health.permit is Permit.STOP and "the map (ffffffffffff) is not released" in health.sentence
 
 
 def test_a_black_picture_costs_the_traffic_lights() -> None:

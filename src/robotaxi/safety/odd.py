@@ -43,7 +43,7 @@ class OperationalDesignDomain:
 
 @dataclass(frozen=True)
 class Departure:
-    """That the domain has been left, in words that begin a sentence. ``final``: no drive at all, wherever the car goes."""
+    """That the domain has been left, as a sentence begins. ``final``: no drive at all, wherever the car goes."""
 
     words: str
     final: bool = False
@@ -98,4 +98,4 @@ class OddWatch:
 def _wrong_map(domain: OperationalDesignDomain, checksum: str) -> str:
     if not domain.map_sha256 or any(checksum.startswith(start) for start in domain.map_sha256):
         return ""
-    return f"{_OUTSIDE} '{domain.name}': the map ({checksum[:12] or 'without checksum'}) is not one that is released for it"
+    return f"{_OUTSIDE} '{domain.name}': the map ({checksum[:12] or 'no checksum'}) is not released for it"
