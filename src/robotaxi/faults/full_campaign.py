@@ -48,8 +48,8 @@ _MEMORY_SHARE, _CHUNK_BYTES = 0.7, 16 << 20
 _TRIP_GOES_ON = ("EN_ROUTE_TO_PICKUP", "WAITING_FOR_RIDER", "BOARDING", "EN_ROUTE", "ARRIVED", "COMPLETED", "CANCELLED",
                  "ABORTED", "NO_SHOW")  # fmt: skip
 # what can be done to a message of the stack's own processes, and to its sensors where they leave the simulator
-_MESSAGE_KINDS = ("drop", "delay", "duplicate", "freeze", "corrupt_nan", "corrupt_huge", "clock_jump")
-_MESSAGE_TOPICS = ("sensing/imu/data", "sensing/gnss/fix", "localization/kinematic_state", "perception/objects",
+MESSAGE_KINDS = ("drop", "delay", "duplicate", "freeze", "corrupt_nan", "corrupt_huge", "clock_jump")
+MESSAGE_TOPICS = ("sensing/imu/data", "sensing/gnss/fix", "localization/kinematic_state", "perception/objects",
                    "perception/traffic_lights", "planning/trajectory", "control/command_raw", SWEEP)  # fmt: skip
 _SENSORS = {"lidar_blind": SWEEP, "camera_black": "sensing/camera/front/image_raw", "gnss_lost": "sensing/gnss/fix",
             "imu_nan": "sensing/imu/data", "wheel_scaled": "vehicle/status"}  # fmt: skip
@@ -72,8 +72,8 @@ def _single(number: int, from_s: float, rng: np.random.Generator) -> Fault:
         kind = ("kill", "stop", "slow")[cycle % 3] if turn == 0 else ("kill", "stop")[cycle % 2]
         return make(kind, NODES[(cycle + 3 * turn) % len(NODES)], from_ns, rng)
     if turn == 2:
-        kind = _MESSAGE_KINDS[cycle % len(_MESSAGE_KINDS)]
-        return make(kind, _MESSAGE_TOPICS[(cycle * 3) % len(_MESSAGE_TOPICS)], from_ns, rng)
+        kind = MESSAGE_KINDS[cycle % len(MESSAGE_KINDS)]
+        return make(kind, MESSAGE_TOPICS[(cycle * 3) % len(MESSAGE_TOPICS)], from_ns, rng)
     kinds = (*_SENSORS, *MACHINE_KINDS)
     return make(kinds[cycle % len(kinds)], "", from_ns, rng)
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CameraInfo, Imu, JointState, NavSatFix, NavSatStatus
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from robotaxi.geometry.se3 import quaternion, rotation
 from robotaxi.localization.map_match import UNKNOWN_VARIANCE as _UNKNOWN_VARIANCE
@@ -53,6 +52,14 @@ from robotaxi.types import (
 
 _VEHICLE_JOINTS = ["steering", "drive", "door", "seat", "belt", "battery"]
 _COMMAND_JOINTS = ["steering", "drive"]
+_JOINT_TRAJECTORY, _JOINT_POINT, _DURATION = (
+    TYPES.types[kind]
+    for kind in (
+        "trajectory_msgs/msg/JointTrajectory",
+        "trajectory_msgs/msg/JointTrajectoryPoint",
+        "builtin_interfaces/msg/Duration",
+    )
+)
 _XY_YAW = (0, 1, 5)  # rows of x, y, yaw in a ROS 6x6 covariance
 
 
@@ -306,20 +313,21 @@ def trajectory(message: Any) -> Trajectory | None:
     return Trajectory(to_ns(message.header.stamp), points) if len(points) else None
 
 
-def joint_trajectory(command: Command) -> JointTrajectory:
-    message = JointTrajectory()
-    message.header.stamp = to_time(command.stamp_ns)
-    message.header.frame_id = "base_link"
-    message.joint_names = _COMMAND_JOINTS
-    point = JointTrajectoryPoint()
-    point.positions = [float(command.steering), 0.0]
-    point.velocities = [0.0, float(command.speed)]
-    point.accelerations = [0.0, float(command.acceleration)]
-    message.points = [point]
-    return message
+def joint_trajectory(command: Command) -> Any:
+    """Of rosbags' types: rmw_serialize gives such a message a byte too many, which strict readers refuse."""
+    point = _JOINT_POINT(
+        positions=np.array([command.steering, 0.0], np.float64),
+        velocities=np.array([0.0, command.speed], np.float64),
+        accelerations=np.array([0.0, command.acceleration], np.float64),
+        effort=np.zeros(0),
+        time_from_start=_DURATION(sec=0, nanosec=0),
+    )
+    return _JOINT_TRAJECTORY(
+        header=header(command.stamp_ns, "base_link"), joint_names=list(_COMMAND_JOINTS), points=[point]
+    )
 
 
-def command(message: JointTrajectory) -> Command | None:
+def command(message: Any) -> Command | None:
     """None when joints or a point are missing; values are passed on as they are, finite or not."""
     if list(message.joint_names) != _COMMAND_JOINTS or not message.points:
         return None

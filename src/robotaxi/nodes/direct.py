@@ -25,8 +25,6 @@ os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
 import rclpy
 from rclpy.node import Node
 from rclpy.serialization import serialize_message
-from rosbags.typesys import Stores, get_typestore
-from trajectory_msgs.msg import JointTrajectory
 
 from robotaxi.bags.plan import plan_replay
 from robotaxi.bags.provenance import captured
@@ -39,8 +37,6 @@ _HEAD = struct.Struct("<qHI")  # stamp, topic number, size; size 0xffffffff: the
 _DONE = 0xFFFFFFFF
 _TOPICS = list(INTERFACES)
 _EXIT_CONFIG = 2
-_JOINTS = "trajectory_msgs/msg/JointTrajectory"
-_TYPES = get_typestore(Stores.ROS2_KILTED)
 
 
 class Bus:
@@ -86,11 +82,8 @@ class _Publisher:
 
 
 def _serialised(message: Any) -> bytes:
-    """What the middleware would send. rmw_serialize estimates the size of nested sequences a few bytes too high."""
-    cdr = bytes(serialize_message(message))
-    if isinstance(message, JointTrajectory):
-        cdr = bytes(_TYPES.serialize_cdr(_TYPES.deserialize_cdr(cdr[:-1], _JOINTS), _JOINTS))
-    return cdr
+    """What the middleware would send."""
+    return bytes(serialize_message(message))
 
 
 def main() -> int:
