@@ -23,10 +23,13 @@ from robotaxi.faults.catalog import (
     make,
     named_in,
 )
-from robotaxi.faults.full_campaign import _limit_files, full_faults
+from robotaxi.faults.full_campaign import Saboteur, _judge, _limit_files, full_faults
 from robotaxi.faults.judge import Word, judge
 from robotaxi.faults.wire import Wire, corrupted
+from robotaxi.hdmap import load_map
 from robotaxi.interfaces import INTERFACES, MS, TICK_NS
+from robotaxi.ride.monitor import Progress
+from robotaxi.ride.session import Outcome
 from robotaxi.safety.health import WATCHED
 from robotaxi.sim.infractions import Infraction
 from robotaxi.sim.watchdog import watchdog_command
@@ -165,6 +168,33 @@ def test_verdict_on_what_went_wrong(words: list[Word], infractions: list[Infract
     verdict = judge((fault("drop"),), words, infractions, place, moving_on=True, standing=False)
     assert not verdict.good
     assert verdict.why_not == (why or "")
+
+
+def test_a_whole_ride_in_which_nothing_is_said_is_one_that_drives_on() -> None:
+    duplicate = Fault("duplicate", RAW.topic, 8 * S, 9 * S, math.inf, ("controller",))
+    row = judged_ride([duplicate], [(1.0, Word(0.5, "AUTONOMOUS", "Driving.", "", "All parts work."))])
+    assert row["safe"] and row["recovered"] and row["noticed"] is None
+
+
+def test_a_whole_ride_may_still_name_the_fault_before_while_that_is_not_over() -> None:
+    stop = Fault("stop", "controller", 2 * S, 4 * S, 0.5, ("controller",))
+    kill = Fault("kill", "dispatch_bridge", 8 * S, 9 * S, 2.0, ("dispatch_bridge",))
+    dead = Word(3.0, "STOP", "Controller: control/command_raw is silent.", "controller", "controller: silent.")
+    well = Word(6.0, "AUTONOMOUS", "Driving.", "", "All parts work.")
+    late = Word(8.1, "STOP", "Controller: control/command_raw is silent.", "controller", "controller: silent.")
+    assert judged_ride([stop, kill], [(3.0, dead), (8.1, late)])["named_right"]
+    assert not judged_ride([stop, kill], [(3.0, dead), (6.0, well), (8.1, late)])["named_right"]
+
+
+def judged_ride(faults: list[Fault], said: list[tuple[float, Word]]) -> dict[str, object]:
+    """The verdict on the last of these faults, which comes at 8 s, of a ride that ends on a lane of the town."""
+    town = load_map("town")
+    lane = next(iter(town.lanes.values()))
+    x, y = lane.centerline[2, :2].tolist()
+    yaw = math.atan2(*(lane.centerline[3, :2] - lane.centerline[2, :2])[::-1])
+    saboteur = Saboteur(faults, said, {len(faults) - 1: (8.0, 8 * S)}, poses=[(9.0, x, y, yaw, 5.0)])
+    outcome = Outcome(Path(), Path(), Progress(), order={"state": "EN_ROUTE"})
+    return _judge((faults[-1],), math.inf, tuple(faults[:-1]), saboteur, outcome, town, load_vehicle("robotaxi"), 0)
 
 
 def test_an_accident_that_is_not_our_fault_is_none() -> None:

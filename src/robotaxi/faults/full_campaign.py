@@ -210,14 +210,16 @@ def run_seed(
     finally:
         saboteur.release()
     ends = [group[0].from_ns * 1e-9 for group in groups[1:]] + [math.inf]
-    return [_judge(*scene, saboteur, outcome, lane_map, car, seed) for scene in zip(groups, ends, strict=True)]
+    earlier = [tuple(fault for group in groups[:index] for fault in group) for index in range(count)]
+    scenes = zip(groups, ends, earlier, strict=True)
+    return [_judge(*scene, saboteur, outcome, lane_map, car, seed) for scene in scenes]
 
 
 def _judge(
-    group: tuple[Fault, ...], end: float, saboteur: Saboteur, outcome: Outcome, lane_map: LaneMap, car: VehicleParams,
-    seed: int,
+    group: tuple[Fault, ...], end: float, earlier: tuple[Fault, ...], saboteur: Saboteur, outcome: Outcome,
+    lane_map: LaneMap, car: VehicleParams, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """What came of the faults that were injected together; the next ones come at ``end`` (s)."""
+    """What came of the faults that were injected together, after ``earlier`` ones; the next come at ``end`` (s)."""
     struck = saboteur.struck.get(saboteur.faults.index(group[0]))
     poses = [pose for pose in saboteur.poses if pose[0] <= end]
     if struck is None or not poses:
@@ -231,10 +233,14 @@ def _judge(
         for fault in group
     )
     from_ns = min(fault.from_ns for fault in group)
+    before = [word for at, word in saboteur.said if at < wall]
+    if before and speaks(before[-1]):  # not yet over the earlier ones: naming those is right as well
+        known = tuple(part for fault in earlier for part in fault.parts)
+        group = tuple(replace(fault, parts=fault.parts + known) for fault in group)
     words = [(at, word) for at, word in saboteur.said if at >= wall and word.time < end]
     heard = [word for _, word in words]
     _, x, y, yaw, speed = poses[-1]
-    last = words[-1][1] if words else None
+    last = (before + heard)[-1] if before or heard else None
     infractions = [item for item in saboteur.infractions if from_ns <= item.stamp_ns < end * 1e9]
     verdict = judge(
         group, heard, infractions, illegal_place(lane_map, car, x, y, yaw),

@@ -124,6 +124,8 @@ def bent(item: Injection, message: Any, now_ns: int = 0) -> Any:
             raw = np.array(message.data, np.uint8)
             if raw.size:
                 raw.reshape(-1, message.point_step)[:, :4] = np.frombuffer(np.float32(value).tobytes(), np.uint8)
+            else:  # nothing in it to be wrong: a point is announced that does not come
+                message.width, message.row_step = 1, message.point_step
             message.data = raw
         case _, "Odometry":
             message.pose.pose.position.x = value
