@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from robotaxi.bags.kitti import KittiError, object_class
+from robotaxi.bags.kitti import KittiError, object_class, read_points
 from robotaxi.bags.lidar_mount import estimate_mount
 from robotaxi.bags.recordings import open_recordings
+from robotaxi.evaluation.perception_bench import run_lidar
+from robotaxi.perception.lidar import LidarPerceptionConfig
 from robotaxi.types import ObjectClass
 
 HEIGHT = 2.1  # m, of a lidar whose x looks right and y ahead: nothing like KITTI's
@@ -118,6 +120,56 @@ def test_class_names_of_many_sets(name, kind):
     assert object_class(name) == kind
 
 
+@pytest.mark.parametrize("columns", [3, 4, 5, 6])
+@pytest.mark.parametrize("count", [0, 1000, 1001, 3600])
+def test_sweeps_of_any_number_of_columns_in_any_order_are_read(tmp_path, columns, count):
+    rng = np.random.default_rng(columns)
+    table = np.column_stack([rng.permutation(road())[:count], rng.uniform(0, 255, (count, 3))])[:, :columns]
+    table.astype("<f4").tofile(tmp_path / "sweep.bin")
+    points = read_points(tmp_path / "sweep.bin")
+    assert len(points) == count
+    assert np.array_equal(np.stack([points[axis] for axis in "xyz"], axis=-1), table[:, :3].astype(np.float32))
+    assert np.array_equal(points["intensity"], table[:, 3].astype(np.float32) if columns > 3 else np.zeros(count))
+
+
+def test_a_sweep_without_intensity_is_one(tmp_path):
+    np.savez(tmp_path / "sweep.npz", xyz_5mm=np.full((7, 3), 200, np.int16))
+    points = read_points(tmp_path / "sweep.npz")
+    assert points["x"].tolist() == pytest.approx([1.0] * 7) and not points["intensity"].any()
+
+
+def test_sweeps_named_by_times_and_tracks_named_by_hashes(folder):
+    for k, path in enumerate(sorted((folder / "velodyne").iterdir())):
+        path.rename(path.with_name(f"{1_532_402_927 + 97 * k}.bin"))
+    hashes = "".join(label(1_532_402_927 + 97 * k, "car", 0.0, 12.0, "0aef-12") for k in range(3))
+    (folder / "label_02.txt").write_text(hashes + label(1_532_402_927, "car", 3.0, 12.0, "77e1-beef"))
+    frames = list(open_recordings(folder)[0].frames())
+    assert [f.sweep.stamp_ns for f in frames] == [0, 100_000_000, 200_000_000]
+    assert len(frames[0].truth) == 2 and len({int(i) for f in frames for i in f.truth["id"]}) == 2
+
+
+def test_what_a_recording_may_lack(folder):
+    """Sweeps that are empty or full of nonsense, annotations of nothing, no rectification, no camera, no poses."""
+    nonsense = np.full((50, 4), np.nan, "<f4")
+    nonsense[::2] = np.inf
+    nonsense.tofile(folder / "velodyne/000001.bin")
+    (folder / "velodyne/000002.bin").write_bytes(b"")
+    (folder / "label_02.txt").write_text("\n")
+    (folder / "calib.txt").write_text("Tr_velo_to_cam: 1 0 0 0 0 0 -1 -0.3 0 1 0 0\n")
+    (recording,) = open_recordings(folder)
+    network = answer_nothing
+    figures = run_lidar([recording], LidarPerceptionConfig(), network=network)
+    assert figures["frames"] == 3 and figures["tracking"]["vehicle"]["mota"] is None
+    (folder / "label_02.txt").write_text("".join(label(k, "Car", 0.0, 12.0) for k in range(3)))
+    figures = run_lidar(open_recordings(folder), LidarPerceptionConfig(), network=network)
+    assert figures["frames_evaluated"] == 3 and figures["tracking"]["vehicle"]["annotated"] == 1
+
+
+def answer_nothing(patch, fact):
+    """A network that knows no road user."""
+    return np.eye(1, 5, dtype=np.float32).repeat(len(patch), axis=0), np.zeros((len(patch), 6), np.float32)
+
+
 def test_broken_folders_are_named(folder, tmp_path):
     def fails(match, place=folder):
         with pytest.raises(KittiError, match=match):
@@ -137,5 +189,7 @@ def test_broken_folders_are_named(folder, tmp_path):
     fails("line 1: expected 17 columns, found 9")
     (folder / "label_02.txt").write_text(label(0, "Car", "nan", 12.0))
     fails("line 1: holds a number that is not finite")
+    (folder / "label_02.txt").write_text(label(1e30, "Car", 0.0, 12.0))
+    fails("line 1: '1e\\+30' is no number of a frame")
     (folder / "calib.txt").write_text("P2: 1\n")
     fails("has no 'Tr_velo_to_cam'")

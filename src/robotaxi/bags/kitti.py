@@ -61,6 +61,7 @@ _CLASS_WORDS = (  # the first that a label contains decides; KITTI's names and t
     (("car", "van", "vehicle", "taxi"), ObjectClass.CAR),
 )
 DONT_CARE = "DontCare"
+_LARGEST = 2**31 - 1
 
 
 def object_class(name: str) -> ObjectClass:
@@ -144,6 +145,8 @@ def read_states(
     """Poses of base_link, one a sweep every ``period`` s, with speed and yaw rate from neighbouring poses."""
     path = Path(data_dir) / "kiss_icp_poses.txt"
     rows = read_numbers(path)
+    if rows.shape[1] == 16:
+        rows = rows[:, :12]
     if rows.shape[1] != 12 or not np.isfinite(rows).all():
         raise KittiError(f"{path}: expected 12 finite numbers a line (row-major 3x4)")
     T_first_lidar = np.tile(np.eye(4), (len(rows), 1, 1))
@@ -183,6 +186,7 @@ def parse_labels(path: Path, T_base_camera: FloatArray, frame: int | None = None
     """
     lead = 2 if frame is None else 0
     rows, regions = [], []
+    named: dict[str, int] = {}
     for number, line in enumerate(_text(path).splitlines(), start=1):
         words = line.split()
         if not words:
@@ -191,8 +195,9 @@ def parse_labels(path: Path, T_base_camera: FloatArray, frame: int | None = None
             raise KittiError(f"{path}: line {number}: expected {15 + lead} columns, found {len(words)}")
         try:
             values = [float(word) for word in words[lead + 4 : lead + 15]]
-            at, track = (int(float(words[0])), int(float(words[1]))) if frame is None else (frame, number - 1)
-        except ValueError as error:
+            at = _whole(words[0]) if frame is None else frame
+            track = _identity(words[1], named) if frame is None else number - 1
+        except (ValueError, OverflowError) as error:
             raise KittiError(f"{path}: line {number}: {error}") from error
         if not np.isfinite(values).all():
             raise KittiError(f"{path}: line {number}: holds a number that is not finite")
@@ -206,6 +211,21 @@ def parse_labels(path: Path, T_base_camera: FloatArray, frame: int | None = None
         yaw = float(np.arctan2(front[1], front[0]))
         rows.append((at, track, object_class(words[lead]), *center[:3], yaw, length, width, height))
     return np.array(rows, LABEL_DTYPE), np.array(regions, np.float64).reshape(-1, 5)
+
+
+def _whole(word: str) -> int:
+    value = int(float(word))
+    if abs(value) > _LARGEST:
+        raise ValueError(f"'{word}' is no number of a frame")
+    return value
+
+
+def _identity(word: str, named: dict[str, int]) -> int:
+    """A track's number; sets converted to this format name tracks by hashes, too, which ``named`` counts."""
+    try:
+        return _whole(word)
+    except (ValueError, OverflowError):
+        return named.setdefault(word, _LARGEST - len(named))
 
 
 def read_calibration(path: Path) -> dict[str, list[str]]:
@@ -223,8 +243,8 @@ def camera_from_lidar(path: Path) -> FloatArray:
     out = np.eye(4)
     for keys, columns in ((("Tr_velo_to_cam", "Tr_velo_cam", "Tr"), 4), (("R0_rect", "R_rect"), 3)):
         found = next((entries[key] for key in keys if key in entries), None)
-        if found is None and "Tr" in entries and columns == 3:
-            continue  # KITTI odometry: the transform ends in the rectified frame already
+        if found is None and columns == 3:
+            continue  # no rectification (KITTI odometry): the transform ends in the rectified frame already
         if found is None:
             raise KittiError(f"{path}: has no '{keys[0]}'")
         try:
@@ -238,10 +258,10 @@ def camera_from_lidar(path: Path) -> FloatArray:
 
 
 def _from_npz(path: Path, data: Any) -> RecordArray:
-    for key in ("xyz_5mm", "intensity_u8"):
-        if key not in data:
-            raise KittiError(f"{path}: has no '{key}', only {', '.join(data.files) or 'nothing'}")
-    xyz, intensity = data["xyz_5mm"], data["intensity_u8"]
+    if "xyz_5mm" not in data:
+        raise KittiError(f"{path}: has no 'xyz_5mm', only {', '.join(data.files) or 'nothing'}")
+    xyz = data["xyz_5mm"]
+    intensity = data["intensity_u8"] if "intensity_u8" in data else np.zeros(xyz.shape[:1], np.uint8)
     if xyz.ndim != 2 or xyz.shape[1] != 3 or xyz.dtype != np.int16 or intensity.shape != xyz.shape[:1]:
         raise KittiError(
             f"{path}: expected xyz_5mm (N, 3) int16 and intensity_u8 (N,), found {xyz.dtype} {xyz.shape} "
@@ -252,11 +272,23 @@ def _from_npz(path: Path, data: Any) -> RecordArray:
 
 
 def _from_bin(path: Path) -> RecordArray:
-    size = path.stat().st_size
-    if size == 0 or size % 16:
-        raise KittiError(f"{path}: {size} bytes are no whole number of points of 16 bytes")
-    values = np.fromfile(path, "<f4").reshape(-1, 4)
-    return _pack(values[:, :3], values[:, 3])
+    """float32 x y z intensity; and x y z alone, or with more behind the intensity, where four columns do not fit.
+
+    The file does not say how many columns it has: an intensity is never negative, coordinates are now and then.
+    """
+    values = np.fromfile(path, np.uint8)
+    fits = [columns for columns in (4, 5, 6, 3) if len(values) % (4 * columns) == 0]
+    if not fits:
+        raise KittiError(f"{path}: {len(values)} bytes are no whole number of points of 16 bytes")
+    numbers = values.view("<f4")
+    for columns in fits:
+        rows = numbers.reshape(-1, columns)
+        if columns == 3:
+            return _pack(rows, np.zeros(len(rows), np.float32))
+        if not (rows[:, 3] < 0.0).any():
+            return _pack(rows[:, :3], rows[:, 3])
+    rows = numbers.reshape(-1, fits[0])
+    return _pack(rows[:, :3], rows[:, 3])
 
 
 def _pack(xyz: Any, intensity: Any) -> RecordArray:

@@ -28,6 +28,7 @@ from robotaxi.evaluation.perception_case import TRUTH_DTYPE, Frame, Recording, S
 from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray
 
 _MOUNT_SWEEPS = 5
+_MOST_GAP = 20  # sweeps that may be missing between two
 _OUTSIDE_SHARE = 0.05  # of the labels outside the image: from there on they lie all around
 
 
@@ -114,7 +115,9 @@ def _stamps(data_dir: Path, numbers: list[int]) -> tuple[list[int], float]:
     """Stamps (ns) and the usual period (s): of ``times.txt`` (seconds, one a line) or 10 Hz."""
     path = data_dir / "times.txt"
     if not path.is_file():
-        return [n * SWEEP_PERIOD_NS for n in numbers], SWEEP_PERIOD_NS * 1e-9
+        # names that count sweeps tell of gaps; others, times or hashes, only give the order
+        counted = all(0 < step <= _MOST_GAP for step in np.diff(numbers).tolist())
+        return [n * SWEEP_PERIOD_NS for n in (numbers if counted else range(len(numbers)))], SWEEP_PERIOD_NS * 1e-9
     try:
         times = np.loadtxt(path, ndmin=1)
     except ValueError as error:
@@ -153,7 +156,9 @@ def _truth(boxes: RecordArray, sweep: LidarSweep, seen: Seen | None) -> RecordAr
     for name in boxes.dtype.names or ():
         out[name] = boxes[name]
     T = sweep.T_base_lidar
-    out["points"] = points_in_boxes(_xyz(sweep.points) @ T[:3, :3].T + T[:3, 3], out)
+    xyz = _xyz(sweep.points)
+    xyz = xyz[np.isfinite(xyz).all(axis=1)]
+    out["points"] = points_in_boxes(xyz @ T[:3, :3].T + T[:3, 3], out)
     out["counted"] = (out["points"] > 0) & (out["label"] != ObjectClass.UNKNOWN)
     if seen is not None:
         out["counted"] &= seen(np.column_stack([out["x"], out["y"], out["z"] + 0.5 * out["height"]]))
