@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from robotaxi.perception.lidar.airborne import AirborneConfig, AirborneFilter
+from robotaxi.perception.lidar.airborne import _ABOVE, _BESIDE, _PASSED, _THICK, AirborneConfig, AirborneFilter
 
 SENSOR = np.array([0.0, 0.0, 2.0])
 
@@ -42,3 +43,37 @@ def test_clear_air_is_left_alone_and_looked_at_now_and_then() -> None:
         watch.step(xyz, xyz[:, 2] > 0.2, SENSOR) is not None for xyz in (clear, rain, rain, rain, rain, clear, rain)
     ]
     assert looks == [False, False, False, True, True, False, True]
+
+
+def test_a_bush_in_clear_air_is_no_rain() -> None:
+    xyz, _, _ = sweep(0.0)
+    rng = np.random.default_rng(8)
+    ahead = (np.abs(np.arctan2(xyz[:, 1], xyz[:, 0])) < 0.6) & (np.hypot(xyz[:, 0], xyz[:, 1]) > 9.0)
+    height = 2.0 + 7.0 / np.hypot(xyz[:, 0], xyz[:, 1]) * (xyz[:, 2] - 2.0)
+    # twigs in bunches: of the beams that meet the bush one in five is stopped, beside others that are stopped too
+    bunch = np.floor(4.0 * height).astype(int) + np.floor(30.0 * np.arctan2(xyz[:, 1], xyz[:, 0])).astype(int)
+    twig = ahead & (height > 0.3) & (height < 1.8) & (bunch % 3 == 0) & (rng.random(len(xyz)) < 0.5)
+    xyz[twig] = (SENSOR + (xyz[twig] - SENSOR) * (7.0 / np.hypot(xyz[twig, 0], xyz[twig, 1]))[:, None]).astype("f4")
+    watch = AirborneFilter(AirborneConfig(airborne_share=0.5))
+    assert watch.step(xyz, xyz[:, 2] > 0.2, SENSOR) is None
+    assert watch.found > 100  # that look like drops one by one
+
+
+def test_beams_are_counted_as_written() -> None:
+    xyz, _, _ = sweep(0.03)
+    xyz = xyz[np.random.default_rng(1).permutation(len(xyz))[:6000]]
+    standing, config = xyz[:, 2] > 0.2, AirborneConfig(airborne_share=0.6, airborne_least=1)
+    found = AirborneFilter(config).step(xyz, standing, SENSOR)
+    rel = xyz.astype(np.float64) - SENSOR
+    away = np.hypot(rel[:, 0], rel[:, 1])
+    bearing, fall = np.arctan2(rel[:, 1], rel[:, 0]), -rel[:, 2] / away
+    plain = np.zeros(len(xyz), bool)
+    for k in np.flatnonzero(standing & (away < config.airborne_range)):
+        off = np.abs((bearing - bearing[k] + np.pi) % (2.0 * np.pi) - np.pi)
+        beside = (off < _BESIDE / away[k]) & (np.abs(fall - fall[k]) < _ABOVE / away[k]) & (away > away[k] - _THICK)
+        passed = (beside & (away > away[k] + _THICK)).sum()
+        ended = beside.sum() - passed
+        plain[k] = passed >= _PASSED and ended - 1 < config.airborne_share * (ended - 1 + passed)
+    assert found is not None and found.sum() > 50
+    assert found.sum() == pytest.approx(plain.sum(), abs=2)  # single against double precision on an edge
+    assert (found != plain).sum() <= 4

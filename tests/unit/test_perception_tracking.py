@@ -3,7 +3,8 @@
 import numpy as np
 
 from robotaxi.perception.lidar.boxes import DETECTION_DTYPE
-from robotaxi.perception.lidar.tracking import Tracker, TrackerConfig
+from robotaxi.perception.lidar.tracker_config import TrackerConfig
+from robotaxi.perception.lidar.tracking import Tracker
 from robotaxi.types import ObjectClass
 
 SWEEP_NS = 100_000_000

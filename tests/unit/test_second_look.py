@@ -9,7 +9,8 @@ from robotaxi.perception.lidar.full_boxes import full_boxes
 from robotaxi.perception.lidar.patches import CHANNELS, FACTS, SIDE, facts, patches
 from robotaxi.perception.lidar.second_look import detections_by_look
 from robotaxi.perception.lidar.sight import SECTORS, SightConfig, SightMonitor
-from robotaxi.perception.lidar.tracking import Tracker, TrackerConfig
+from robotaxi.perception.lidar.tracker_config import TrackerConfig
+from robotaxi.perception.lidar.tracking import Tracker
 from robotaxi.types import ObjectClass
 
 CONFIG = LidarPerceptionConfig()
@@ -126,3 +127,37 @@ def test_the_lidars_sight_is_judged():
     assert "blind in 18 of 36 directions, from 180 degrees" in monitor.step(*ring(every[:18])).reason
     assert "usual are" in monitor.step(*ring(every, 15)).reason
     assert "holds 0 points" in monitor.step(np.zeros((0, 3), np.float32), np.zeros(0, np.float32)).reason
+
+
+def whole(x, label=ObjectClass.CAR, score=0.95):
+    """A detection that the second look judged."""
+    out = boxes((x, 0.0), length=4.4, width=1.8)
+    out["label"], out["score"], out["looked"] = label, score, True
+    return out
+
+
+def existence(detections):
+    """Of the only track after each of these sweeps, from the third on; 0 where none is shown."""
+    tracker, out = Tracker(TrackerConfig()), []
+    for k, seen in enumerate(detections):
+        objects = tracker.step(seen, k * 100_000_000, SENSOR)
+        assert len(objects) <= 1
+        out.append(float(objects["existence"][0]) if len(objects) else 0.0)
+    return out[2:]
+
+
+def test_a_vehicle_that_the_second_look_sees_no_more_goes_sooner_than_a_cluster():
+    seen, none = whole(10.0), whole(10.0)[:0]
+    by_shape = seen.copy()
+    by_shape["looked"] = False
+    looked, plain = (existence([d] * 4 + [none] * 4) for d in (seen, by_shape))
+    assert looked[1] == pytest.approx(plain[1], abs=0.02) and looked[-1] < plain[-1]
+
+
+def test_pieces_that_jump_about_and_no_road_users_are_no_evidence_for_a_vehicle():
+    steady = existence([whole(10.0)] * 8)
+    jumping = existence([whole(x) for x in (10.0, 11.5, 9.7, 11.6, 9.9, 11.4, 10.1, 11.5)])
+    refuted = existence([whole(10.0)] * 4 + [whole(10.0, ObjectClass.UNKNOWN, 0.9)] * 4)
+    assert jumping[-1] < steady[-1]
+    assert refuted[-1] < steady[-1]
+    assert refuted[-1] == pytest.approx(steady[1], abs=0.02), "seen, but not as a vehicle: as before"

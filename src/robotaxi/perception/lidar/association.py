@@ -55,6 +55,14 @@ def measurement_noise(
     return _noises(slack, extent, eye, at, heading, place, parts)
 
 
+def misfit(spread: FloatArray, offset: FloatArray) -> FloatArray:
+    """Squared Mahalanobis length (N,) of ``offset`` (N, 2) under the covariances ``spread`` (N, 2, 2)."""
+    a, b, c = spread[:, 0, 0], spread[:, 0, 1], spread[:, 1, 1]
+    u, v = offset[:, 0], offset[:, 1]
+    squared: FloatArray = (u * u * c - 2.0 * u * v * b + v * v * a) / (a * c - b * b)
+    return squared
+
+
 @njit(cache=True)
 def _costs(whole, mean, cov, shape, known, seen, box_corners, sensor, noise, gate, gate_distance):  # type: ignore[no-untyped-def]
     tracks, detections = mean.shape[0], seen.shape[0]

@@ -50,3 +50,18 @@ def heading(facing: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
     """The likeliest heading (N,) in [-pi/4, pi/4], and where there is one at all."""
     known = np.hypot(facing[:, 0], facing[:, 1]) > _LEAST_INFORMATION
     return np.arctan2(facing[:, 1], facing[:, 0]) / 4.0, known
+
+
+def wrap(angle: FloatArray) -> FloatArray:
+    """To [-pi, pi)."""
+    return (angle + np.pi) % (2.0 * np.pi) - np.pi
+
+
+def wrap_half(angle: FloatArray) -> FloatArray:
+    """To [-pi/2, pi/2): the difference of two headings, front and rear not told apart."""
+    return (angle + np.pi / 2) % np.pi - np.pi / 2
+
+
+def wrap_quarter(angle: FloatArray) -> FloatArray:
+    """To [-pi/4, pi/4): the difference of two rectangles' headings, sides not told apart."""
+    return (angle + np.pi / 4) % (np.pi / 2) - np.pi / 4

@@ -19,7 +19,8 @@ from robotaxi.perception.lidar.preprocess import to_base_link
 from robotaxi.perception.lidar.road import RoadFilter
 from robotaxi.perception.lidar.second_look import LookConfig, Network, detections_by_look, look_again
 from robotaxi.perception.lidar.sight import SightConfig, SightMonitor
-from robotaxi.perception.lidar.tracking import Tracker, TrackerConfig
+from robotaxi.perception.lidar.tracker_config import TrackerConfig
+from robotaxi.perception.lidar.tracking import Tracker
 from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray, Sight, VehicleParams
 
 

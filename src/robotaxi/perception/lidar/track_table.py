@@ -33,6 +33,7 @@ TRACK_DTYPE = np.dtype(
         ("votes", "<f8", (CLASSES,)),  # fading count of labels
         ("label", "u1"),
         ("log_odds", "<f8"),  # of existence
+        ("looked", "?"),  # judged by the second look at least once
         ("hits", "<i8"),
         ("seen_ns", "<i8"),  # stamp of the last detection
         ("anchor", "<f8", (2,)),  # where it stood when first seen

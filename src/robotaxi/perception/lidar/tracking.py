@@ -7,17 +7,24 @@ static until it has left the place where it was first seen; static tracks report
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from robotaxi.params import param
 from robotaxi.perception.lidar.anchor import BoxMeasurement, corners, measure, to_map
-from robotaxi.perception.lidar.association import measurement_noise, pair
-from robotaxi.perception.lidar.full_boxes import ACROSS, FullSizeConfig, full_boxes, full_size, is_vehicle, is_whole
-from robotaxi.perception.lidar.heading import faded, heading, joined, side_information, told
+from robotaxi.perception.lidar.association import measurement_noise, misfit, pair
+from robotaxi.perception.lidar.full_boxes import ACROSS, full_boxes, full_size, is_vehicle, is_whole
+from robotaxi.perception.lidar.heading import (
+    faded,
+    heading,
+    joined,
+    side_information,
+    told,
+    wrap,
+    wrap_half,
+    wrap_quarter,
+)
 from robotaxi.perception.lidar.track_table import CLASSES, TRACK_DTYPE, doubled, predict, update
+from robotaxi.perception.lidar.tracker_config import TrackerConfig
 from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
 _STANDING_HITS = 8  # detections after which a track that has not moved is taken to stand
@@ -30,48 +37,8 @@ _WRONG_DEG = 25.0  # a heading this far from what is known of it is laid anew
 _AGREES_DEG = 10.0  # by a view that agrees with what is known
 _CLEARLY = 0.3  # m
 _WHOLE_DEG = 10.0  # how well the network tells a heading
+_USUAL_MISFIT = 2.0  # mean of the squared misfit of two coordinates
 _COURSE_DEG = 5.0  # a car slips and turns: its course is its heading no better than this
-
-
-@dataclass(frozen=True)
-class TrackerConfig(FullSizeConfig):
-    """Tracker."""
-
-    confirm_hits: int = param(3, lo=1, hi=20, doc="detections until a track is published")
-    max_coast: float = param(1.0, lo=0.1, hi=5.0, unit="s", doc="an unseen confirmed track lives on this long")
-    tentative_coast: float = param(0.15, lo=0.0, hi=2.0, unit="s", doc="an unseen unconfirmed track lives this long")
-    max_step: float = param(0.5, lo=0.1, hi=5.0, unit="s", doc="after a longer gap between sweeps all starts anew")
-    gate: float = param(4.0, lo=1.0, hi=10.0, doc="association gate, standard deviations")
-    gate_distance: float = param(4.0, lo=0.5, hi=20.0, unit="m", doc="association gate, absolute")
-    sigma_position: float = param(0.07, lo=0.005, hi=1.0, unit="m", doc="noise of a visible edge")
-    sigma_per_m: float = param(0.004, lo=0.0, hi=0.1, doc="its growth with range (beam spacing, heading error)")
-    sigma_sight_per_m: float = param(
-        0.008, lo=0.0, hi=0.1, doc="further growth along the line of sight (which ring meets which part of a body)"
-    )
-    beam_spacing_deg: float = param(0.2, lo=0.01, hi=2.0, unit="deg", doc="between neighbouring columns of the lidar")
-    sigma_grazing: float = param(0.5, lo=0.0, hi=2.0, doc="noise for each beam spacing on a face seen edge-on")
-    sigma_slack: float = param(0.6, lo=0.0, hi=2.0, doc="noise for each metre of slack when alongside")
-    sigma_whole: float = param(0.3, lo=0.01, hi=3.0, unit="m", doc="noise of the centre of a box of the second look")
-    look_doubt: float = param(3.0, lo=0.1, hi=20.0, doc="weight of the second look's doubt against its belief")
-    look_prior: float = param(2.0, lo=0.0, hi=20.0, doc="belief of the second look that a new track must outweigh")
-    sigma_birth_speed: float = param(8.0, lo=0.5, hi=40.0, unit="m/s", doc="speed of a new track, one deviation")
-    sigma_vehicle: float = param(3.5, lo=0.1, hi=20.0, unit="m/s^2", doc="acceleration noise of vehicles")
-    sigma_person: float = param(1.5, lo=0.1, hi=20.0, unit="m/s^2", doc="acceleration noise of pedestrians")
-    hit_log_odds: float = param(0.8, lo=0.05, hi=5.0, doc="evidence of one detection for existence")
-    miss_log_odds: float = param(0.45, lo=0.05, hi=5.0, doc="evidence of one missed sweep against it")
-    max_log_odds: float = param(4.0, lo=1.0, hi=10.0, doc="evidence saturates here")
-    least_existence: float = param(0.4, lo=0.0, hi=0.9, doc="unseen tracks are held back once they exist less likely")
-    moved_distance: float = param(0.5, lo=0.1, hi=5.0, unit="m", doc="a track this far from its place has moved")
-    moved_speed: float = param(0.5, lo=0.05, hi=5.0, unit="m/s", doc="and must be as fast as this")
-    moved_hits: int = param(3, lo=1, hi=10, doc="in so many detections in a row")
-    sure_speed: float = param(4.0, lo=0.5, hi=20.0, unit="m/s", doc="detections of tracks faster than this count twice")
-    false_start: float = param(1.0, lo=0.1, hi=10.0, unit="s", doc="back at rest in its place for this long: not moved")
-    rest_speed: float = param(0.4, lo=0.0, hi=2.0, unit="m/s", doc="slower tracks are drawn towards rest")
-    heading_speed: float = param(2.0, lo=0.3, hi=10.0, unit="m/s", doc="faster tracks head where they go")
-    heading_gain: float = param(0.25, lo=0.0, hi=1.0, doc="share of a whole box's heading that is taken over")
-    sigma_side: float = param(0.25, lo=0.02, hi=2.0, unit="m", doc="returns stray so far from the side they are on")
-    sigma_turn_deg: float = param(3.0, lo=0.1, hi=30.0, unit="deg", doc="heading change from sweep to sweep, moving")
-    sigma_stand_deg: float = param(0.05, lo=0.001, hi=10.0, unit="deg", doc="the same of what stands")
 
 
 class Tracker:
@@ -120,7 +87,9 @@ class Tracker:
     def _miss(self, seen: NDArray[np.intp]) -> None:
         missed = np.ones(len(self._tracks), bool)
         missed[seen] = False
-        self._tracks["log_odds"][missed] -= self._config.miss_log_odds
+        config = self._config
+        cost = np.where(self._tracks["looked"], config.look_miss_log_odds, config.miss_log_odds)
+        self._tracks["log_odds"][missed] -= cost[missed]
         # what has been seen standing for a while waits where it is
         standing = ~self._tracks["moved"] & (self._tracks["hits"] > _STANDING_HITS)
         self._tracks["mean"][missed & standing, 2:] = 0.0
@@ -147,17 +116,30 @@ class Tracker:
             centers = np.column_stack([detections["x"], detections["y"]])
             offset[whole] = (centers - tracks["mean"][:, :2] - shift)[whole]
             noise[whole] += config.sigma_whole**2 * np.eye(2)
+        doubt = self._doubt(tracks, detections, offset, noise)
         update(tracks, offset, noise, 0)
         self._draw_to_rest(tracks)
         tracks["hits"] += 1
         tracks["seen_ns"] = stamp_ns
-        tracks["log_odds"] = np.minimum(tracks["log_odds"] + config.hit_log_odds, config.max_log_odds)
+        tracks["looked"] |= detections["looked"]
+        tracks["log_odds"] = np.minimum(tracks["log_odds"] + config.hit_log_odds, config.max_log_odds) - doubt
         self._classify(tracks, detections)
         self._resize(tracks, detections, found)
         self._judge_motion(tracks, found)
         self._turn(tracks, detections, found)
         self._straighten(tracks, detections, box_corners, sensor)
         self._tracks[index] = tracks
+
+    def _doubt(self, tracks: RecordArray, detections: RecordArray, offset: FloatArray, noise: FloatArray) -> FloatArray:
+        """Evidence (N,) that detections of the second look take away again: what lies far from where its track was
+        expected, and what is no road user where a vehicle was, is rather a piece of a hedge than that vehicle."""
+        config, looked = self._config, detections["looked"]
+        if not looked.any():
+            return np.zeros(len(tracks))
+        squared = misfit(tracks["cov"][:, :2, :2] + noise, offset)
+        far = np.clip(config.look_misfit * (squared - _USUAL_MISFIT), 0.0, 2.0 * config.hit_log_odds)
+        no_user = (detections["label"] == ObjectClass.UNKNOWN) & is_vehicle(tracks["label"])
+        return np.where(looked, far + np.where(no_user, config.hit_log_odds, 0.0), 0.0)
 
     def _draw_to_rest(self, tracks: RecordArray) -> None:
         """Pseudo-measurement of zero velocity for what is almost at rest."""
@@ -175,9 +157,9 @@ class Tracker:
         unclear = detections["label"] == ObjectClass.UNKNOWN
         looked, score = detections["looked"], detections["score"]
         tracks["votes"][rows, detections["label"]] += np.where(looked, score, np.where(unclear, _UNCLEAR_VOTE, 1.0))
-        tracks["votes"][:, ObjectClass.UNKNOWN] += np.where(
-            looked & ~unclear, self._config.look_doubt * (1.0 - score), 0.0
-        )
+        vehicle = is_vehicle(detections["label"])
+        weight = np.where(vehicle, self._config.look_doubt, self._config.look_doubt_small)
+        tracks["votes"][:, ObjectClass.UNKNOWN] += np.where(looked & ~unclear, weight * (1.0 - score), 0.0)
         speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
         known = tracks["moved"] & (tracks["hits"] > 2 * self._config.confirm_hits)
         # nobody walks at 5 m/s or more for long; what rolls that fast and is small has two wheels
@@ -189,7 +171,7 @@ class Tracker:
 
     def _resize(self, tracks: RecordArray, detections: RecordArray, found: BoxMeasurement) -> None:
         """Grow to what is visible; the edge near the sensor stays where it is."""
-        aligned = np.abs(_wrap_quarter(detections["yaw"] - tracks["yaw"])) < np.radians(12.0)
+        aligned = np.abs(wrap_quarter(detections["yaw"] - tracks["yaw"])) < np.radians(12.0)
         whole = is_whole(detections)
         for axis, name in enumerate(("seen_length", "seen_width")):
             seen, extent = tracks[name], found.extent[:, axis]
@@ -244,7 +226,7 @@ class Tracker:
         course = np.arctan2(tracks["mean"][:, 3], tracks["mean"][:, 2])
         speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
         heading_known = tracks["moved"] & (speed > config.heading_speed)
-        error = _wrap(course - tracks["yaw"])
+        error = wrap(course - tracks["yaw"])
         # a front taken for a side: swap the axes once the motion tells
         sideways = heading_known & (np.abs(np.abs(error) - np.pi / 2) < np.radians(35.0))
         length, width = tracks["seen_length"], tracks["seen_width"]
@@ -255,20 +237,20 @@ class Tracker:
         narrow = short & ((length > width + _CLEARLY) | (width > length + 0.5 * _CLEARLY))
         whole = is_whole(detections)
         crosswise = (wide | narrow) & ~heading_known & ~whole
-        course = np.where(crosswise, _wrap(tracks["yaw"] + np.pi / 2), course)
+        course = np.where(crosswise, wrap(tracks["yaw"] + np.pi / 2), course)
         sideways |= crosswise
         if sideways.any():
             self._swap_axes(tracks, sideways, found)
         backwards = heading_known & (np.abs(error) > np.radians(125.0))
-        tracks["yaw"] = np.where(sideways, course, np.where(backwards, _wrap(tracks["yaw"] + np.pi), tracks["yaw"]))
+        tracks["yaw"] = np.where(sideways, course, np.where(backwards, wrap(tracks["yaw"] + np.pi), tracks["yaw"]))
         self._weigh_heading(tracks, detections, heading_known)
         known_yaw, known = heading(tracks["facing"])
-        error = np.where(known, _wrap_quarter(known_yaw - tracks["yaw"]), 0.0)
+        error = np.where(known, wrap_quarter(known_yaw - tracks["yaw"]), 0.0)
         # a whole box tells its sides apart
         by_whole = whole & ~heading_known
         turn = np.where(np.abs(error) < np.radians(_WRONG_DEG), error, 0.0)
-        turn = np.where(by_whole, config.heading_gain * _wrap_half(detections["yaw"] - tracks["yaw"]), turn)
-        tracks["yaw"] = _wrap(tracks["yaw"] + turn)
+        turn = np.where(by_whole, config.heading_gain * wrap_half(detections["yaw"] - tracks["yaw"]), turn)
+        tracks["yaw"] = wrap(tracks["yaw"] + turn)
 
     def _weigh_heading(self, tracks: RecordArray, detections: RecordArray, heading_known: NDArray[np.bool_]) -> None:
         config = self._config
@@ -308,15 +290,15 @@ class Tracker:
         A small error is turned back; a large one would leave a box that grew to cover the car crosswise.
         """
         known_yaw, known = heading(tracks["facing"])
-        side = _wrap_quarter(known_yaw - tracks["yaw"])
-        agrees = np.abs(_wrap_quarter(known_yaw - detections["yaw"])) < np.radians(_AGREES_DEG)
+        side = wrap_quarter(known_yaw - tracks["yaw"])
+        agrees = np.abs(wrap_quarter(known_yaw - detections["yaw"])) < np.radians(_AGREES_DEG)
         seen = side_information(detections, self._config.sigma_side) > 0.0
         wrong = known & agrees & seen & ~is_whole(detections) & (np.abs(side) > np.radians(_WRONG_DEG))
         wrong &= is_vehicle(tracks["label"])
         if not wrong.any():
             return
         turned, seen = tracks[wrong], detections[wrong]
-        turned["yaw"] = _wrap(turned["yaw"] + side[wrong])
+        turned["yaw"] = wrap(turned["yaw"] + side[wrong])
         parallel = np.abs(np.cos(seen["yaw"] - turned["yaw"])) > np.cos(np.pi / 4)
         turned["seen_length"] = np.where(parallel, seen["length"], seen["width"])
         turned["seen_width"] = np.where(parallel, seen["width"], seen["length"])
@@ -353,6 +335,7 @@ class Tracker:
         born["anchor"] = born["mean"][:, :2]
         born["height"] = detections["height"]
         born["ground"] = detections["z"] - detections["base"]
+        born["looked"] = detections["looked"]
         born["log_odds"] = 0.0
         born["hits"] = 1
         born["seen_ns"] = born["rest_ns"] = stamp_ns
@@ -379,18 +362,3 @@ class Tracker:
         out["vy"] = np.where(tracks["moved"], tracks["mean"][:, 3], 0.0)
         out["existence"] = existence
         return out
-
-
-def _wrap(angle: FloatArray) -> FloatArray:
-    """To [-pi, pi)."""
-    return (angle + np.pi) % (2.0 * np.pi) - np.pi
-
-
-def _wrap_half(angle: FloatArray) -> FloatArray:
-    """To [-pi/2, pi/2): the difference of two headings, front and rear not told apart."""
-    return (angle + np.pi / 2) % np.pi - np.pi / 2
-
-
-def _wrap_quarter(angle: FloatArray) -> FloatArray:
-    """To [-pi/4, pi/4): the difference of two rectangles' headings, sides not told apart."""
-    return (angle + np.pi / 4) % (np.pi / 2) - np.pi / 4
