@@ -220,6 +220,19 @@ def test_reference_is_smooth_out_of_a_bay_and_into_one() -> None:
     assert np.abs(np.diff(reference.curvature)).max() < 0.02
 
 
+@pytest.mark.parametrize(("room", "aside", "yaw"), [(15.0, -0.4, -0.05), (8.0, -1.8, -0.27), (4.0, -1.2, -0.25)])
+def test_a_path_laid_anew_on_the_way_into_a_bay_goes_on_into_it(room: float, aside: float, yaw: float) -> None:
+    road = straight()
+    x = 300.0 - room
+    route = replace(road.route(Pose2(x, 0.0, 0.0), Pose2(300.0, 0.0, 0.0)), goal_offset=-3.0)
+    reference = build_reference(road, route, Pose2(x, aside, yaw), PlannerConfig(), speed=1.0, tightest=0.2)
+    ahead = slice(reference.index(reference.start_s), reference.index(reference.goal_s) + 1)
+    y = reference.y[ahead]
+    assert y.max() < aside + 0.1 and y.min() > -3.1, "neither back to the lane nor beyond the bay"
+    assert np.abs(reference.curvature[ahead]).max() < 0.25
+    assert y[-1] < -2.5 or room < 5.0  # who is too near stops beside the middle of the bay
+
+
 def test_lane_change_waits_for_a_gap() -> None:
     road = lane_map(
         [

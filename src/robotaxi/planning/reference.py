@@ -30,6 +30,7 @@ CURVATURE_SMOOTHING = 1.0  # m
 FIRST_CHANGE_AFTER = 5.0  # m the car keeps its lane before the first change
 GOAL_STRAIGHT = 2.0  # m parallel to the lane before the goal
 REJOIN_TIME = 2.5  # s at the speed driven: shortest shift onto a path that is laid while the car drives
+SHIFT_BEND = 5.78  # curvature of a quintic shift by one metre over one metre at its tightest, 10 / sqrt(3)
 BAY_OFFSET = 1.0  # m beside the lane's centre from which on leaving it is a pull-out
 
 
@@ -111,7 +112,7 @@ def build_reference(
     k, along, d0 = project(xyz[:, 0], xyz[:, 1], yaw, 0, int(np.searchsorted(s, LEAD_IN + 40.0)), start.x, start.y)
     slope = math.tan(float(np.clip(wrap(start.yaw - yaw[k]), -0.6, 0.6)))
     start_at, goal_at = float(s[k] + along), float(np.interp(goal_raw, samples, s))
-    offset, pull_out_at = _shifts(s, start_at, goal_at, float(d0), slope, speed, route.goal_offset, config)
+    offset, pull_out_at = _shifts(s, start_at, goal_at, float(d0), slope, speed, route.goal_offset, config, tightest)
     xyz[:, 0] -= np.sin(yaw) * offset
     xyz[:, 1] += np.cos(yaw) * offset
     xyz = np.asarray(eased(xyz, SPACING, tightest, first=math.ceil(start_at / SPACING)), np.float64)
@@ -157,10 +158,17 @@ def _shifts(
     speed: float,
     goal_offset: float,
     config: PlannerConfig,
+    tightest: float,
 ) -> tuple[FloatArray, float]:
     """Lateral offset from the smoothed centerline, and where the shift out of a bay ends."""
     offset = np.zeros(s.size)
     room = max(goal_at - start_at, 1.0)
+    if abs(goal_offset) > 0.01 and room < config.bay_shift_length:  # within the shift into the bay: on, not back
+        end = goal_at - min(GOAL_STRAIGHT, 0.1 * room)
+        length = end - start_at
+        reach = tightest * length * length / SHIFT_BEND  # who is too near stops beside the middle of the bay
+        across = min(max(goal_offset - d0 - 0.5 * slope * length, -reach), reach) + 0.5 * slope * length
+        return _quintic(s, start_at, end, d0, slope, d0 + across), start_at
     shift = min(config.bay_shift_length, 0.45 * room)
     pull_out_at = start_at
     if abs(d0) > 0.05 or abs(slope) > 0.02:
