@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from robotaxi.faults.catalog import (
     every_fault,
     make,
     named_in,
+    with_symptoms,
 )
 from robotaxi.faults.full_campaign import Saboteur, _judge, _limit_files, full_faults
 from robotaxi.faults.judge import Word, judge
@@ -168,6 +170,20 @@ def test_verdict_on_what_went_wrong(words: list[Word], infractions: list[Infract
     verdict = judge((fault("drop"),), words, infractions, place, moving_on=True, standing=False)
     assert not verdict.good
     assert verdict.why_not == (why or "")
+
+
+def test_commands_that_freeze_while_the_car_stands_need_not_be_noticed() -> None:
+    frozen = make("freeze", RAW.topic, 10 * S, np.random.default_rng(0))
+    ticks = range(9 * S, 15 * S, TICK_NS)
+
+    def bound(starts_ns: int) -> float:
+        return with_symptoms(frozen, [(ns, 5.0 if ns >= starts_ns else 0.0) for ns in ticks]).bound
+
+    assert bound(0) == pytest.approx(frozen.bound)
+    assert bound(11 * S) == pytest.approx(1.0 + frozen.bound)
+    assert math.isinf(bound(frozen.until_ns - round(0.5 * frozen.bound * S))) and math.isinf(bound(99 * S))
+    kept = replace(frozen, kind="drop")
+    assert with_symptoms(kept, []) is kept
 
 
 def test_a_whole_ride_in_which_nothing_is_said_is_one_that_drives_on() -> None:

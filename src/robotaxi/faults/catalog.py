@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from robotaxi.interfaces import INTERFACES, TICK_NS
-from robotaxi.safety.health import CAPABILITIES
+from robotaxi.safety.health import CAPABILITIES, HealthConfig
 
 SWEEP = "sensing/lidar/top/pointcloud"
 NODES = ("localization", "lidar_perception", "camera_perception", "planner", "controller", "command_gate",
@@ -30,6 +30,7 @@ TOLERATED = frozenset({"duplicate", "reorder", "slow", "camera_black", "lidar_gh
 _HEALTH_STEP = INTERFACES["system/health"].period_ns * 1e-9
 _SLACK = 0.2  # s: from the health monitor to the gate, and rounding to ticks
 _FROZEN = 0.6  # s
+_MOVING = HealthConfig().moving_speed
 CONTRADICTION = 1.0  # s from wheels that contradict localization to the word: it must last for half a second
 WHEEL_KINDS = frozenset({"wheel_stuck", "wheel_scaled"})
 _SENSOR_BOUND = 1.5  # s
@@ -106,6 +107,23 @@ def make(kind: str, target: str, from_ns: int, rng: np.random.Generator) -> Faul
     if kind in TOLERATED or (target == "dispatch/goal" and kind.startswith("corrupt_huge")):
         bound = math.inf
     return Fault(kind, target, from_ns, until_ns, bound, parts, value)
+
+
+def with_symptoms(fault: Fault, moved: Sequence[tuple[int, float]]) -> Fault:
+    """Contents that change only while the car moves may freeze unnoticed while it stands. ``moved``: (ns, true speed)
+    in order; the bound runs from where the car has been moving for as long as it takes to notice, if it ever is."""
+    varies = {item.topic: item.varies for item in CAPABILITIES}.get(fault.target)
+    if fault.kind != "freeze" or varies != "moving" or math.isinf(fault.bound):
+        return fault
+    since: int | None = None
+    for stamp_ns, speed in moved:
+        if not fault.active(stamp_ns) or abs(speed) <= _MOVING:
+            since = None
+            continue
+        since = stamp_ns if since is None else since
+        if stamp_ns - since >= fault.bound * 1e9:
+            return replace(fault, bound=(since - fault.from_ns) * 1e-9 + fault.bound)
+    return replace(fault, bound=math.inf)
 
 
 def _age(topic: str) -> float:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from robotaxi.faults.catalog import DOWN, MACHINE_KINDS, NODES, SLOWER, SWEEP, Fault, make
+from robotaxi.faults.catalog import DOWN, MACHINE_KINDS, NODES, SLOWER, SWEEP, Fault, make, with_symptoms
 from robotaxi.faults.judge import Word, illegal_place, judge, row, speaks
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import LaneMap
@@ -232,6 +232,8 @@ def _judge(
         replace(fault, from_ns=max(struck_ns, fault.from_ns)) if fault.kind in ("kill", "stop") else fault
         for fault in group
     )
+    moved = [(round(stamp_s * 1e9), speed) for stamp_s, *_, speed in poses]
+    group = tuple(with_symptoms(fault, moved) for fault in group)
     from_ns = min(fault.from_ns for fault in group)
     before = [word for at, word in saboteur.said if at < wall]
     if before and speaks(before[-1]):  # not yet over the earlier ones: naming those is right as well

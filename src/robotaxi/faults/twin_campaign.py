@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from robotaxi.faults.catalog import CONTRADICTION, WHEEL_KINDS, Fault, draw
+from robotaxi.faults.catalog import CONTRADICTION, WHEEL_KINDS, Fault, draw, with_symptoms
 from robotaxi.faults.judge import Word, illegal_place, judge, row
 from robotaxi.faults.twin import Twin
 from robotaxi.hdmap import load_map
@@ -69,15 +69,17 @@ def inject(twin: Twin, faults: tuple[Fault, ...], seed: int) -> dict[str, Any]:
     before = len(twin.world.infractions)
     speed = twin.world.view().ego.speed
     said: list[Word] = []
+    moved: list[tuple[int, float]] = []
     ends_ns = max(fault.until_ns for fault in faults) + round(_AFTER_S * 1e9)
     while twin.world.stamp_ns < ends_ns:
         now = twin.world.stamp_ns * 1e-9
+        moved.append((twin.world.stamp_ns, twin.world.view().ego.speed))
         twin.step()
         word = _word(twin, now)
         if not said or (word.mode, word.reason, word.part) != (said[-1].mode, said[-1].reason, said[-1].part):
             said.append(word)
     ego = twin.world.view().ego
-    faults = tuple(_with_symptoms(fault, twin) for fault in faults)
+    faults = tuple(with_symptoms(_wheels_wrong(fault, twin), moved) for fault in faults)
     verdict = judge(
         faults, said, list(twin.world.infractions[before:]),
         illegal_place(twin.lane_map, twin.vehicle, ego.x, ego.y, ego.yaw),
@@ -87,7 +89,7 @@ def inject(twin: Twin, faults: tuple[Fault, ...], seed: int) -> dict[str, Any]:
     return row(faults, verdict, "twin", seed, speed_mps=round(speed, 2), story=story)
 
 
-def _with_symptoms(fault: Fault, twin: Twin) -> Fault:
+def _wheels_wrong(fault: Fault, twin: Twin) -> Fault:
     """Wheels that report nearly the true speed, as stuck ones do while the car keeps it, need not be noticed; others
     within the bound from when they are wrong."""
     if fault.kind not in WHEEL_KINDS:
