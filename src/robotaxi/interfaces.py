@@ -138,7 +138,7 @@ _ALL = (
               doc="types.Request: who shall drive, asked for by rider, safety driver or remote assistant"),
     Interface("system/mark", _RECORD, Qos.EVENT, "",
               doc="a person's mark: what is around it shall be kept; see `robotaxi mark`"),
-    Interface("system/mode", _RECORD, Qos.STATE, "command_gate", ("dispatch_bridge", "health_monitor"),
+    Interface("system/mode", _RECORD, Qos.STATE, "command_gate", ("planner", "dispatch_bridge", "health_monitor"),
               "base_link", 100, 0, 40, 1000, "types.SystemMode and its reason"),
     # ---- housekeeping: anybody's
     Interface("system/ready", _RECORD, Qos.EVENT, "", (), doc="each node once, when its ends are connected"),

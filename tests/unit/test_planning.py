@@ -116,6 +116,7 @@ class Drive:
     goal: Goal | None
     state: EgoState
     log: list[tuple[EgoState, PlanningOutput]] = field(default_factory=list)
+    pull_over: bool = False
 
     def run(self, seconds: float, objects=None, lights=None, until=None) -> PlanningOutput:  # type: ignore[no-untyped-def]
         """``objects`` and ``lights``: functions of the time in seconds; ``until``: of state and output."""
@@ -125,7 +126,8 @@ class Drive:
             seen = objects(t) if objects else np.zeros(0, OBJECT_DTYPE)
             shown = lights(t) if lights else np.zeros(0, LIGHT_DTYPE)
             stamp = self.state.stamp_ns
-            output = self.planner.step(PlanningInput(stamp, self.state, seen, stamp, shown, stamp, self.goal))
+            inputs = PlanningInput(stamp, self.state, seen, stamp, shown, stamp, self.goal, pull_over=self.pull_over)
+            output = self.planner.step(inputs)
             self.log.append((self.state, output))
             assert output.trajectory is not None
             point = output.trajectory.points[1]

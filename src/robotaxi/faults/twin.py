@@ -39,6 +39,7 @@ from robotaxi.types import (
     LidarSweep,
     Permit,
     RecordArray,
+    SystemMode,
     VehicleParams,
     VehicleReport,
 )
@@ -260,10 +261,12 @@ class Twin:
 
     def _plan(self, now: int, view: WorldView) -> None:
         objects, lights = self.wires[_OBJECTS].newest(now), self.wires[_LIGHTS].newest(now)
+        mode = self._get(_MODE, now)
         self.planned = self.cores["planner"].step(
             PlanningInput(
                 now, self._get(_STATE, now), objects[1] if objects else None, objects[0] if objects else 0,
                 lights[1] if lights else None, lights[0] if lights else 0, self._get(_GOAL, now),
+                pull_over=mode is not None and mode[0] is SystemMode.PULL_OVER,
             )
         )  # fmt: skip
         self._send(_TRAJECTORY, now, self.planned.trajectory)

@@ -11,9 +11,11 @@ from robotaxi.nodes.records import to_cloud
 from robotaxi.nodes.runtime import StackNode
 from robotaxi.planning import Planner, PlannerConfig, PlanningInput
 from robotaxi.planning.warm_up import warm_up
+from robotaxi.types import SystemMode
 
 _STATE, _STATUS = "localization/kinematic_state", "vehicle/status"
 _OBJECTS, _LIGHTS, _GOAL = "perception/objects", "perception/traffic_lights", "dispatch/goal"
+_MODE = "system/mode"
 _ROUTE_DTYPE = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("lane_id", "<u4")])
 
 
@@ -34,6 +36,7 @@ class PlannerNode(StackNode):
     def activate(self, at_ns: int) -> None:
         report = self.read(_STATUS, at_ns)
         state = convert.with_report(self.read(_STATE, at_ns), report)
+        mode = self.read(_MODE, at_ns)
         objects, lights = self.read_stamped(_OBJECTS, at_ns), self.read_stamped(_LIGHTS, at_ns)
         output = self._planner.step(
             PlanningInput(
@@ -45,6 +48,7 @@ class PlannerNode(StackNode):
                 lights_stamp_ns=lights[0] if lights else 0,
                 goal=self.read(_GOAL, at_ns),
                 door_open=report is not None and report.door_open,
+                pull_over=mode is not None and mode[0] is SystemMode.PULL_OVER,
             )
         )
         self.write("planning/trajectory", convert.trajectory_cloud(output.trajectory, at_ns))

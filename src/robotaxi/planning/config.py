@@ -31,6 +31,9 @@ class PlannerConfig:
     # -- reference path
     lane_change_time: float = param(4.5, lo=2.0, hi=10.0, unit="s", doc="duration of a lane change")
     lane_change_length_min: float = param(22.0, lo=8.0, hi=60.0, unit="m", doc="shortest lane change")
+    pull_over_reach: float = param(
+        80.0, lo=20.0, hi=300.0, unit="m", doc="farthest place to stand that is pulled over to"
+    )
     bay_shift_length: float = param(20.0, lo=8.0, hi=60.0, unit="m", doc="length of the shift into and out of a bay")
     max_path_offset: float = param(1.2, lo=0.3, hi=5.0, unit="m", doc="farther from the path, it is laid anew")
     smoothing: float = param(1.5, lo=0.0, hi=4.0, unit="m", doc="sigma of the smoothing of the centerline")

@@ -6,6 +6,7 @@ import numpy as np
 
 from robotaxi.planning.constraint import Constraint, Kind
 from robotaxi.planning.motion.rollout import ROAD, Rollout
+from robotaxi.planning.pull_over import PULL_OVER
 from robotaxi.planning.reference import Reference
 from robotaxi.types import Cause, Explanation, Goal, MissionState, MissionStatus
 
@@ -55,7 +56,9 @@ def explain_standing(status: MissionStatus, goal: Goal | None, standing: bool) -
     if status.state == MissionState.UNREACHABLE:
         return Explanation(Cause.NO_ROUTE, f"Standing: {status.reason}", True)
     if status.state == MissionState.ARRIVED:
-        return Explanation(Cause.GOAL, f"Standing at the goal {status.goal_id}.", True)
+        pulled_over = status.goal_id.endswith(PULL_OVER)
+        where = "beside the road: pulled over" if pulled_over else f"at the goal {status.goal_id}"
+        return Explanation(Cause.GOAL, f"Standing {where}.", True)
     if status.state == MissionState.DRIVING:
         return Explanation(Cause.BOARDING, f"{'Standing' if standing else 'Stopping'}: a door is open.", True)
     if goal is None:

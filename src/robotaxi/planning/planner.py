@@ -26,6 +26,7 @@ from robotaxi.planning.motion.detour import DetourSearch
 from robotaxi.planning.motion.rollout import Rollout, roll_out
 from robotaxi.planning.motion.speed_limits import road_speed, time_to_go
 from robotaxi.planning.motion.speed_qp import SpeedQp, jerk_for
+from robotaxi.planning.pull_over import PULL_OVER, PullOver
 from robotaxi.planning.reference import SPACING, FloatArray, Reference, build_reference, wrap
 from robotaxi.planning.route_features import RouteFeatures, find_features
 from robotaxi.planning.scene import ObjectMemory, Scene, at_stamp, look, with_ghosts
@@ -62,6 +63,7 @@ class PlanningInput:
     lights_stamp_ns: int
     goal: Goal | None
     door_open: bool = False
+    pull_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Planner:
         self._graph = LaneGraph(lane_map)
         self._qp = SpeedQp(config)
         self._mission = Mission(lane_map, config)
+        self._pull_over = PullOver(lane_map, config)
         self._pass_by = PassBy(DetourSearch(lane_map, self._graph, vehicle, config))
         self._memory = _Memory()
 
@@ -117,7 +120,8 @@ class Planner:
         if age > self.config.max_state_age:
             return self._lost(inputs, state, f"the vehicle state is {age:.2f} s old")
         state = _moved_on(state, age)
-        if self._mission.update(inputs.goal, state, self._progress()):
+        goal = self._pull_over.goal(inputs.pull_over, inputs.goal, state, self._progress(), inputs.objects)
+        if self._mission.update(goal, state, self._progress()):
             self._lay_path(state)
         if inputs.lights is not None:
             memory.lights.update(inputs.lights, inputs.lights_stamp_ns, self.config)
@@ -246,7 +250,10 @@ class Planner:
         distance = reference.goal_s - scene.s
         if distance > self.config.look_ahead:
             return []
-        sentence = f"Stopping at the goal, {max(distance, 0.0):.0f} m ahead."
+        what = "Stopping at the goal"
+        if self._mission.status.goal_id.endswith(PULL_OVER) and self._pull_over.place is not None:
+            what = f"Pulling over to '{self._pull_over.place.name}'"
+        sentence = f"{what}, {max(distance, 0.0):.0f} m ahead."
         return [Constraint(Kind.STOP, reference.goal_s, Cause.GOAL, sentence, 0, distance, deceleration=3.0)]
 
     def _put_off_change(self, scene: Scene) -> bool:
