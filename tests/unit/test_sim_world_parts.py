@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sim_maps import crossing_map
+from sim_maps import crossing_map, straight_map
 
 from robotaxi.hdmap import load_map
+from robotaxi.hdmap.lane_map import RouteError
 from robotaxi.params import ParameterError
 from robotaxi.sim.cabin import Cabin, RiderPlan
 from robotaxi.sim.contact import Box, Side, at_fault, impulse, overlap, touched_side
@@ -232,3 +233,16 @@ def test_stops_of_a_ride_lie_apart() -> None:
         plan = plan_ride(lane_map, seed, 300.0, 1500.0)
         for a, b in ((plan.start, plan.pickup), (plan.pickup, plan.dropoff)):
             assert math.dist((a.x, a.y), (b.x, b.y)) > 15.0
+
+
+@pytest.mark.parametrize(("length", "shortest"), [(500.0, 200.0), (250.0, 120.0), (130.0, 70.0)])
+def test_on_a_small_map_the_ride_is_as_long_as_it_can_be(length: float, shortest: float) -> None:
+    for seed in range(4):
+        plan = plan_ride(straight_map(length), seed)
+        assert shortest <= plan.length <= length
+        assert plan.start.x < plan.pickup.x < plan.dropoff.x < length
+
+
+def test_a_map_without_room_for_a_ride_is_named() -> None:
+    with pytest.raises(RouteError, match="map 'straight' is too small for a ride"):
+        plan_ride(straight_map(60.0), 0)
