@@ -17,6 +17,7 @@ _BENCHES: tuple[str, ...] = (  # modules, each registers its sub-command
     "robotaxi.commands.bench_perception",
     "robotaxi.commands.bench_control",
     "robotaxi.commands.bench_planning",
+    "robotaxi.commands.bench_cycle",
     "robotaxi.commands.bench_dispatch",
     "robotaxi.commands.bench_aeb",
     "robotaxi.commands.bench_sim",

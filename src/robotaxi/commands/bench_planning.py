@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from robotaxi.commands.bench import add_json, finish
+from robotaxi.commands.progress import bar
 
 _PREDICTIONS = ("ground_truth", "lane_following", "constant_velocity")
 _PEERS = ("fop", "fiss", "fiss_plus")
@@ -60,15 +61,23 @@ def run(args: argparse.Namespace) -> int:
         planners += [*_PEERS, *(f"{name}+qp" for name in _PEERS)]
     predictions = list(dict.fromkeys(args.prediction or _PREDICTIONS))
     figures: dict[str, Any] = {}
-    with Progress(console=console) as progress:
-        task = progress.add_task("scenarios", total=len(files) * len(planners) * len(predictions))
+    stop = threading.Event()
+    done, lock = 0, threading.Lock()
+    with bar("runs", len(files) * len(planners) * len(predictions)) as progress:
+
+        def count(rows: int) -> None:
+            nonlocal done
+            with lock:
+                done += rows
+                progress(done)
+
         for prediction in predictions:
-            rows = environment.drive(
-                python, files, planners, prediction, max(1, args.workers), lambda n: progress.advance(task, n)
-            )
+            if stop.is_set():
+                break
+            rows = environment.drive(python, files, planners, prediction, max(1, args.workers), count, stop)
             of_planners = environment.summarise(rows)
             figures[prediction] = {"summary": of_planners, "rows": [_without_cycles(row) for row in rows]}
-    problems = _verdict(figures)
+    problems = [*_verdict(figures), *(["interrupted"] if stop.is_set() else [])]
     _show(figures)
     parts = []
     for prediction, part in figures.items():

@@ -19,7 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from robotaxi.commands.eval_results import add_results, earlier, told
 from robotaxi.commands.progress import bar
+from robotaxi.params import ParameterError
 from robotaxi.supervisor import die_with
 
 _FAILURES = ("collisions", "red_lights_run", "stop_lines_run", "off_road_m")
@@ -32,6 +34,7 @@ def register(suites: Any) -> None:
     )
     town.add_argument("--workers", type=int, default=1, help="rides at the same time (default %(default)s)")
     add_perfect(town)
+    add_results(town)
     _add_common(town)
     town.set_defaults(run=run_town)
     repeat = suites.add_parser("repeat", help="one seed several times: is the trace the same?")
@@ -80,6 +83,11 @@ def _modules(text: str) -> tuple[str, ...]:
 
 
 def run_town(args: argparse.Namespace) -> int:
+    try:
+        earlier(args)  # a file that cannot be read is said before anything is driven
+    except ParameterError as error:
+        print(f"robotaxi: {error}", file=sys.stderr)
+        return 2
     if args.perfect:
         return _run_perfect(args)
     rows = _rides([(seed, []) for seed in args.seeds], args, args.workers)
@@ -101,6 +109,7 @@ def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], more: dict[str
     }
     _write(args.json, result)
     _table(rows)
+    told(args, earlier(args), rows)
     rate = f", {more['real_time_factor_per_core']:.1f} times real time a core" if more else ""
     print(f"eval town: {good} of {len(rows)} rides delivered without a fault, "
           f"driving score {result['driving_score_mean']:.1f}{rate}")  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from robotaxi.commands.eval_results import add_results, earlier, told
 from robotaxi.commands.eval_rides import add_perfect, seeds
 from robotaxi.commands.progress import bar
 
@@ -33,6 +34,7 @@ def register(suites: Any) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every drive's figures there")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report there")
+    add_results(parser)
     parser.set_defaults(run=run)
 
 
@@ -42,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         scenarios = [item for item in load_suite(args.suite) if not args.only or args.only in item.name]
+        before = earlier(args)
     except (ScenarioError, ParameterError) as error:
         print(f"robotaxi: {error}", file=sys.stderr)
         return 2
@@ -64,11 +67,12 @@ def run(args: argparse.Namespace) -> int:
     }  # fmt: skip
     if args.json is not None:
         args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    _show(rows)
+    changes = told(args, before, rows)
     if args.html is not None:
         from robotaxi.evaluation.scenarios.report import write
 
-        write(args.html, rows)
-    _show(rows)
+        write(args.html, rows, changes)
     print(
         f"eval scenarios: {good} of {len(rows)} drives of {len(scenarios)} scenarios hold, "
         f"{result['real_time_factor_per_core']:.0f} times real time a core"

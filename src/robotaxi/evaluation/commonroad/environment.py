@@ -6,11 +6,13 @@ import hashlib
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ PACKAGES = (
     "piqp==0.7.0",
     "PyYAML==6.0.3",
 )
+
+
+LOOK_S = 1.0  # between two looks at what a worker has done
 
 
 class CommonRoadError(RuntimeError):
@@ -68,41 +73,80 @@ def drive(
     prediction: str,
     workers: int,
     progress: Callable[[int], None],
+    stop: threading.Event | None = None,
 ) -> list[dict[str, Any]]:
-    """One row for each file and planner, in order of file and planner. A worker that dies gives error rows."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(robotaxi.__file__).parents[1])}
+    """One row for each file and planner, in order of file and planner. A worker that dies gives error rows.
+
+    ``stop``: once it is set, the workers are ended and the rows that there are are returned.
+    """
+    stop = stop or threading.Event()
 
     def share(number: int) -> list[dict[str, Any]]:
         part = list(files[number::workers])
         rows: list[dict[str, Any]] = []
-        while part:
-            with tempfile.TemporaryDirectory() as folder:
-                out = Path(folder) / "rows.jsonl"
-                command = [str(python), "-m", "robotaxi.evaluation.commonroad.worker", str(out), prediction]
-                process = subprocess.Popen(
-                    [*command, ",".join(planners), *map(str, part)],
-                    env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                )  # fmt: skip
-                _, fault = process.communicate()
-                new = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+        while part and not stop.is_set():
+            new, status, fault = _work(python, part, planners, prediction, progress, stop)
             rows += new
-            progress(len(new))
-            if process.returncode == 0:
+            if status == -signal.SIGINT:  # Ctrl-C on a terminal reaches the workers too
+                stop.set()
+            if status == 0 or stop.is_set():
                 break
             done = len(new) // len(planners)
-            last = fault.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
             seen = {row["planner"] for row in new[done * len(planners) :]}
             for name in planners:
                 if name not in seen:
-                    rows.append({"scenario": part[done].stem, "planner": name, "status": "error", "error": last[0]})
+                    rows.append({"scenario": part[done].stem, "planner": name, "status": "error", "error": fault})
                     progress(1)
             part = part[done + 1 :]
         return rows
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        found = [row for rows in pool.map(share, range(max(1, workers))) for row in rows]
+        shares = [pool.submit(share, number) for number in range(max(1, workers))]
+        try:
+            wait(shares)
+        except KeyboardInterrupt:
+            stop.set()
     order = {name: k for k, name in enumerate(planners)}
+    found = [row for item in shares for row in item.result()]
     return sorted(found, key=lambda row: (row["scenario"], order.get(row["planner"], 99)))
+
+
+def _work(
+    python: Path,
+    files: Sequence[Path],
+    planners: Sequence[str],
+    prediction: str,
+    progress: Callable[[int], None],
+    stop: threading.Event,
+) -> tuple[list[dict[str, Any]], int, str]:
+    """Rows of one worker process, told to ``progress`` as they come, its exit status and the last line it said."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(robotaxi.__file__).parents[1])}
+    with tempfile.TemporaryDirectory() as folder:
+        out, said = Path(folder) / "rows.jsonl", Path(folder) / "stderr"
+        command = [str(python), "-m", "robotaxi.evaluation.commonroad.worker", str(out), prediction]
+        with said.open("w") as sink:
+            process = subprocess.Popen(
+                [*command, ",".join(planners), *map(str, files)], env=environment,
+                stdout=subprocess.DEVNULL, stderr=sink,
+            )  # fmt: skip
+        told, status = 0, None
+        while status is None:
+            try:
+                status = process.wait(LOOK_S)
+            except subprocess.TimeoutExpired:
+                if stop.is_set():
+                    process.terminate()
+            rows = _rows(out)
+            progress(len(rows) - told)
+            told = len(rows)
+        last = said.read_text(errors="replace").strip().splitlines()[-1:] or [f"exit status {status}"]
+    return rows, status, last[0]
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """The rows that are complete so far."""
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def summarise(rows: Sequence[dict[str, Any]], own: str = "robotaxi") -> dict[str, dict[str, float]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from robotaxi.evaluation.results import Change
 from robotaxi.sim.events.actors import KINDS
 
 SIZE = 360  # px
@@ -13,8 +15,8 @@ MARGIN = 10.0  # m
 CAUSES_SHOWN = 8
 
 
-def write(file: Path, rows: list[dict[str, Any]]) -> None:
-    """One self-contained HTML file."""
+def write(file: Path, rows: list[dict[str, Any]], changes: Sequence[Change] = ()) -> None:
+    """One self-contained HTML file. ``changes``: since an earlier run."""
     names = list(dict.fromkeys(row["scenario"] for row in rows))
     lines = ["<tr><th>scenario</th><th>holds</th><th>checks that do not</th></tr>"]
     for name in names:
@@ -26,6 +28,7 @@ def write(file: Path, rows: list[dict[str, Any]]) -> None:
             f"<tr><td>{escape(name)}</td><td style='color:{colour}'>{good} of {len(own)}</td>"
             f"<td>{escape(', '.join(faults))}</td></tr>"
         )
+    since = "".join(f"<li>{escape(item.line())}</li>" for item in changes)
     gallery = "".join(_failure(row) for row in rows if not row["passed"])
     total = sum(row["passed"] for row in rows)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -34,6 +37,7 @@ def write(file: Path, rows: list[dict[str, Any]]) -> None:
         "<style>body{font:15px sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:left}"
         "figure{display:inline-block;width:380px;vertical-align:top}</style>"
         f"<h1>{total} of {len(rows)} drives hold</h1><table>{''.join(lines)}</table>"
+        f"{'<h2>Since the earlier run</h2><ul>' + since + '</ul>' if since else ''}"
         f"{'<h2>What failed</h2>' + gallery if gallery else ''}",
         encoding="utf-8",
     )

@@ -1,0 +1,41 @@
+"""What every evaluation can do with its rows: compare them with an earlier run's, and write them as Parquet."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from robotaxi.evaluation.results import Change, Row, compare, parquet, read_earlier, summary, write_parquet
+
+SHOWN = 20  # changes printed; the report has them all
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="say what differs from this --json of earlier")
+    parser.add_argument("--parquet", type=Path, metavar="FILE", help="write the rows there as well (extra 'mine')")
+
+
+def earlier(args: argparse.Namespace) -> list[Row] | None:
+    """The earlier run's rows, None where none are asked for. Raises ParameterError, also where Parquet is asked for
+    and cannot be written."""
+    if args.parquet is not None:
+        parquet()
+    return read_earlier(args.compare) if args.compare is not None else None
+
+
+def told(args: argparse.Namespace, before: list[Row] | None, rows: Sequence[dict[str, Any]]) -> list[Change]:
+    """Print what changed and write the Parquet file, each where it is asked for."""
+    if args.parquet is not None:
+        write_parquet(args.parquet, rows)
+    if before is None:
+        return []
+    changes = compare(before, rows)
+    for item in changes[:SHOWN]:
+        print(f"  {item.line()}")
+    if len(changes) > SHOWN:
+        print(f"  and {len(changes) - SHOWN} more")
+    print(summary(changes, args.compare))
+    return changes
