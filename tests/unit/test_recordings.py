@@ -6,7 +6,7 @@ import pytest
 from robotaxi.bags.kitti import KittiError, object_class, read_points
 from robotaxi.bags.lidar_mount import estimate_mount
 from robotaxi.bags.recordings import open_recordings
-from robotaxi.evaluation.perception_bench import run_lidar
+from robotaxi.evaluation.perception_bench import at_pace, run_lidar
 from robotaxi.perception.lidar import LidarPerceptionConfig
 from robotaxi.types import ObjectClass
 
@@ -163,6 +163,20 @@ def test_what_a_recording_may_lack(folder):
     (folder / "label_02.txt").write_text("".join(label(k, "Car", 0.0, 12.0) for k in range(3)))
     figures = run_lidar(open_recordings(folder), LidarPerceptionConfig(), network=network)
     assert figures["frames_evaluated"] == 3 and figures["tracking"]["vehicle"]["annotated"] == 1
+
+
+def test_two_sweeps_a_second_are_tracked_too(folder):
+    """A car 12 m ahead of a car at rest; keyframes come twice a second, and not quite regularly."""
+    for k in range(3, 8):
+        (folder / f"velodyne/{k:06d}.bin").write_bytes((folder / "velodyne/000000.bin").read_bytes())
+    (folder / "label_02.txt").write_text("".join(label(k, "Car", 0.0, 12.0) for k in range(8)))
+    (folder / "times.txt").write_text("".join(f"{0.5 * k + 0.05 * (k % 2)}\n" for k in range(8)))
+    (recording,) = open_recordings(folder)
+    assert recording.period == pytest.approx(0.5, abs=0.06)
+    paced = at_pace(LidarPerceptionConfig(), recording.period)
+    assert paced.max_step > 1.0 and at_pace(paced, 0.05) is paced
+    figures = run_lidar([recording], LidarPerceptionConfig())["tracking"]["vehicle"]
+    assert figures["annotated"] == 8 and figures["missed"] <= 2 and figures["id_switches"] == 0
 
 
 def answer_nothing(patch, fact):

@@ -108,7 +108,7 @@ def _sequence(name: str, data_dir: Path, paths: list[Path], labels: Path, calibr
         "poses": "file" if states else "none",
         "every_frame_annotated": not sparse,
     }
-    return Recording(name, len(paths), BODY, frames, notes)
+    return Recording(name, len(paths), BODY, frames, notes, period=period)
 
 
 def _stamps(data_dir: Path, numbers: list[int]) -> tuple[list[int], float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from robotaxi.types import EgoState, FloatArray, ObjectClass, RecordArray
 NEAR_RANGE, NEAR_POINTS, NEAR_DISTANCE = 25.0, 20, 1.0  # every vehicle this near must be found this exactly
 TRACK_RANGES = {"vehicle": 40.0, "cyclist": 30.0, "pedestrian": 30.0}  # m
 _NEAR = (NEAR_RANGE, NEAR_POINTS, NEAR_DISTANCE)
+USUAL_PERIOD, _MOST_SLOWER = 0.1, 1.5  # s between two sweeps, and from how much more on that matters
+_LONGEST_STEP, _LONGEST_TENTATIVE = 5.0, 2.0  # s
 _HEIGHT = 0.8  # m, where a prediction without height is looked up
 
 
@@ -52,14 +54,15 @@ def run_lidar(
         looks_at = road
         if road is None and recording.area is not None:
             looks_at = RoadFilter(recording.area, config.road_margin)
-        pipeline = LidarPerception(config, recording.vehicle, looks_at, network)
+        paced = at_pace(config, recording.period)
+        pipeline = LidarPerception(paced, recording.vehicle, looks_at, network)
         pipeline.warm_up()
         seen, watch = _Seen(), PathWatch(recording.vehicle.width)
         for frame in recording.frames():
             if max_frames is not None and frame.index >= max_frames:
                 break
             if not recording.tracked:
-                pipeline = LidarPerception(config, recording.vehicle, looks_at, network)
+                pipeline = LidarPerception(paced, recording.vehicle, looks_at, network)
             milliseconds.begin()
             output = pipeline.step(frame.sweep, frame.state, milliseconds.done)
             milliseconds.end()
@@ -109,6 +112,19 @@ def run_lidar(
         "in_path": path_figures(watches),
         "tracking": _tracking(tracked),
     }
+
+
+def at_pace(config: LidarPerceptionConfig, period: float) -> LidarPerceptionConfig:
+    """For recordings of fewer sweeps a second than the tracker is made for: as many of them as else may be missing."""
+    slower = period / USUAL_PERIOD
+    if slower <= _MOST_SLOWER:
+        return config
+    return replace(
+        config,
+        max_step=min(slower * config.max_step, _LONGEST_STEP),
+        tentative_coast=min(slower * config.tentative_coast, _LONGEST_TENTATIVE),
+        max_coast=max(config.max_coast, min(2.5 * period, _LONGEST_STEP)),
+    )
 
 
 class _Stages:

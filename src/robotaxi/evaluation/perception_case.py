@@ -73,7 +73,8 @@ class Frame:
 class Recording:
     """``frames()`` starts anew with each call. ``vehicle``: whose returns are its own body. ``notes``: what
     was assumed where the recording does not say. ``tracked``: truth ids last from frame to frame.
-    ``area``: the road, in the frame of the states, where a map of it is known."""
+    ``area``: the road, in the frame of the states, where a map of it is known. ``period``: usual time between two
+    sweeps, s."""
 
     name: str
     count: int
@@ -82,6 +83,7 @@ class Recording:
     notes: dict[str, Any]
     tracked: bool = True
     area: DrivableArea | None = None
+    period: float = 0.1
 
 
 def points_in_boxes(xyz: NDArray[np.floating], boxes: RecordArray) -> NDArray[np.int32]:
