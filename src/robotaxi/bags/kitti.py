@@ -114,7 +114,11 @@ def convert(
 
 def sweep_paths(data_dir: str | Path) -> list[Path]:
     """Files of the sweeps in order. KittiError when there are none."""
-    folder = Path(data_dir) / "velodyne"
+    return sweeps_in(Path(data_dir) / "velodyne")
+
+
+def sweeps_in(folder: Path) -> list[Path]:
+    """Files of the sweeps in this very folder, in order. KittiError when there are none."""
     if not folder.is_dir():
         raise KittiError(f"{folder}: no such folder; expected sweeps there")
     paths = sorted(p for p in folder.iterdir() if p.suffix in (".npz", ".bin"))

@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,7 +21,8 @@ import numpy as np
 
 from robotaxi.bags.reader import bag_info, known_types, open_bag, table_topic
 from robotaxi.bags.writer import BagError, BagWriter, header_stamp_ns
-from robotaxi.pointcloud2 import from_cloud
+from robotaxi.interfaces import INTERFACES
+from robotaxi.pointcloud2 import CloudError, from_cloud, require
 
 PERIOD_NS = 100_000_000
 HARD_BRAKE = -3.0  # m/s^2; comfort ends there (ISO 15622 limits adaptive cruise control to -3.5)
@@ -49,6 +51,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "sentence": ("VARCHAR", "explanation"),
     "trip": ("VARCHAR", "state of the trip"),
 }
+_NEEDED = ("x", "y", "vx", "vy", "length", "width")  # of an object
+_JUMP_NS = 1_000_000_000  # farther back than this the clock was set back, and time goes on from there
 TOPICS = (
     "localization/kinematic_state", "vehicle/status", "perception/objects", "system/mode", "planning/explanation",
     "dispatch/trip",
@@ -129,9 +133,10 @@ def rows_of(bag: Path) -> dict[str, Any]:
     """Columns of the bag's index, one row every 100 ms. BagError for a bag that cannot be read."""
     with open_bag(bag) as reader:
         store, _ = known_types(reader)
-        chosen = [c for c in reader.connections if table_topic(c.topic) in TOPICS and c.msgtype in store.types]
+        names = {c.topic: table_topic(c.topic) for c in reader.connections}
+        chosen = [c for c in reader.connections if names[c.topic] in TOPICS
+                  and c.msgtype == INTERFACES[names[c.topic]].type]  # fmt: skip
         state = _Row(str(bag), store)
-        names = {c.topic: table_topic(c.topic) for c in chosen}
         for connection, _, raw in reader.messages(chosen) if chosen else ():
             topic = names[connection.topic]
             state.take(topic, connection.msgtype, raw)
@@ -146,6 +151,7 @@ class _Row:
         self._out: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         self._now: dict[str, Any] = {"acceleration": 0.0, "mode": "", "cause": "", "sentence": "", "trip": ""}
         self._objects: Any = None
+        self._around: list[tuple[Any, float, float, float, float]] = []  # of each row: objects, x, y, yaw, speed
         self._newest: dict[str, tuple[str, Any]] = {}  # read only when a row needs it
         self._next_ns = -(1 << 62)
 
@@ -154,7 +160,7 @@ class _Row:
             self._newest[topic] = kind, raw
             return
         stamp_ns = header_stamp_ns(raw)
-        if stamp_ns < self._next_ns:
+        if self._next_ns - _JUMP_NS <= stamp_ns < self._next_ns:
             return
         message = self._store.deserialize_cdr(raw, kind)
         if message.pose.covariance[0] >= 0.0:
@@ -170,7 +176,10 @@ class _Row:
             if at is not None and len(message.effort) > at:
                 self._now["acceleration"] = float(message.effort[at])
         elif topic == "perception/objects":
-            self._objects = from_cloud(message)
+            with suppress(CloudError):  # objects of another stack: as if there were none
+                points = from_cloud(message)
+                require(points.dtype, _NEEDED)
+                self._objects = points
         elif message.status:
             values = {pair.key: pair.value for pair in message.status[0].values}
             if topic == "system/mode":
@@ -183,33 +192,42 @@ class _Row:
     def _write(self, state: Any, stamp_ns: int) -> None:
         place, turn = state.pose.pose.position, state.pose.pose.orientation
         yaw, speed = 2.0 * math.atan2(turn.z, turn.w), float(state.twist.twist.linear.x)
-        count, nearest, ttc = _surroundings(self._objects, place.x, place.y, yaw, speed)
+        self._around.append((self._objects, place.x, place.y, yaw, speed))
         mode = self._now["mode"]
         row = {
             **self._now, "bag": self._bag, "t": stamp_ns / 1e9, "x": float(place.x), "y": float(place.y),
-            "speed": speed, "yaw_rate": float(state.twist.twist.angular.z), "objects": count, "nearest": nearest,
-            "ttc": ttc, "hard_brake": self._now["acceleration"] < HARD_BRAKE,
+            "speed": speed, "yaw_rate": float(state.twist.twist.angular.z),
+            "hard_brake": self._now["acceleration"] < HARD_BRAKE,
             "disengagement": mode in ("COMFORTABLE_STOP", "EMERGENCY_STOP"),
         }  # fmt: skip
-        for name in COLUMNS:
-            self._out[name].append(row[name])
+        for name, value in row.items():
+            self._out[name].append(value)
 
     def columns(self) -> dict[str, Any]:
+        self._out.update(_surroundings(self._around))
         kinds = {"DOUBLE": np.float64, "INTEGER": np.int32, "BOOLEAN": np.bool_, "VARCHAR": object}
         return {name: np.array(rows, kinds[COLUMNS[name][0]]) for name, rows in self._out.items()}
 
 
-def _surroundings(objects: Any, x: float, y: float, yaw: float, speed: float) -> tuple[int, float, float]:
-    """(how many, m to the nearest, s to the first in the way)."""
-    if objects is None or not len(objects):
-        return 0, math.inf, _NO_TTC
-    dx, dy = objects["x"] - x, objects["y"] - y
-    along, across = math.cos(yaw) * dx + math.sin(yaw) * dy, -math.sin(yaw) * dx + math.cos(yaw) * dy
-    closing = speed - (math.cos(yaw) * objects["vx"] + math.sin(yaw) * objects["vy"])
-    gap = along - 0.5 * objects["length"] - _CAR_AHEAD
-    ahead = (np.abs(across) < _LANE + 0.5 * objects["width"]) & (gap > 0.0) & (closing > 0.1)
-    ttc = float(np.min(gap[ahead] / closing[ahead])) if ahead.any() else _NO_TTC
-    return len(objects), float(np.hypot(dx, dy).min()), min(ttc, _NO_TTC)
+def _surroundings(around: Sequence[tuple[Any, float, float, float, float]]) -> dict[str, Any]:
+    """How many objects, m to the nearest, s to the first in the way, for rows of (objects, x, y, yaw, speed)."""
+    counts = np.array([0 if objects is None else len(objects) for objects, *_ in around], np.int32)
+    nearest, ttc = np.full(len(around), math.inf), np.full(len(around), _NO_TTC)
+    if counts.any():
+        of = np.repeat(np.arange(len(around)), counts)  # each object's row
+        x, y, vx, vy, length, width = (
+            np.concatenate([objects[name] for objects, *_ in around if objects is not None]) for name in _NEEDED
+        )
+        own_x, own_y, yaw, speed = np.array([row[1:] for row in around], float)[of].T
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        dx, dy = x - own_x, y - own_y
+        along, across = cos * dx + sin * dy, -sin * dx + cos * dy
+        closing = speed - (cos * vx + sin * vy)
+        gap = along - 0.5 * length - _CAR_AHEAD
+        ahead = (np.abs(across) < _LANE + 0.5 * width) & (gap > 0.0) & (closing > 0.1)
+        np.minimum.at(nearest, of, np.hypot(dx, dy))
+        np.minimum.at(ttc, of[ahead], gap[ahead] / closing[ahead])
+    return {"objects": counts, "nearest": nearest, "ttc": ttc}
 
 
 def find(index: Index, condition: str, merge_s: float = 1.0) -> list[Moment]:

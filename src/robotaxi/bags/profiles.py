@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from robotaxi.interfaces import INTERFACES, Qos
 
-_BULKY = ("sensing/lidar/top/pointcloud", "sensing/camera/front/image_raw", "perception/obstacle_points")
+BULKY = ("sensing/lidar/top/pointcloud", "sensing/camera/front/image_raw", "perception/obstacle_points")
 
 PROFILES: dict[str, frozenset[str]] = {
     "all": frozenset(INTERFACES),
-    "drive": frozenset(topic for topic in INTERFACES if topic not in _BULKY),
+    "drive": frozenset(topic for topic in INTERFACES if topic not in BULKY),
     "events": frozenset(topic for topic, item in INTERFACES.items() if item.qos in (Qos.EVENT, Qos.LATCHED))
     | {"planning/explanation", "planning/mission", "system/mode", "diagnostics"},
 }

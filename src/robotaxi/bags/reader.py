@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import heapq
+import sqlite3
 import struct
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from backports import zstd
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from robotaxi.bags.writer import NATIVE, ORIGIN, BagError, header_stamp_ns
@@ -24,6 +28,7 @@ _HORIZON_NS = 2_000_000_000  # a recorder writes a message at most so much later
 _MCAP_MESSAGE_INDEX, _MCAP_FOOTER = 0x07, 0x02
 _MCAP_MAGIC = 8
 _RECORD = struct.Struct("<BQ")
+_DAMAGES = (ReaderError, SerdeError, zstd.ZstdError, struct.error, sqlite3.DatabaseError)  # met while reading messages
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,11 @@ def open_bag(path: str | Path) -> Iterator[Reader]:
         ) from error
     try:
         yield reader
+    except _DAMAGES as error:
+        words = str(error) or type(error).__name__
+        raise BagError(
+            f"bag {path} is damaged: {words}. `robotaxi bag repair {path}` saves what can be saved"
+        ) from error
     finally:
         reader.close()
 
@@ -102,8 +112,16 @@ def custom_data(path: Path) -> dict[str, str]:
     return found
 
 
+@lru_cache(maxsize=1)
+def _known_store() -> Any:
+    """ROS 2's types, with readers that are compiled once a process. Nobody registers others in it."""
+    return get_typestore(Stores.ROS2_KILTED)
+
+
 def typestore_of(reader: Reader) -> Any:
-    """ROS 2's types and those that the bag itself describes."""
+    """ROS 2's types and those that the bag itself describes. Not to be changed."""
+    if all(connection.msgtype in _known_store().types for connection in reader.connections):
+        return _known_store()
     store = get_typestore(Stores.ROS2_KILTED)
     for connection in reader.connections:
         if connection.msgtype in store.types or not connection.msgdef.data:
@@ -198,8 +216,6 @@ def _mcap_stamps(file: Path) -> Iterator[tuple[int, NDArray[np.int64]]]:
 
 
 def _sqlite_stamps(file: Path) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    import sqlite3
-
     with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
         rows = np.array(connection.execute("SELECT topic_id, timestamp FROM messages").fetchall(), np.int64)
     for topic_id in np.unique(rows[:, 0]).tolist() if len(rows) else ():

@@ -13,14 +13,17 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from robotaxi.bags.reader import custom_data
+from robotaxi.bags.transforms import TF_TYPE
 from robotaxi.evaluation.drive_log import SensorLog, Sweeps, Truth
 from robotaxi.geometry.se3 import rotation
+from robotaxi.interfaces import INTERFACES
 from robotaxi.pointcloud2 import CloudError, from_cloud, require
 from robotaxi.types import FloatArray, GnssFix, ImuSample, RecordArray, VehicleReport
 
 _NS = 1_000_000_000
 _IMU, _STATUS, _GNSS, _CLOUD = "sensing/imu/data", "vehicle/status", "sensing/gnss/fix", "sensing/lidar/top/pointcloud"
 _TRUTH, _STATIC = "sim/ego", "tf_static"
+_TYPES = {**{t: INTERFACES[t].type for t in (_IMU, _STATUS, _GNSS, _CLOUD, _TRUTH)}, _STATIC: TF_TYPE}
 
 
 class SensorLogError(ValueError):
@@ -59,8 +62,8 @@ def read_sensor_log(bag: str | Path, sweeps: bool = True) -> SensorLog:
         log.T_base_lidar = load_rig("robotaxi").T_base_lidar
     for rows in (log.imu, log.reports, log.fixes):
         rows.sort(key=lambda r: r.stamp_ns)
+    truth = list({row[0]: row for row in sorted(row for row in truth if np.isfinite(row).all())}.values())
     if truth:
-        truth = list({row[0]: row for row in sorted(truth) if np.isfinite(row).all()}.values())
         table = np.array([row[1:] for row in truth])
         log.truth = Truth(np.array([row[0] for row in truth], np.int64), table[:, :4], table[:, 4])
     return log
@@ -129,7 +132,10 @@ def _raw(bag: Path, topics: tuple[str, ...]) -> Iterator[tuple[str, str, bytes]]
     try:
         with Reader(bag) as reader:
             names = {
-                c.id: t for c in reader.connections for t in topics if c.topic == "/" + t or c.topic.endswith("/" + t)
+                c.id: t
+                for c in reader.connections
+                for t in topics
+                if c.msgtype == _TYPES[t] and (c.topic == "/" + t or c.topic.endswith("/" + t))
             }
             connections = [c for c in reader.connections if c.id in names]
             for connection, _, raw in reader.messages(connections) if connections else ():

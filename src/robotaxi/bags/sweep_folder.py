@@ -1,8 +1,9 @@
 """Folders of lidar sweeps with poses (KITTI odometry, tracking and raw layouts) and recorded bags, as one thing.
 
-A sequence is a folder with ``velodyne/`` (``*.bin`` float32 x y z intensity, or ``*.npz``), and beside it
-poses in one of ``poses.txt``, ``gt_poses.txt``, ``../../poses/NAME.txt`` (KITTI odometry: of the left camera, or of the
-lidar: told apart by what fits), or ``kiss_icp_poses.txt`` (odometry, no truth); ``calib.txt``; ``times.txt``.
+A sequence is a folder with ``velodyne/`` (``*.bin`` float32 x y z intensity, or ``*.npz``; also ``velodyne/NAME/`` and
+KITTI raw's ``velodyne_points/data/``), and beside it poses in one of ``poses.txt``, ``gt_poses.txt``,
+``../../poses/NAME.txt`` (KITTI odometry: of the left camera, or of the lidar: told apart by what fits), or
+``kiss_icp_poses.txt`` (odometry, no truth); ``calib.txt``; ``times.txt``.
 A bag gives its sweeps and, where a simulator recorded it, the true poses of the lidar.
 """
 
@@ -43,36 +44,61 @@ class SweepSequence:
         return len(self.stamps_ns)
 
 
-def find_sequences(folder: str | Path) -> Iterator[SweepSequence]:
-    """Every sequence in ``folder``, itself or its sub-folders. KittiError when there is none."""
+def find_sequences(folder: str | Path, left_out: dict[str, str]) -> Iterator[SweepSequence]:
+    """Every sequence in ``folder``, itself or its sub-folders. KittiError when there is none.
+
+    What is broken goes to ``left_out``: place -> why.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise KittiError(f"{folder}: no such folder; expected one with 'velodyne/' or bags in it")
-    places = [folder, *sorted(p for p in folder.rglob("*") if p.is_dir() and p.name != "velodyne")]
     found = False
-    for place in places:
-        if (place / "velodyne").is_dir():
-            found = True
-            yield _from_folder(place)
-        elif (place / "metadata.yaml").is_file() and any(p.suffix in (".mcap", ".db3") for p in place.iterdir()):
-            sequence = _from_bag(place)
+    for place in _places(folder):
+        if (place / "metadata.yaml").is_file() and any(p.suffix in (".mcap", ".db3") for p in place.iterdir()):
+            try:
+                sequence = _from_bag(place)
+            except KittiError as error:
+                left_out[str(place)] = str(error)
+                continue
             if sequence is not None:
                 found = True
                 yield sequence
+    for sequence in find_sweep_folders(folder, left_out):
+        found = True
+        yield sequence
     if not found:
-        raise KittiError(f"{folder}: holds no sequence; expected a folder 'velodyne' with sweeps, or a bag with sweeps")
+        why = "".join(f"; {reason}" for reason in left_out.values())
+        raise KittiError(
+            f"{folder}: holds no sequence; expected a folder 'velodyne' with sweeps, or a bag with sweeps{why}"
+        )
 
 
-def find_sweep_folders(folder: str | Path) -> Iterator[SweepSequence]:
-    """Every folder of sweeps in ``folder``, itself or its sub-folders; none where there are only bags."""
-    folder = Path(folder)
-    for place in (folder, *sorted(p for p in folder.rglob("*") if p.is_dir() and p.name != "velodyne")):
-        if (place / "velodyne").is_dir():
-            yield _from_folder(place)
+def find_sweep_folders(folder: str | Path, left_out: dict[str, str]) -> Iterator[SweepSequence]:
+    """Every folder of sweeps in ``folder``, itself or its sub-folders; none where there are only bags.
+
+    What is broken goes to ``left_out``: place -> why.
+    """
+    for place in _places(Path(folder)):
+        for sweeps in (place / "velodyne", place / "velodyne_points" / "data"):
+            if not sweeps.is_dir():
+                continue
+            inside = sorted(sweeps.iterdir())
+            nested = [] if any(p.suffix in (".bin", ".npz") for p in inside) else [p for p in inside if p.is_dir()]
+            for part in nested or [sweeps]:
+                try:
+                    yield _from_folder(place, part, place.name if part is sweeps else part.name)
+                except KittiError as error:
+                    left_out[str(part)] = str(error)
 
 
-def _from_folder(place: Path) -> SweepSequence:
-    paths = kitti.sweep_paths(place)
+def _places(folder: Path) -> list[Path]:
+    """The folder and those in it, but for those of sweeps."""
+    inside = (p for p in folder.rglob("*") if p.is_dir() and "velodyne" not in p.relative_to(folder).parts)
+    return [folder, *sorted(inside)]
+
+
+def _from_folder(place: Path, sweeps: Path, name: str) -> SweepSequence:
+    paths = kitti.sweeps_in(sweeps)
     stamps = [i * SWEEP_PERIOD_NS for i in range(len(paths))]
     times = place / "times.txt"
     if times.is_file():
@@ -80,14 +106,14 @@ def _from_folder(place: Path) -> SweepSequence:
         if len(seconds) < len(paths) or not np.all(np.diff(seconds[: len(paths)]) > 0.0):
             raise KittiError(f"{times}: expected {len(paths)} rising times, one a sweep")
         stamps = [round(float(s) * 1e9) for s in seconds[: len(paths)]]
-    references, is_truth = _references(place, len(paths))
-    return SweepSequence(place.name, stamps, lambda i: kitti.read_points(paths[i]), references, is_truth, skewed=False)
+    references, is_truth = _references(place, name, len(paths))
+    return SweepSequence(name, stamps, lambda i: kitti.read_points(paths[i]), references, is_truth, skewed=False)
 
 
-def _references(place: Path, count: int) -> tuple[dict[str, FloatArray], bool]:
-    candidates = [(place / name, True) for name in _TRUTH_FILES]
-    candidates += [(place.parent.parent / "poses" / f"{place.name}.txt", True), (place / f"{place.name}.txt", True)]
-    candidates += [(place / name, False) for name in _ODOMETRY_FILES]
+def _references(place: Path, name: str, count: int) -> tuple[dict[str, FloatArray], bool]:
+    candidates = [(place / file, True) for file in _TRUTH_FILES]
+    candidates += [(parent / f"{name}.txt", True) for parent in (place.parent.parent / "poses", place / "poses", place)]
+    candidates += [(place / file, False) for file in _ODOMETRY_FILES]
     for path, is_truth in candidates:
         if not path.is_file():
             continue

@@ -148,6 +148,7 @@ class BagWriter:
         """Append one serialised message; without ``stamp_ns`` the header's stamp is used. OSError: disk full."""
         if stamp_ns is None:
             stamp_ns = header_stamp_ns(cdr)
+        stamp_ns = max(stamp_ns, 0)  # no format knows a time before 0; the header keeps what was said
         connection, file = self._connections[topic], self._file_for(stamp_ns)
         file.storage.write(connection, stamp_ns, cdr)
         file.first_ns, file.last_ns = min(file.first_ns, stamp_ns), max(file.last_ns, stamp_ns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,13 @@ def register(subparsers: Any) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """The option that every bench has."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+
+
+def unusable(args: argparse.Namespace, error: object) -> int:
+    """Say why nothing was measured, in the figures too, and give the exit status."""
+    print(f"robotaxi bench {args.bench}: {error}", file=sys.stderr)
+    finish(args, {"error": str(error)}, f"not measured: {error}", False)
+    return 2
 
 
 def finish(args: argparse.Namespace, figures: dict[str, Any], summary: str, holds: bool = True) -> int:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from robotaxi.commands.bench import add_json, finish
+from robotaxi.commands.bench import add_json, finish, unusable
 
 _LIMITS = {2.0: 0.10, 10.0: 0.80}  # s between fixes -> m, held-out median
 
@@ -45,11 +44,9 @@ def run(args: argparse.Namespace) -> int:
                     f"filter {row['filter']['median_m']:.2f})"
                 )
             figures["recordings"][recording.name] = rows
-    except (RecordingError, OSError, UnicodeDecodeError, ValueError) as error:
-        print(f"robotaxi bench gnss-imu: {error}", file=sys.stderr)
-        return 2
+    except (RecordingError, OSError, UnicodeDecodeError, ValueError, RuntimeError) as error:
+        return unusable(args, error)
     except ImportError as error:
-        print(f"robotaxi bench gnss-imu: {error.name} is not installed: pip install robotaxi[maps]", file=sys.stderr)
-        return 2
+        return unusable(args, f"{error.name} is not installed: pip install robotaxi[maps]")
     summary = "held-out median with a fix every " + ", ".join(parts) + ("" if holds else ": FELL SHORT")
     return finish(args, figures, summary, holds)

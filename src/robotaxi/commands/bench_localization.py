@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from robotaxi.commands.bench import add_json, finish
+from robotaxi.commands.bench import add_json, finish, unusable
 
 _EVERY_FAULT = 6  # drives up to which each meets every fault; of more each meets one in turn
 
@@ -45,11 +44,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         figures, summary, holds = _measure(args)
     except (SensorLogError, KittiError, MapError, ParameterError, LocalizationMapError, ValueError, OSError) as error:
-        print(f"robotaxi bench localization: {error}", file=sys.stderr)
-        return 2
+        return unusable(args, error)
     except ImportError as error:
-        print(f"robotaxi bench localization: {error.name} is missing: pip install robotaxi[maps]", file=sys.stderr)
-        return 2
+        return unusable(args, f"{error.name} is missing: pip install robotaxi[maps]")
     return finish(args, figures, summary, holds)
 
 
@@ -61,7 +58,7 @@ def _measure(args: argparse.Namespace) -> tuple[dict[str, Any], str, bool]:
     bags = [p for p in (args.data, *sorted(p for p in args.data.rglob("*") if p.is_dir())) if _is_bag(p)]
     left_out: dict[str, str] = {}
     drives, kidnapped, made_of, own = _drives(args, bags, left_out) if bags else ({}, [], [], False)
-    sequences = _sequences(args.data)
+    sequences = _sequences(args.data, left_out)
     if not drives and not sequences:
         reasons = "".join(f"; {name}: {why}" for name, why in left_out.items())
         raise ValueError(
@@ -153,7 +150,7 @@ def _share(total: int, number: int, of: int) -> int:
     return total * (number + 1) // of - total * number // of
 
 
-def _sequences(data: Path) -> dict[str, Any]:
+def _sequences(data: Path, left_out: dict[str, str]) -> dict[str, Any]:
     import numpy as np
 
     from robotaxi.bags.lidar_mount import estimate_mount
@@ -161,11 +158,16 @@ def _sequences(data: Path) -> dict[str, Any]:
     from robotaxi.evaluation.sweep_localization import localize_sweeps
     from robotaxi.localization.scan import cartesian
 
-    out = {}
-    for sequence in find_sweep_folders(data):
-        some = [cartesian(sequence.load(i)) for i in range(0, len(sequence), max(1, len(sequence) // 5))]
-        T_base_lidar, _ = estimate_mount(some, np.array([1.0, 0.0, 0.0]))
-        out[sequence.name] = localize_sweeps(sequence, T_base_lidar)
+    out: dict[str, Any] = {}
+    for sequence in find_sweep_folders(data, left_out):
+        try:
+            some = [cartesian(sequence.load(i)) for i in range(0, len(sequence), max(1, len(sequence) // 5))]
+            T_base_lidar, _ = estimate_mount(some, np.array([1.0, 0.0, 0.0]))
+            row = localize_sweeps(sequence, T_base_lidar)
+        except ValueError as error:  # a sweep that cannot be read, or poses that are none
+            left_out[sequence.name] = str(error)
+            continue
+        out[sequence.name if sequence.name not in out else f"{sequence.name} ({len(out) + 1})"] = row
     return out
 
 
@@ -190,5 +192,5 @@ def _sentence(total: dict[str, Any], sequences: dict[str, Any], left_out: int) -
     for name, row in sequences.items():
         words.append(f"{name}: {row['says']}")
     if left_out:
-        words.append(f"{left_out} bags left out")
+        words.append(f"{left_out} left out")
     return ", ".join(words)

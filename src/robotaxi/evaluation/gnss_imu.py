@@ -19,6 +19,7 @@ from robotaxi.types import FloatArray
 
 _GNSS_SIGMA = 0.07  # m, RTK-grade positions as gtsam's own example takes them
 _SIDEWAYS_SIGMA = 0.5  # m/s
+_FEWEST_FIXES = 4
 _LONGEST_STEP = 0.05  # s, longer gaps are bridged in several steps
 
 
@@ -85,12 +86,16 @@ def held_out(recording: Recording, interval: float) -> dict[str, Any]:
     fixes = recording.fixes
     inside = (fixes[:, 0] > recording.imu[0, 0]) & (fixes[:, 0] <= recording.imu[-1, 0])
     fixes = fixes[inside]
+    if len(fixes) < _FEWEST_FIXES:
+        raise RecordingError(f"{recording.name}: {len(fixes)} fixes lie in the time of the inertial samples")
     gaps = np.diff(fixes[:, 0])
     if gaps.max() > 2.0 * np.median(gaps) and gaps[0] == gaps.max():
         fixes = fixes[1:]  # the inertial sensor starts with a gap
     time, position = fixes[:, 0], fixes[:, 1:]
     every = max(1, round(interval / float(np.median(np.diff(time)))))
     used = np.arange(len(fixes)) % every == 0
+    if used.sum() < 2:
+        raise RecordingError(f"{recording.name}: is too short for a fix every {interval:g} s")
     judged = ~used & (np.arange(len(fixes)) < np.flatnonzero(used)[-1])
     if not judged.any():
         raise RecordingError(f"{recording.name}: with a fix every {interval:g} s none is left to judge by")

@@ -15,6 +15,7 @@ from robotaxi.localization.scan import cartesian
 from robotaxi.types import FloatArray, RecordArray
 
 _THIN = 25  # every so many points of a sweep go into the picture of its thickness
+_FEWEST_POINTS = 100  # of a sweep that is given to the methods
 _TOLERANCE = 1.02  # errors and times within 2 % count as the same
 
 
@@ -33,6 +34,10 @@ class Contender:
         self.wall.append(time.perf_counter() - wall)
         self.cpu.append(time.process_time() - cpu)
         self.poses.append(np.array(pose))
+
+    def stay(self) -> None:
+        """A sweep without returns: nothing says that the car moved."""
+        self.poses.append(self.poses[-1] if self.poses else np.eye(4))
 
 
 def ours(config: OdometryConfig | None = None) -> Contender:
@@ -81,24 +86,31 @@ def compare(
     for i in range(count):
         records = load(i)
         points = cartesian(records)
+        finite = np.isfinite(points).all(axis=1)
+        points = points[finite]
         when = None
         if skewed and "time" in (records.dtype.names or ()):
-            when = np.asarray(records["time"], np.float64)
+            when = np.asarray(records["time"], np.float64)[finite]
         period = (stamps_ns[i] - stamps_ns[i - 1]) * 1e-9 if i else 0.1
         names = list(contenders)
         for name in names if i % 2 == 0 else reversed(names):
-            contenders[name].take(points, when, period)
+            if len(points) >= _FEWEST_POINTS:
+                contenders[name].take(points, when, period)
+            else:
+                contenders[name].stay()
         if i % 2 == 0:
             distance = np.linalg.norm(points, axis=1)
             pictures.append(points[(distance > 2.0) & (distance < 40.0)][::_THIN])
         if progress is not None:
             progress(i + 1, count)
+    if not contenders["robotaxi"].wall:
+        raise ValueError(f"none of its {count} sweeps has {_FEWEST_POINTS} points")
     poses = {name: np.array(c.poses) for name, c in contenders.items()}
     out: dict[str, Any] = {"sweeps": count, "reference": "none", "reference_is_truth": is_truth}
     best = _reference(references, poses)
     for name, contender in contenders.items():
         # the first sweeps of both fill caches and maps
-        warm = slice(min(5, count // 2), None)
+        warm = slice(min(5, len(contender.wall) // 2), None)
         figures: dict[str, Any] = {
             "map_thickness_m": map_thickness(pictures, poses[name][::2]),
             "wall_ms_p50": float(np.median(contender.wall[warm]) * 1e3),
@@ -124,6 +136,15 @@ def _reference(references: dict[str, FloatArray], poses: dict[str, FloatArray]) 
     return min(references, key=misfit, default="")
 
 
+def _ratio(mine: float, theirs: float) -> float:
+    """Of errors; 1 where neither makes one. ValueError where there is none to compare."""
+    if not (np.isfinite(mine) and np.isfinite(theirs)):
+        raise ValueError("it is too short, or its sweeps hold too few points, to be judged")
+    if theirs > 0.0:
+        return mine / theirs
+    return 1.0 if mine == 0.0 else np.inf
+
+
 def verdict(figures: dict[str, Any], by_truth: bool) -> dict[str, Any]:
     """Is ours no worse and no slower? By true poses where there are any, else by the thickness of the map."""
     mine, theirs = figures["robotaxi"], figures["kiss_icp"]
@@ -132,7 +153,7 @@ def verdict(figures: dict[str, Any], by_truth: bool) -> dict[str, Any]:
         key = "translation_percent" if np.isfinite(theirs["translation_percent"]) else "step_translation"
     return {
         "judged_by": key,
-        "error_ratio": mine[key] / theirs[key],
+        "error_ratio": _ratio(mine[key], theirs[key]),
         "wall_ratio": mine["wall_ms_p50"] / theirs["wall_ms_p50"],
         "cpu_ratio": mine["cpu_ms_p50"] / theirs["cpu_ms_p50"],
         "accurate": bool(mine[key] <= _TOLERANCE * theirs[key]),

@@ -1,21 +1,23 @@
 """Nodes without middleware: one process hands their serialised messages from node to node.
 
 The nodes are those of a ride, with the same parameters, buffers and logical execution times; only the
-transport is a queue. A replay at full speed runs on it, in one stage, or in two that work in parallel:
-``python -m robotaxi.nodes.direct --ros-args ...`` reads the bag itself, writes the outputs of its nodes to the
-capture, and, as the first stage, to the standard output for the second.
+transport is a queue. A replay at full speed runs on it, in a chain of stages that work in parallel:
+``python -m robotaxi.nodes.direct --ros-args ...`` is one stage. The first reads the bag, each hands on what later ones
+need through a pipe, and the last writes what all of them made to the capture.
 """
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import json
 import os
 import struct
 import sys
 import time
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,12 +31,16 @@ from rclpy.serialization import serialize_message
 from robotaxi.bags.plan import plan_replay
 from robotaxi.bags.provenance import captured
 from robotaxi.bags.reader import open_bag, ordered, stamps_by_topic, table_topic
-from robotaxi.bags.writer import BagWriter, header_stamp_ns
-from robotaxi.interfaces import INTERFACES
+from robotaxi.bags.writer import BagWriter
+from robotaxi.interfaces import INTERFACES, Interface
 from robotaxi.nodes.__main__ import EXECUTABLES, load_node
+from robotaxi.nodes.cdr import decoder
 
-_HEAD = struct.Struct("<qHI")  # stamp, topic number, size; size 0xffffffff: the stamp is done
-_DONE = 0xFFFFFFFF
+_HEAD = struct.Struct("<qHI")  # stamp, topic number, size
+_DONE, _END = 0xFFFFFFFF, 0xFFFFFFFE  # sizes that say: the stamp is done; all is done, after so many ns of processor
+_PIPE_BYTES = 1 << 20  # Linux allows so much to everybody: stages wait less for each other
+_SHARED = 32  # decoded messages of a topic that are kept for the next node that reads them
+Groups = Iterator[tuple[int, Iterator[tuple[str, bytes]]]]
 _TOPICS = list(INTERFACES)
 _EXIT_CONFIG = 2
 
@@ -46,6 +52,13 @@ class Bus:
         self._readers: dict[str, list[Callable[[bytes], None]]] = defaultdict(list)
         self._queue: deque[tuple[str, bytes]] = deque()
         self.sinks: list[Callable[[str, bytes], None]] = []
+        self._decoders: dict[str, Callable[[bytes], Any]] = {}
+
+    def decoder(self, item: Interface) -> Callable[[bytes], Any]:
+        """Like `cdr.decoder`, but what several nodes read is decoded once."""
+        if item.topic not in self._decoders:
+            self._decoders[item.topic] = _remembering(decoder(item))
+        return self._decoders[item.topic]
 
     def publisher(self, topic: str) -> _Publisher:
         return _Publisher(self, topic)
@@ -81,13 +94,29 @@ class _Publisher:
         return 1
 
 
+def _remembering(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """The same function; the newest messages (told by identity: they are handed on, not copied) are not read again."""
+    known: OrderedDict[int, tuple[bytes, Any]] = OrderedDict()
+
+    def read(cdr: bytes) -> Any:
+        found = known.get(id(cdr))
+        if found is None or found[0] is not cdr:
+            found = known[id(cdr)] = cdr, decode(cdr)
+            if len(known) > _SHARED:
+                known.popitem(last=False)
+        return found[1]
+
+    return read
+
+
 def _serialised(message: Any) -> bytes:
     """What the middleware would send."""
     return bytes(serialize_message(message))
 
 
 def main() -> int:
-    """One stage. Parameters as for the bag player, and ``stage``: 'only', 'first' or 'second'."""
+    """One stage. Parameters as for the bag player; ``own``, ``later``: the nodes of this stage and of those after it;
+    ``first``, ``last``: whether it is that in the chain."""
     rclpy.init(args=sys.argv)
     settings = Node("bag_player")
     value = _parameters(settings)
@@ -111,53 +140,48 @@ def _parameters(node: Node) -> Callable[[str, Any], Any]:
 
 
 def _run(value: Callable[[str, Any], Any]) -> int:
-    path, stage = Path(value("bag", "")), value("stage", "only")
-    roles, own = value("roles", [""]), value("own", [""])
+    path, own, later = Path(value("bag", "")), set(value("own", [""])), set(value("later", [""]))
+    roles, first, last = value("roles", [""]), bool(value("first", True)), bool(value("last", True))
     stamps = {table_topic(topic): found for topic, found in stamps_by_topic(path).items() if table_topic(topic)}
-    first_ns, last_ns = value("from_ns", 0), value("to_ns", 0)
-    plan = plan_replay(roles, stamps, first_ns, last_ns)
+    from_ns, to_ns = value("from_ns", 0), value("to_ns", 0)
+    plan = plan_replay(roles, stamps, from_ns, to_ns)
+    played = set(plan.played)
     bus = Bus()
-    nodes = [node() for node in _classes(own)]
+    nodes = [node() for node in _classes(list(own))]
     for node in nodes:
         node.start_on(bus)
     gc.collect()
     gc.freeze()
-    upstream: BinaryIO | None = None
-    out: BinaryIO | None = None
+    out = None if last else _Downstream(os.fdopen(os.dup(1), "wb", buffering=_PIPE_BYTES))
     writer: BagWriter | None = None
-    if stage == "first":
-        out = os.fdopen(os.dup(1), "wb", buffering=1 << 20)
-        bus.sinks.append(lambda topic, cdr: _send(out, topic, cdr))
-    else:
+    if last:
         writer = BagWriter(Path(value("capture", "")), custom=captured(path, roles, value("params_file", "")))
         for topic in (*plan.fresh, "diagnostics"):
             writer.add_topic("/" + topic, INTERFACES[topic].type)
-        bus.sinks.append(_capture(writer))
-    if stage == "second":
-        upstream = sys.stdin.buffer
-    wanted = {topic for topic in plan.played if set(own) & set(INTERFACES[topic].consumers)}
-    begun, used, seen, count = 0.0, 0.0, first_ns, 0
-    for stamp_ns, messages in _groups(path, set(plan.played), first_ns, last_ns):
-        if count == 0:
-            seen = stamp_ns
-        if upstream is not None:
-            _follow(upstream, stamp_ns, bus, writer)
-        if count == 0:
-            begun, used = time.monotonic(), time.process_time()
-        count += 1
+    keep = _capture(writer) if writer is not None else out.send  # type: ignore[union-attr]
+    bus.sinks.append(keep)
+    here = {topic for topic in played if own & set(INTERFACES[topic].consumers)}
+    there = {topic for topic in played if later & set(INTERFACES[topic].consumers)}
+    upstream = None if first else _Upstream(os.fdopen(os.dup(0), "rb", buffering=_PIPE_BYTES))
+    begun, used, seen = 0.0, 0.0, -1
+    for stamp_ns, messages in upstream.groups() if upstream else _groups(path, played, from_ns, to_ns):
+        if seen < 0:
+            begun, used, seen = time.monotonic(), time.process_time(), stamp_ns
         for topic, cdr in messages:
-            if topic in wanted:
+            if topic not in played:
+                keep(topic, cdr)
+                bus.play(topic, cdr)
+                continue
+            if topic in there and out is not None:
+                out.send(topic, cdr)
+            if topic in here:
                 bus.play(topic, cdr)
         if out is not None:
-            out.write(_HEAD.pack(stamp_ns, 0, _DONE))
-            out.flush()
-    played_s = time.monotonic() - begun if count else 0.0
-    used = time.process_time() - used
+            out.done(stamp_ns)
+    played_s = time.monotonic() - begun if seen >= 0 else 0.0
+    used = time.process_time() - used + (upstream.used_s if upstream else 0.0)
     if out is not None:
-        out.write(_HEAD.pack(round(used * 1e9), 0, _DONE))
-        out.close()
-    if upstream is not None:
-        used += _HEAD.unpack(upstream.read(_HEAD.size))[0] / 1e9
+        out.end(used)
     if writer is not None:
         writer.close()
         due = {t: s for t, s in plan.stamps.items() if t in plan.fresh}
@@ -190,34 +214,64 @@ def _capture(writer: BagWriter) -> Callable[[str, bytes], None]:
     return write
 
 
-def _send(out: Any, topic: str, cdr: bytes) -> None:
-    out.write(_HEAD.pack(header_stamp_ns(cdr), _TOPICS.index(topic), len(cdr)))
-    out.write(cdr)
+class _Downstream:
+    """What goes to the next stage."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        with suppress(OSError):  # no pipe, or a kernel with a lower limit
+            fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def send(self, topic: str, cdr: bytes) -> None:
+        self._stream.write(_HEAD.pack(0, _TOPICS.index(topic), len(cdr)))
+        self._stream.write(cdr)
+
+    def done(self, stamp_ns: int) -> None:
+        self._stream.write(_HEAD.pack(stamp_ns, 0, _DONE))
+        self._stream.flush()
+
+    def end(self, used_s: float) -> None:
+        self._stream.write(_HEAD.pack(round(used_s * 1e9), 0, _END))
+        self._stream.close()
 
 
-def _follow(upstream: BinaryIO, stamp_ns: int, bus: Bus, writer: BagWriter | None) -> None:
-    """Take over what the first stage made of the stamp."""
-    while True:
-        head = upstream.read(_HEAD.size)
-        if len(head) < _HEAD.size:
-            raise ValueError("the first stage of the replay has ended early")
-        stamp, number, size = _HEAD.unpack(head)
-        if size == _DONE:
-            if stamp != stamp_ns:
-                raise ValueError(f"the stages of the replay are apart: {stamp} and {stamp_ns}")
-            return
-        topic, cdr = _TOPICS[number], upstream.read(size)
-        if writer is not None and topic != "system/ready":
-            writer.write("/" + topic, cdr)
-        bus.play(topic, cdr)
+class _Upstream:
+    """What comes from the stage before. ``used_s``: its processor time and that of those before it, at the end."""
+
+    used_s = 0.0
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._stamp_ns: int | None = None
+
+    def groups(self) -> Groups:
+        """The messages of a stamp, and then the stamp itself, as `_groups` gives them."""
+        while (messages := list(self._until_done())) or self._stamp_ns is not None:
+            assert self._stamp_ns is not None
+            yield self._stamp_ns, iter(messages)
+
+    def _until_done(self) -> Iterator[tuple[str, bytes]]:
+        self._stamp_ns = None
+        while True:
+            head = self._stream.read(_HEAD.size)
+            if len(head) < _HEAD.size:
+                raise ValueError("the stage of the replay before this one has ended early")
+            stamp, number, size = _HEAD.unpack(head)
+            if size == _END:
+                self.used_s = stamp / 1e9
+                return
+            if size == _DONE:
+                self._stamp_ns = stamp
+                return
+            yield _TOPICS[number], self._stream.read(size)
 
 
-def _groups(path: Path, topics: set[str], first_ns: int, last_ns: int) -> Iterator[tuple[int, list[tuple[str, bytes]]]]:
+def _groups(path: Path, topics: set[str], first_ns: int, last_ns: int) -> Groups:
     with open_bag(path) as reader:
         chosen = [c for c in reader.connections if table_topic(c.topic) in topics]
         rows = (row for row in ordered(reader, chosen) if first_ns <= row[0] <= last_ns)
         for stamp_ns, group in groupby(rows, key=lambda row: row[0]):
-            yield stamp_ns, [(table_topic(topic), cdr) for _, topic, cdr in group]
+            yield stamp_ns, ((table_topic(topic), cdr) for _, topic, cdr in group)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.signals import SignalHandlerOptions
 
 _SPIN_TIMEOUT_S = 0.2
+_DRAIN_SPIN_S = 0.05
 EXIT_CONFIG = 2  # the process could not start: parameters, files
 
 
@@ -55,6 +57,22 @@ class StopFlag:
             raise KeyboardInterrupt
 
 
+def drain(node: Any, spin: Callable[[], None]) -> None:
+    """Let the node hear what has arrived already: until it heard nothing for its ``drain_s``.
+
+    Counted in looks at the queue as well as in time: a process that gets no processor is not one that hears nothing.
+    """
+    silence_s = getattr(node, "drain_s", 0.0)
+    heard, looks = -math.inf, 0
+    while silence_s > 0.0:
+        if getattr(node, "last_message", -1e9) != heard:
+            heard, looks = getattr(node, "last_message", -1e9), 0
+        elif looks * _DRAIN_SPIN_S >= silence_s and time.monotonic() - heard >= silence_s:
+            return
+        spin()
+        looks += 1
+
+
 def run(factories: Sequence[Callable[[], Any]], args: Sequence[str] | None = None) -> int:
     """Build, start and spin the nodes until stopped or until one sets ``finished``. Returns the exit status."""
     stop = StopFlag()
@@ -75,8 +93,7 @@ def run(factories: Sequence[Callable[[], Any]], args: Sequence[str] | None = Non
         while not stop.is_set and not any(getattr(node, "finished", False) for node in nodes):
             executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
         for node in nodes:
-            while time.monotonic() - getattr(node, "last_message", -1e9) < getattr(node, "drain_s", 0.0):
-                executor.spin_once(timeout_sec=0.05)
+            drain(node, lambda: executor.spin_once(timeout_sec=_DRAIN_SPIN_S))
     except (ValueError, OSError) as error:
         if not stop.starting:  # a fault of ours, not of a file or a parameter
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from robotaxi.bags.profiles import PROFILES
+from robotaxi.bags.profiles import BULKY, PROFILES
 from robotaxi.bags.provenance import origin as origin_of
 from robotaxi.bags.transforms import TF_STATIC, TF_TYPE, static_transforms
 from robotaxi.bags.writer import BagFormat, BagWriter, header_stamp_ns
@@ -22,7 +23,7 @@ from robotaxi.nodes.runtime import steady_clock
 from robotaxi.params import ParameterError
 from robotaxi.sensor_rig import load_rig
 
-_DEPTH = 2000
+_DEPTH, _BULKY_DEPTH = 2000, 100  # of the queues: some ten seconds of what is big, at most 200 MB
 _WATCH_PERIOD_S = 0.1
 
 
@@ -63,7 +64,11 @@ class RecorderNode(Node):
             profile_qos = (
                 qos_profile(item.qos, lockstep=True, publisher=False)
                 if durable
-                else QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
+                else QoSProfile(
+                    history=HistoryPolicy.KEEP_LAST,
+                    depth=_BULKY_DEPTH if topic in BULKY else _DEPTH,
+                    reliability=ReliabilityPolicy.RELIABLE,
+                )
             )
             self.create_subscription(
                 message_type(item.type), topic, self._on_message(topic, absolute), profile_qos, raw=True
@@ -140,6 +145,10 @@ class RecorderNode(Node):
                     self._writer.write_message(TF_STATIC, self._transforms, header_stamp_ns(cdr))
                     self._transforms = None
                 self._writer.write(absolute, cdr)
+            except struct.error:
+                self.get_logger().warning(
+                    f"'{topic}': a message of {len(cdr)} bytes has no header; not recorded", throttle_duration_sec=1.0
+                )
             except OSError as error:
                 # the ride goes on without its recording rather than end with it
                 self._full = True

@@ -158,8 +158,9 @@ class StackNode(LifecycleNode):
         gaps = self._gaps()
         for item in inputs_of(self.role):
             at_once = item.topic == self.trigger and self.trigger_counts_at_once
+            decode = self._bus.decoder(item) if self._bus is not None else decoder(item)
             self._inputs[item.topic] = InputBuffer(
-                item, decoder(item), self.lockstep, 0 if at_once else item.let_ns, gaps=gaps.get(item.topic, ())
+                item, decode, self.lockstep, 0 if at_once else item.let_ns, gaps=gaps.get(item.topic, ())
             )
             self._subscribe(item, self._on_input(item.topic))
         return TransitionCallbackReturn.SUCCESS

@@ -28,11 +28,17 @@ from robotaxi.stack import (
 from robotaxi.supervisor import Interrupt, Supervisor, describe_exit, ros_arguments
 
 _SHOW_PERIOD_S = 0.5
-_SENSES = ("localization", "lidar_perception", "camera_perception")  # hear nothing of those that decide
+_STAGE = "stage"
+# each hears nothing of those after it
+_STAGES = (("localization", "map_matcher", "lidar_perception"), ("camera_perception",), ("planner",))
 
 
 class ReplayError(RuntimeError):
     """A replay that could not begin or was cut short; the message says why."""
+
+
+class ReplayInterrupted(ReplayError):
+    """The user ended it."""
 
 
 @dataclass(frozen=True)
@@ -136,27 +142,30 @@ def _start_stages(
     supervisor: Supervisor, arguments: StackArguments, plan: ReplayPlan, executables: list[Executable],
     extra: dict[str, Any], folder: Path,
 ) -> None:  # fmt: skip
-    """What senses in one process, what decides on it in another; one process where only one kind runs."""
+    """A chain of processes, as many as there are kinds of nodes that run; the last one is the player."""
     given = executables[1].parameters
-    senses = [role for role in plan.roles if role in _SENSES]
-    decides = [role for role in plan.roles if role not in _SENSES]
-    stages = [("first", senses), ("second", decides)] if senses and decides else [("only", list(plan.roles))]
+    rest = [role for role in plan.roles if not any(role in stage for stage in _STAGES)]
+    stages = [[role for role in stage if role in plan.roles] for stage in _STAGES] + [rest]
+    stages = [stage for stage in stages if stage]
     common = {**common_parameters(arguments, executables), **given, **extra, "roles": list(plan.roles)}
-    first: Any = None
-    for stage, own in stages:
-        parameters = {**common, "bag": arguments.bag, "stage": stage, "own": own}
-        file = folder / "params" / f"{stage}.param.yaml"
+    upstream: Any = None
+    for number, own in enumerate(stages):
+        last = number == len(stages) - 1
+        later = [role for stage in stages[number + 1 :] for role in stage]
+        name = "bag_player" if last else f"{_STAGE}{number + 1}"
+        parameters = {**common, "bag": arguments.bag, "own": own, "later": later or [""], "first": number == 0,
+                      "last": last}  # fmt: skip
+        file = folder / "params" / f"{name}.param.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}, sort_keys=True))
         command = [sys.executable, "-m", "robotaxi.nodes.direct"]
         words = ros_arguments(arguments, [*parameter_files(arguments), file])
         child = supervisor.start(
-            "sensing" if stage == "first" else "bag_player", [*command, *words], stdin=first,
-            stdout=subprocess.PIPE if stage == "first" else None,
+            name, [*command, *words], stdin=upstream, stdout=None if last else subprocess.PIPE
         )  # fmt: skip
-        if first is not None:
-            first.close()
-        first = child.process.stdout
+        if upstream is not None:
+            upstream.close()
+        upstream = child.process.stdout
 
 
 def _follow(supervisor: Supervisor, interrupt: Interrupt, show: Callable[[float], None]) -> None:
@@ -166,13 +175,13 @@ def _follow(supervisor: Supervisor, interrupt: Interrupt, show: Callable[[float]
     while player.exit_status is None:
         ended = supervisor.wait(_SHOW_PERIOD_S, interrupt)
         dead = [
-            child for child in ended if child is not player and not (child.name == "sensing" and not child.exit_status)
+            child for child in ended if child is not player and (child.exit_status or not child.name.startswith(_STAGE))
         ]
         if dead and player.exit_status is None:
             status = describe_exit(int(dead[0].exit_status or 0))
             raise ReplayError(f"{dead[0].name} ended ({status}): {dead[0].last_words()}")
         if interrupt.is_set:
-            raise ReplayError("interrupted by the user")
+            raise ReplayInterrupted("interrupted by the user")
         show(time.monotonic() - begun)
     if player.exit_status != 0:
         raise ReplayError(player.last_words() or f"bag_player ended ({describe_exit(player.exit_status)})")
