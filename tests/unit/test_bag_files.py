@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
 from bag_helpers import RECORD, every, record, write_bag
@@ -104,6 +105,14 @@ def test_a_damaged_chunk_is_left_out_and_the_rest_saved(tmp_path, monkeypatch):
     result = repair(bag, tmp_path / "saved")
     assert 5 <= result.messages < 10
     assert result.lost and file.name in result.lost[0]
+
+
+@pytest.mark.parametrize("size", [0, 60, 5000])
+def test_what_looks_like_nothing_is_searched_once(tmp_path, size):
+    """5000 bytes of noise once kept the repair busy for ever."""
+    (tmp_path / "noise.mcap").write_bytes(np.random.default_rng(1).bytes(size))
+    result = repair(tmp_path / "noise.mcap", tmp_path / "saved")
+    assert result.messages == 0 and "does not begin as an mcap file" in result.lost[0]
 
 
 @pytest.mark.parametrize("keep", [0, 5, 30, 400])

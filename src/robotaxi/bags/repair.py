@@ -27,6 +27,7 @@ _HEAD = struct.Struct("<BQ")
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0x03, 0x04, 0x05, 0x06, 0x0F
 _KNOWN = range(0x01, 0x10)
 _MOST_RECORD_BYTES = 1 << 32
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass
@@ -128,24 +129,18 @@ def _mcap(file: Path, salvage: _Salvage) -> Iterator[tuple[_Channel, int, bytes]
                     return
                 continue
             body = stream.read(length)
-            if kind == _CHUNK:
-                try:
-                    content = _chunk(body)
-                except (ValueError, RuntimeError, zstd.ZstdError, struct.error) as error:
-                    salvage.lost.append(f"the chunk at byte {begin} is damaged ({error}) and left out")
-                    continue
-                yield from _records(content, salvage)
-            else:
-                yield from _records(head + body, salvage)
+            try:
+                yield from _records(_chunk(body) if kind == _CHUNK else head + body, salvage)
+            except (ValueError, RuntimeError, MemoryError, zstd.ZstdError, struct.error) as error:
+                what = "chunk" if kind == _CHUNK else "record"
+                salvage.lost.append(f"the {what} at byte {begin} is damaged ({error}) and left out")
 
 
 def _find_chunk(stream: BinaryIO, size: int) -> bool:
     """Move to the next place that looks like a whole chunk."""
     while True:
         begin = stream.tell()
-        block = stream.read(1 << 20)
-        if len(block) < _HEAD.size + 44:
-            return False
+        block = stream.read(_BLOCK_BYTES)
         at = block.find(b"\x04\x00\x00\x00zstd")
         while at >= 0:
             start = begin + at - 28 - _HEAD.size
@@ -156,6 +151,8 @@ def _find_chunk(stream: BinaryIO, size: int) -> bool:
                     stream.seek(start)
                     return True
             at = block.find(b"\x04\x00\x00\x00zstd", at + 1)
+        if len(block) < _BLOCK_BYTES:
+            return False
         stream.seek(begin + len(block) - 64)
 
 
@@ -221,7 +218,7 @@ def _sqlite(file: Path, salvage: _Salvage) -> Iterator[tuple[_Channel, int, byte
         channels = {number: _Channel(name, kind, definitions.get(kind, "")) for number, name, kind in topics}
         # without the index on time, which may be what is broken
         for number, stamp_ns, data in connection.execute("SELECT topic_id, timestamp, data FROM messages NOT INDEXED"):
-            if number in channels:
+            if number in channels and isinstance(stamp_ns, int) and isinstance(data, bytes):
                 yield channels[number], stamp_ns, data
     except sqlite3.DatabaseError as error:
         salvage.lost.append(f"the database is damaged: {error}")

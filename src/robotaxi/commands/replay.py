@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _replay(args: argparse.Namespace, summary: dict[str, Any]) -> int:
-    from dataclasses import replace
-
     from robotaxi.bags.provenance import strangers
     from robotaxi.bags.reader import custom_data
     from robotaxi.commands.ride import new_run_folder
-    from robotaxi.replay.session import ReplayOptions, replay
+    from robotaxi.replay.controls import HELP, Controls, keyboard
+    from robotaxi.replay.session import ReplayOptions
 
     begun = time.monotonic()
     tolerance = _tolerance(args)
@@ -121,38 +121,72 @@ def _replay(args: argparse.Namespace, summary: dict[str, Any]) -> int:
         screen.print(f"robotaxi replay: {sentence}: the results will differ", markup=False, soft_wrap=True)
     if args.rate < 0.0:
         screen.print("step by step: each call of the service /bag_player/step plays one stamp")
-    code = 0
-    for number in range(max(args.loop, 1)):
-        part = options if number == 0 else replace(options, folder=folder / f"loop{number + 1}")
-        with screen.status("playing ...") as status:
-            result = replay(
-                part,
-                lambda seconds: status.update(f"playing ... {seconds:.0f} s"),
-                lambda sentence: screen.print(f"robotaxi replay: {sentence}", markup=False, soft_wrap=True),
-            )
-        figures = {
-            "completed": result.complete,
-            "nodes": list(result.plan.roles),
-            "left_out": dict(result.plan.starving),
-            "missing": {role: list(topics) for role, topics in result.plan.missing.items()},
-            "played": list(result.plan.played),
-            "recorded_s": result.recorded_s,
-            "played_s": result.played_s,
-            "rate": round(result.rate, 3),
-            "cpu_s": round(result.cpu_s, 2),
-            "given_up": result.given_up,
-            "bag": str(result.capture),
-            "run": str(part.folder),
-        }
-        summary.update(figures)
-        if args.compare is not None:
-            code = max(code, _compare(args, source, result, tolerance, summary, part.folder))
-        if not result.complete:
-            code = max(code, _EXIT_FELL_SHORT)
+    with keyboard() as terminal:
+        controls = Controls(terminal) if terminal is not None and not args.direct else None
+        if controls is not None:
+            screen.print(HELP)
+        code, number, result = 0, 0, None
+        while number < max(args.loop, 1) or (controls is not None and controls.looping):
+            part = options if number == 0 else replace(options, folder=folder / f"loop{number + 1}")
+            part, result = _play(part, screen, controls)
+            number += 1
+            code = max(code, _judge(args, part, result, source, tolerance, summary))
     _perception(args, source, result, summary, folder)
     summary["wall_s"] = round(time.monotonic() - begun, 1)
     write_json(folder / "summary.json", summary)
     print(summary_line(summary))
+    return code
+
+
+def _play(part: Any, screen: Console, controls: Any) -> tuple[Any, Any]:
+    """Play it; where a person seeks, go on from there in a folder of its own. The options of what ended, its result."""
+    from robotaxi.replay.session import ReplaySought, replay
+
+    first, number = part, 0
+    while True:
+        with screen.status("playing ...") as status:
+            try:
+                return part, replay(
+                    part,
+                    lambda seconds, status=status: status.update(_progress(seconds, controls)),  # type: ignore[misc]
+                    lambda sentence: screen.print(f"robotaxi replay: {sentence}", markup=False, soft_wrap=True),
+                    controls,
+                )
+            except ReplaySought as sought:
+                number += 1
+                part = replace(first, folder=first.folder / f"seek{number}", from_s=sought.to_s)
+
+
+def _progress(seconds: float, controls: Any) -> str:
+    at = controls.position_s() if controls is not None else None
+    where = "" if at is None else f", at {at:.1f} s of the bag" + (" (paused)" if controls.paused else "")
+    return f"playing ... {seconds:.0f} s{where}"
+
+
+def _judge(
+    args: argparse.Namespace, part: Any, result: Any, source: Path, tolerance: Any, summary: dict[str, Any]
+) -> int:
+    """Figures of one replay into the summary; its part of the exit status."""
+    figures = {
+        "completed": result.complete,
+        "nodes": list(result.plan.roles),
+        "left_out": dict(result.plan.starving),
+        "missing": {role: list(topics) for role, topics in result.plan.missing.items()},
+        "played": list(result.plan.played),
+        "recorded_s": result.recorded_s,
+        "played_s": result.played_s,
+        "rate": round(result.rate, 3),
+        "cpu_s": round(result.cpu_s, 2),
+        "given_up": result.given_up,
+        "bag": str(result.capture),
+        "run": str(part.folder),
+    }
+    summary.update(figures)
+    code = 0
+    if args.compare is not None:
+        code = _compare(args, source, result, tolerance, summary, part)
+    if not result.complete:
+        code = max(code, _EXIT_FELL_SHORT)
     return code
 
 
@@ -180,7 +214,7 @@ def _tolerance(args: argparse.Namespace) -> Any:
 
 
 def _compare(
-    args: argparse.Namespace, source: Path, result: Any, tolerance: Any, summary: dict[str, Any], folder: Path
+    args: argparse.Namespace, source: Path, result: Any, tolerance: Any, summary: dict[str, Any], part: Any
 ) -> int:
     from robotaxi.bags.compare import compare
     from robotaxi.bags.compare_report import write_comparison
@@ -198,12 +232,14 @@ def _compare(
     if not topics:
         raise BagError(f"bag {reference} holds none of the outputs to compare: {', '.join(result.plan.fresh)}")
     span = None
-    if args.from_s is not None or args.to_s is not None:
-        first = -(1 << 62) if args.from_s is None else round(args.from_s * 1e9)
-        span = (first, 1 << 62 if args.to_s is None else round(args.to_s * 1e9))
+    if part.from_s is not None or part.to_s is not None:
+        first = -(1 << 62) if part.from_s is None else round(part.from_s * 1e9)
+        span = (first, 1 << 62 if part.to_s is None else round(part.to_s * 1e9))
     found = compare(reference, result.capture, topics, tolerance, span)
     said = changes(custom_data(reference), custom_data(result.capture))
-    report = write_comparison(found, said, f"Replay of {source.name} against {reference.name}", folder / "compare.html")
+    report = write_comparison(
+        found, said, f"Replay of {source.name} against {reference.name}", part.folder / "compare.html"
+    )
     summary["compare"] = {
         "reference": str(reference),
         "exact": tolerance.exact,

@@ -23,6 +23,7 @@ from rosgraph_msgs.msg import Clock
 from robotaxi.bags.plan import NEVER_NS, ReplayPlan, plan_replay
 from robotaxi.bags.provenance import captured
 from robotaxi.bags.reader import open_bag, ordered, stamps_by_topic, table_topic
+from robotaxi.bags.remote import GO, PAUSE, STEP, RemoteEnd
 from robotaxi.bags.writer import BagWriter, header_stamp_ns
 from robotaxi.interfaces import INTERFACES, MS
 from robotaxi.nodes.messages import message_type
@@ -55,11 +56,13 @@ class BagPlayerNode(Node):
         self.declare_parameter("from_ns", -NEVER_NS)
         self.declare_parameter("to_ns", NEVER_NS)
         self.declare_parameter("peers", [""])
+        self.declare_parameter("remote", "")  # folder of a remote control, see bags.remote
         self.finished = False
         self.last_message = -1e9
         self._given_up: list[str] = []
         self._paused, self._steps = False, 0
         self._open = ExitStack()
+        self._remote: RemoteEnd | None = None
         self._writer: BagWriter | None = None
 
     def autostart(self) -> None:
@@ -89,6 +92,9 @@ class BagPlayerNode(Node):
             qos_profile(ready.qos, lockstep=True, publisher=False),
         )  # fmt: skip
         self._make_services()
+        if remote := self.get_parameter("remote").value:
+            self._remote = RemoteEnd(Path(remote))
+            self._open.callback(self._remote.close)
         self._groups: Iterator[tuple[int, list[tuple[str, bytes]]]] | None = None
         self._next: tuple[int, list[tuple[str, bytes]]] | None = None
         self._next_clock_ns = -NEVER_NS
@@ -161,6 +167,10 @@ class BagPlayerNode(Node):
             if not self._connected():
                 return
             self._start()
+        if self._remote is not None:
+            for word in self._remote.words():
+                self._obey(word)
+            self._remote.tell(self._next[0] if self._next else self._plan.last_ns)
         if time.monotonic() - self._progress > _PATIENCE_S and not (self._paused or self._rate < 0.0):
             self._give_up()
         self._advance()
@@ -230,10 +240,21 @@ class BagPlayerNode(Node):
         self.create_service(SetBool, "~/pause", self._on_pause)
         self.create_service(Trigger, "~/step", self._on_step)
 
-    def _on_pause(self, request: Any, response: Any) -> Any:
-        self._paused = request.data
+    def _pause(self, paused: bool) -> None:
+        self._paused = paused
         self._begun = time.monotonic() - ((self._next[0] - self._first_ns) / 1e9 / self._rate
                                           if self._next and self._rate > 0.0 else 0.0)  # fmt: skip
+        self._progress = time.monotonic()
+
+    def _obey(self, word: str) -> None:
+        if word in (PAUSE, GO):
+            self._pause(word == PAUSE)
+        elif word == STEP:
+            self._pause(True)
+            self._steps = 1
+
+    def _on_pause(self, request: Any, response: Any) -> Any:
+        self._pause(request.data)
         response.success, response.message = True, "paused" if self._paused else "playing"
         self._advance()
         return response

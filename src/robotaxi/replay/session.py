@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import yaml
 from robotaxi.bags.plan import NEVER_NS, ReplayPlan
 from robotaxi.bags.reader import custom_data
 from robotaxi.environment import reserve_domain
+from robotaxi.replay.controls import Controls
 from robotaxi.stack import (
     Executable,
     StackArguments,
@@ -39,6 +42,14 @@ class ReplayError(RuntimeError):
 
 class ReplayInterrupted(ReplayError):
     """The user ended it."""
+
+
+class ReplaySought(ReplayError):
+    """The user wants to go on at ``to_s``."""
+
+    def __init__(self, to_s: float) -> None:
+        super().__init__(f"going on at {to_s:.1f} s")
+        self.to_s = to_s
 
 
 @dataclass(frozen=True)
@@ -82,10 +93,13 @@ class ReplayResult:
         return self.recorded_s / self.played_s if self.played_s > 0.0 else 0.0
 
 
-def replay(options: ReplayOptions, show: Callable[[float], None], say: Callable[[str], None]) -> ReplayResult:
-    """Run it. ``show`` gets the wall seconds so far, ``say`` what should be known before the start.
+def replay(
+    options: ReplayOptions, show: Callable[[float], None], say: Callable[[str], None], controls: Controls | None = None
+) -> ReplayResult:
+    """Run it. ``show`` gets the wall seconds so far, ``say`` what should be known before the start and what a person at
+    the ``controls`` should hear.
 
-    Raises ReplayError, and StackError for a bag or nodes that cannot be used.
+    Raises ReplayError (ReplaySought where the person seeks), and StackError for a bag or nodes that cannot be used.
     """
     plan = plan_bag(str(options.bag), options.nodes, options.from_s, options.to_s)
     for sentence in plan.warnings():
@@ -108,11 +122,18 @@ def replay(options: ReplayOptions, show: Callable[[float], None], say: Callable[
         "from_ns": -NEVER_NS if options.from_s is None else round(options.from_s * 1e9),
         "to_ns": NEVER_NS if options.to_s is None else round(options.to_s * 1e9),
     }
+    if controls is not None:
+        player["remote"] = str(options.folder)
+        options.folder.mkdir(parents=True, exist_ok=True)
     executables = describe_replay(arguments, plan, **player)
     reservation = reserve_domain()
     before = os.times()
     try:
-        with Interrupt() as interrupt, Supervisor(reservation.domain_id, options.folder / "log") as supervisor:
+        with (
+            controls.attached(options.folder, plan.last_ns) if controls is not None else nullcontext(),
+            Interrupt() as interrupt,
+            Supervisor(reservation.domain_id, options.folder / "log") as supervisor,
+        ):
             extra = {"use_map": options.on_map}
             if options.direct:
                 _start_stages(supervisor, arguments, plan, executables, {**extra, **player}, options.folder)
@@ -121,7 +142,7 @@ def replay(options: ReplayOptions, show: Callable[[float], None], say: Callable[
                     arguments, executables, extra=extra, composed=options.composed,
                     parameter_folder=options.folder / "params",
                 )  # fmt: skip
-            _follow(supervisor, interrupt, show)
+            _follow(supervisor, interrupt, show, say, controls)
     finally:
         reservation.release()
     after = os.times()
@@ -168,12 +189,24 @@ def _start_stages(
         upstream = child.process.stdout
 
 
-def _follow(supervisor: Supervisor, interrupt: Interrupt, show: Callable[[float], None]) -> None:
-    """Until the player has ended by itself; ReplayError when another ends before, or on Ctrl-C."""
+def _follow(
+    supervisor: Supervisor, interrupt: Interrupt, show: Callable[[float], None], say: Callable[[str], None],
+    controls: Controls | None,
+) -> None:  # fmt: skip
+    """Until the player has ended by itself; ReplayError when another ends before, on Ctrl-C, or as the controls say."""
     player = supervisor.children.get("bag_player") or supervisor.children["stack"]
     begun = time.monotonic()
     while player.exit_status is None:
-        ended = supervisor.wait(_SHOW_PERIOD_S, interrupt)
+        hands = [controls] if controls is not None and not controls.closed else []
+        ended = supervisor.wait(_SHOW_PERIOD_S, interrupt, *hands)
+        for hand in hands:
+            if select.select([hand], [], [], 0.0)[0]:
+                for sentence in hand.hear():
+                    say(sentence)
+            if hand.quit:
+                raise ReplayInterrupted("ended by the user")
+            if hand.seek_s is not None:
+                raise ReplaySought(hand.seek_s)
         dead = [
             child for child in ended if child is not player and (child.exit_status or not child.name.startswith(_STAGE))
         ]
