@@ -52,6 +52,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "trip": ("VARCHAR", "state of the trip"),
 }
 _NEEDED = ("x", "y", "vx", "vy", "length", "width")  # of an object
+_AFTER_STAMP = 12  # bytes of a message, encapsulation and stamp, that differ although it says the same
 _JUMP_NS = 1_000_000_000  # farther back than this the clock was set back, and time goes on from there
 TOPICS = (
     "localization/kinematic_state", "vehicle/status", "perception/objects", "system/mode", "planning/explanation",
@@ -153,6 +154,7 @@ class _Row:
         self._objects: Any = None
         self._around: list[tuple[Any, float, float, float, float]] = []  # of each row: objects, x, y, yaw, speed
         self._newest: dict[str, tuple[str, Any]] = {}  # read only when a row needs it
+        self._said: dict[str, bytes] = {}  # what was read last of each topic
         self._next_ns = -(1 << 62)
 
     def take(self, topic: str, kind: str, raw: Any) -> None:
@@ -166,7 +168,10 @@ class _Row:
         if message.pose.covariance[0] >= 0.0:
             self._next_ns = stamp_ns + PERIOD_NS
             for name, (its_kind, its_raw) in self._newest.items():
-                self._read(name, self._store.deserialize_cdr(its_raw, its_kind))
+                said = bytes(its_raw[_AFTER_STAMP:])
+                if said != self._said.get(name):  # many say the same as before
+                    self._said[name] = said
+                    self._read(name, self._store.deserialize_cdr(its_raw, its_kind))
             self._newest.clear()
             self._write(message, stamp_ns)
 
