@@ -18,7 +18,8 @@ def sweeps(folder, count=4, points=200):
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for k in range(count):
-        rng.uniform(-20.0, 20.0, (points, 4)).astype("<f4").tofile(folder / f"{k:06d}.bin")
+        rows = np.column_stack([rng.uniform(-20.0, 20.0, (points, 3)), rng.uniform(0.0, 1.0, points)])
+        rows.astype("<f4").tofile(folder / f"{k:06d}.bin")
     return folder
 
 
@@ -107,8 +108,8 @@ def test_points_that_are_none_and_empty_sweeps_are_kept_from_both_methods(tmp_pa
     folder = sweeps(tmp_path / "velodyne", 6, 600)
     for name, rows in (("000001.bin", slice(0, 10)), ("000002.bin", slice(0, 300))):
         points = np.fromfile(folder / name, "<f4").reshape(-1, 4)
-        points[rows] = np.nan
-        points[: 595 if name == "000001.bin" else 0] = np.inf
+        points[rows, :3] = np.nan
+        points[: 595 if name == "000001.bin" else 0, :3] = np.inf
         points.tofile(folder / name)
     (sequence,) = find_sequences(tmp_path, {})
     found = compare(len(sequence), sequence.load, sequence.stamps_ns, False, {}, False)

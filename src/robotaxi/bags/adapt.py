@@ -8,6 +8,8 @@ lidar frame, wherever the lidar of the bag was mounted.
 
 from __future__ import annotations
 
+import shutil
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from rosbags.serde import SerdeError
 
 from robotaxi.bags import adapt_messages as convert
 from robotaxi.bags.provenance import origin
@@ -112,6 +115,7 @@ def adapt(bag: str | Path, out: str | Path, spec: Adaptation) -> Adapted:
         finally:
             writer.close()
     if not counts:
+        shutil.rmtree(out)  # made above, and empty
         raise BagError(f"bag {bag}: nothing in it could be adapted; {'; '.join(said) or 'name its topics'}")
     return Adapted(Path(out), counts, said)
 
@@ -172,9 +176,9 @@ def _write(reader: Any, store: Any, spec: Adaptation, rig: Any, tree: Mapping[st
                 rates.append((own_ns, *convert.imu_row(message, _turn(tree, spec.base_frame, message))))
             elif kind == "odometry":
                 poses += [(own, *row) for own, row in convert.pose_rows(message, spec, own_ns)]
-        except convert.ConversionError as error:
+        except (convert.ConversionError, SerdeError, struct.error) as error:
             failed.add(connection.topic)
-            said.append(f"{connection.topic}: {error}; left out")
+            said.append(f"{connection.topic}: {error or 'a message is cut short'}; left out from there on")
     for stamp_ns, state in states_on_grid(poses, times):
         put(STATE, convert.state(store.types, state, stamp_ns), stamp_ns)
         put(STATUS, convert.status(store.types, state, stamp_ns), stamp_ns)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ _HORIZON_NS = 2_000_000_000  # a recorder writes a message at most so much later
 _MCAP_MESSAGE_INDEX, _MCAP_FOOTER = 0x07, 0x02
 _MCAP_MAGIC = 8
 _RECORD = struct.Struct("<BQ")
+_SQLITE_STAMPS = (  # a damaged file may hold anything
+    "SELECT topic_id, timestamp FROM messages WHERE typeof(topic_id) = 'integer' AND typeof(timestamp) = 'integer'"
+)
 _DAMAGES = (ReaderError, SerdeError, zstd.ZstdError, struct.error, sqlite3.DatabaseError)  # met while reading messages
 
 
@@ -67,20 +71,28 @@ def open_bag(path: str | Path) -> Iterator[Reader]:
     try:
         reader = Reader(path)
         reader.open()
-    except (ReaderError, OSError, ValueError, KeyError, IndexError, TypeError, AssertionError, struct.error) as error:
+    except Exception as error:  # whatever a reader of damaged files may raise
         words = str(error) or type(error).__name__
         raise BagError(
             f"bag {path} cannot be read: {words}. `robotaxi bag repair {path}` saves what can be saved"
         ) from error
     try:
         yield reader
-    except _DAMAGES as error:
+    except Exception as error:
+        if not (isinstance(error, _DAMAGES) or _raised_by_rosbags(error)):
+            raise
         words = str(error) or type(error).__name__
         raise BagError(
             f"bag {path} is damaged: {words}. `robotaxi bag repair {path}` saves what can be saved"
         ) from error
     finally:
         reader.close()
+
+
+def _raised_by_rosbags(error: BaseException) -> bool:
+    """Whether it comes through the library: a file that breaks its rules breaks its code in many ways."""
+    frames = walk_tb(error.__traceback__)
+    return any("rosbags" in Path(frame.f_code.co_filename).parts for frame, _ in frames)
 
 
 def bag_info(path: str | Path) -> BagInfo:
@@ -202,22 +214,24 @@ def _files(path: Path) -> list[Path]:
 
 
 def _mcap_stamps(file: Path) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    end = file.stat().st_size
     with open(file, "rb") as stream:
         stream.seek(_MCAP_MAGIC)
         while len(head := stream.read(_RECORD.size)) == _RECORD.size:
             kind, size = _RECORD.unpack(head)
-            if kind == _MCAP_FOOTER:
+            if kind == _MCAP_FOOTER or stream.tell() + size > end:
                 return
             if kind != _MCAP_MESSAGE_INDEX:
                 stream.seek(size, 1)
                 continue
             body = stream.read(size)
-            yield int.from_bytes(body[:2], "little"), np.frombuffer(body, "<i8", offset=6)[::2]
+            count = max(len(body) - 6, 0) // 16
+            yield int.from_bytes(body[:2], "little"), np.frombuffer(body[6:], "<i8", 2 * count)[::2]
 
 
 def _sqlite_stamps(file: Path) -> Iterator[tuple[int, NDArray[np.int64]]]:
     with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
-        rows = np.array(connection.execute("SELECT topic_id, timestamp FROM messages").fetchall(), np.int64)
+        rows = np.array(connection.execute(_SQLITE_STAMPS).fetchall(), np.int64)
     for topic_id in np.unique(rows[:, 0]).tolist() if len(rows) else ():
         yield topic_id, rows[rows[:, 0] == topic_id, 1]
 
