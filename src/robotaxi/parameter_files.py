@@ -19,7 +19,7 @@ CONFIGS: dict[str, dict[str, dict[str, str]]] = {
     },
     "perception": {
         "lidar_perception": {"": "robotaxi.perception.lidar:LidarPerceptionConfig"},
-        "camera_perception": {"": "robotaxi.perception.camera:TrafficLightConfig"},
+        "camera_perception": {"": "robotaxi.perception.camera:CameraPerceptionConfig"},
     },
     "planning": {"planner": {"": "robotaxi.planning:PlannerConfig"}},
     "control": {"controller": {"": "robotaxi.control:ControlConfig"}},

@@ -78,6 +78,17 @@ def test_broken_weights_are_named(tmp_path):
         OnnxModel(path)
 
 
+def test_models_of_another_shape_are_named():
+    pytest.importorskip("onnxruntime")
+    model = OnnxModel(models_dir() / "lidar_second_look.onnx")
+    with pytest.raises(InferenceError, match=r"expected input 'patch' of shape \(None, 3, 8, 8\), the model has"):
+        model.expect({"patch": (None, 3, 8, 8)})
+    with pytest.raises(InferenceError, match="expected input 'images'"):
+        model.expect({"images": (1, 3, 416, 416)})
+    with pytest.raises(InferenceError, match="do not fit"):
+        model(patch=np.zeros((1, 7, 8, 8), np.float32), fact=np.zeros((1, 12), np.float32))
+
+
 def test_the_commands(capsys, weights):
     assert main(["models", "list"]) == 0 and "licence: Apache-2.0" in capsys.readouterr().out
     assert main(["models", "verify"]) == 0 and capsys.readouterr().out.splitlines()[-1].endswith(" 0 wrong, 1 absent")
