@@ -6,7 +6,7 @@ from bag_helpers import every
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from robotaxi.bags.plan import plan_replay
+from robotaxi.bags.plan import chain_of, plan_replay
 from robotaxi.interfaces import INTERFACES, MS, TRIGGERS, VEHICLE, inputs_of
 from robotaxi.nodes.let import InputBuffer
 from robotaxi.nodes.runtime import StackNode
@@ -56,6 +56,18 @@ def test_only_the_span_asked_for_is_played():
     assert plan.stamps["sensing/imu/data"][[0, -1]].tolist() == [500 * MS, 1500 * MS]
     assert plan.stamps["planning/trajectory"][0] == 560 * MS
     assert plan.last_ns == 1500 * MS
+
+
+def test_no_stage_of_a_replay_reads_what_a_later_one_writes():
+    """The planner once came to hear of the gate, and waited for ever in a stage before it."""
+    for roles in (ALL, ("planner", "controller"), ("lidar_perception",), ("planner", "command_gate", "localization")):
+        stages = chain_of(roles)
+        assert sorted(role for stage in stages for role in stage) == sorted(roles)
+        for number, stage in enumerate(stages):
+            later = {role for other in stages[number + 1 :] for role in other}
+            assert not later & {item.producer for role in stage for item in inputs_of(role)}
+    assert chain_of(("planner", "controller")) == [["planner"], ["controller"]]
+    assert chain_of(("controller", "lidar_perception")) == [["lidar_perception"], ["controller"]]
 
 
 def test_every_node_of_the_table_has_its_trigger():

@@ -96,6 +96,25 @@ def plan_replay(
     )
 
 
+# in the order of the data, as long as none hears of one behind it
+_CHAIN = (("localization", "map_matcher", "lidar_perception"), ("camera_perception",), ("planner",))
+
+
+def chain_of(roles: Sequence[str]) -> list[list[str]]:
+    """The roles as stages that can work one behind the other: none reads what a later one writes."""
+    rest = [role for role in roles if not any(role in stage for stage in _CHAIN)]
+    stages = [stage for stage in [[role for role in stage if role in roles] for stage in _CHAIN] + [rest] if stage]
+    at = 0
+    while at < len(stages):
+        writers = {item.producer for role in stages[at] for item in inputs_of(role)}
+        behind = [later for later in range(at + 1, len(stages)) if writers & set(stages[later])]
+        if behind:  # what they hand to each other goes round: one stage
+            stages[at : behind[-1] + 1] = [[role for stage in stages[at : behind[-1] + 1] for role in stage]]
+        else:
+            at += 1
+    return stages
+
+
 def _scheduled(item: Interface, trigger: Stamps) -> Stamps:
     """The stamps at which a topic is written: those of its trigger that fall on its schedule."""
     return trigger[(trigger >= item.phase_ns) & ((trigger - item.phase_ns) % item.period_ns == 0)]

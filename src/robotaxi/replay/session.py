@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from robotaxi.bags.plan import NEVER_NS, ReplayPlan
+from robotaxi.bags.plan import NEVER_NS, ReplayPlan, chain_of
 from robotaxi.bags.reader import custom_data
 from robotaxi.environment import reserve_domain
 from robotaxi.replay.controls import Controls
@@ -32,8 +32,6 @@ from robotaxi.supervisor import Interrupt, Supervisor, describe_exit, ros_argume
 
 _SHOW_PERIOD_S = 0.5
 _STAGE = "stage"
-# each hears nothing of those after it
-_STAGES = (("localization", "map_matcher", "lidar_perception"), ("camera_perception",), ("planner",))
 
 
 class ReplayError(RuntimeError):
@@ -165,9 +163,7 @@ def _start_stages(
 ) -> None:  # fmt: skip
     """A chain of processes, as many as there are kinds of nodes that run; the last one is the player."""
     given = executables[1].parameters
-    rest = [role for role in plan.roles if not any(role in stage for stage in _STAGES)]
-    stages = [[role for role in stage if role in plan.roles] for stage in _STAGES] + [rest]
-    stages = [stage for stage in stages if stage]
+    stages = chain_of(plan.roles)
     common = {**common_parameters(arguments, executables), **given, **extra, "roles": list(plan.roles)}
     upstream: Any = None
     for number, own in enumerate(stages):
