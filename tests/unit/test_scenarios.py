@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
+from robotaxi.evaluation.scenarios.checks import judge
 from robotaxi.evaluation.scenarios.model import ScenarioError, load_file, load_suite
 
 
@@ -37,3 +42,12 @@ def test_the_built_in_suite_reads_and_an_unknown_one_is_named() -> None:
     assert all(scenario.description and scenario.checks for scenario in suite)
     with pytest.raises(ScenarioError, match="known are: basics"):
         load_suite("nowhere")
+
+
+@pytest.mark.parametrize(("wanted", "fault"), [(45.0, {}), (60.0, {"distance": "drove 50 m only"})])
+def test_the_distance_driven_is_checked(wanted: float, fault: dict[str, str]) -> None:
+    trace = [(0.02 * k, 0.0, 0.0, 0.0, 5.0 if k < 500 else 0.0, 0.0, 0.0) for k in range(1000)]
+    loop = cast(Any, SimpleNamespace(trace=trace, said=[], clearance=np.inf, hit="", arrived=False, over_red=[]))
+    scenario = replace(load_suite("basics")[0], checks={"distance": wanted})
+    nothing = cast(Any, None)
+    assert judge(scenario, 0, nothing, nothing, loop).failed == fault

@@ -63,6 +63,9 @@ class PlannerConfig:
     detour_patience_parked: float = param(3.0, lo=0.0, hi=60.0, unit="s", doc="seen standing: never moved, in lane")
     detour_patience_stopped: float = param(8.0, lo=0.0, hi=120.0, unit="s", doc="seen standing: drove before")
     detour_patience_junction: float = param(25.0, lo=0.0, hi=300.0, unit="s", doc="seen standing before a junction")
+    reroute_patience: float = param(
+        30.0, lo=0.0, hi=600.0, unit="s", doc="standing for something this long, the car looks for another way"
+    )
     # -- overtaking somebody slow
     overtake_patience: float = param(2.5, lo=0.0, hi=60.0, unit="s", doc="driven behind somebody slow this long")
     overtake_clearance: float = param(
@@ -92,6 +95,12 @@ class PlannerConfig:
     walking_speed: float = param(0.3, lo=0.1, hi=1.5, unit="m/s", doc="slower pedestrians stand")
     standing_patience: float = param(6.0, lo=0.0, hi=60.0, unit="s", doc="standing pedestrians beside the path: go on")
     hazard_time: float = param(3.0, lo=0.5, hi=6.0, unit="s", doc="entering the path within this time is a hazard")
+    hidden_margin: float = param(
+        1.5, lo=0.0, hi=4.0, unit="m", doc="beside the corridor: somebody may step out from behind a parked van here"
+    )
+    hidden_speed: float = param(
+        6.0, lo=1.0, hi=15.0, unit="m/s", doc="past such a van; stops within 7 m, which somebody who walks leaves"
+    )
     # -- goal
     goal_tolerance: float = param(1.5, lo=0.2, hi=5.0, unit="m", doc="standing this near the goal is arrival")
     goal_blocked_tolerance: float = param(8.0, lo=1.0, hi=30.0, unit="m", doc="arrival where the bay is blocked")

@@ -12,6 +12,7 @@ from robotaxi.planning.behaviour.assistance import OVERTAKE, REROUTE, Assistance
 from robotaxi.planning.behaviour.crossing_traffic import mind_crossing_traffic
 from robotaxi.planning.behaviour.crosswalk import WalkerMemory, mind_pedestrians
 from robotaxi.planning.behaviour.give_way import LineMemory, give_way, halt_at_stop_signs
+from robotaxi.planning.behaviour.hidden import mind_hidden_people
 from robotaxi.planning.behaviour.keep_clear import keep_clear
 from robotaxi.planning.behaviour.lead import follow
 from robotaxi.planning.behaviour.merge import MERGE_TIME, blocking, change_lanes, leave_bay, next_change
@@ -45,6 +46,7 @@ from robotaxi.types import (
 
 KEEP_POSITION = 0.8  # m between plan and car up to which the next plan goes on from the last one
 KEEP_SPEED = 0.8  # m/s
+KEEP_SPEED_BRAKING = 2.0  # m/s in an emergency: the car brakes later than its plan, which must not begin anew for it
 MAX_TURNED = 1.0  # rad between car and path; beyond it the path is laid anew
 PULL = 0.1  # share of that difference that each plan takes back
 CHANGE_SHIFT = 15.0  # m by which a lane change that is not free is put off
@@ -179,7 +181,8 @@ class Planner:
             dt = (inputs.stamp_ns - stamp) * 1e-9
             if 0.0 <= dt <= float(t[-1]):
                 s, v, a = (float(np.interp(dt, t, p)) for p in (ps, pv, pa))
-                if abs(s - memory.s) < KEEP_POSITION and abs(v - speed) < KEEP_SPEED:
+                behind = KEEP_SPEED_BRAKING if a < -self.config.max_deceleration else KEEP_SPEED
+                if abs(s - memory.s) < KEEP_POSITION and abs(v - speed) < behind:
                     return s + PULL * (memory.s - s), max(v + PULL * (speed - v), 0.0) if v > 0.0 else 0.0, a
         a = float(np.clip(state.acceleration, -self.config.emergency_deceleration, self.config.acceleration))
         return memory.s, speed if speed > 0.02 else 0.0, a if speed > 0.3 else 0.0
@@ -213,8 +216,9 @@ class Planner:
             *obey_lights(scene, memory.lights),
             *halt_at_stop_signs(scene, memory.lines),
             *give_way(scene),
-            *keep_clear(scene),
+            *keep_clear(scene, self._pass_by.no_way_id),
             *mind_pedestrians(scene, memory.walkers),
+            *mind_hidden_people(scene),
             *mind_crossing_traffic(scene),
             *leave_bay(scene),
             *change_lanes(scene),
@@ -227,8 +231,22 @@ class Planner:
         seconds = time_to_go(memory.road, memory.features, memory.s, goal_s)
         self._mission.progress(goal_s - memory.s, seconds, state.speed, blocked, inputs.stamp_ns)
         if not self._mission.holding:
-            self._mission.stuck(*memory.assistance.needed(scene, explanation, self._pass_by, memory.lights))
+            help_needed = memory.assistance.needed(scene, explanation, self._pass_by, memory.lights)
+            self._mission.stuck(*help_needed)
+            explanation = self._take_another_way(scene, state, memory.assistance.said(inputs.stamp_ns, explanation))
         return PlanningOutput(trajectory, explanation, self._mission.status, self._mission.route)
+
+    def _take_another_way(self, scene: Scene, state: EgoState, explanation: Explanation) -> Explanation:
+        """Where the way has been blocked for long: another one from the next cycle on, and that this is why."""
+        assistance, progress = self._memory.assistance, self._progress()
+        if progress is None or not assistance.tries_another_way(scene.stamp_ns, self.config.reroute_patience):
+            return explanation
+        assert assistance.place is not None
+        assistance.refusal = self._mission.go_another_way(*assistance.place, state, progress)
+        if assistance.refusal:
+            return explanation
+        self._lay_path(state)
+        return assistance.tell(scene, explanation)
 
     def _obey_permission(self, inputs: PlanningInput, scene: Scene, state: EgoState) -> bool:
         """Use what a person far away allows; true when there is a new route."""
@@ -299,7 +317,8 @@ class Planner:
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Times, arc lengths, speeds, accelerations; plain braking should the program fail."""
         config, times, s = self.config, self._qp.times, scene.s
-        stop = min([item.s for item in constraints if item.kind == Kind.STOP and _worth(scene, item)], default=math.inf)
+        stops = [item.s for item in constraints if item.kind == Kind.STOP and _worth(scene, item, rollout)]
+        stop = min(stops, default=math.inf)
         lead = np.full(times.size - 1, math.inf)
         for item in constraints:
             if item.kind == Kind.LEAD:
@@ -393,8 +412,11 @@ class Planner:
         return motion.on_path(reference, inputs.stamp_ns, t, s + ds, v, a)
 
 
-def _worth(scene: Scene, item: Constraint) -> bool:
-    """Whether a stop can be kept with the braking it is worth; later ones are kept as well as possible."""
+def _worth(scene: Scene, item: Constraint, rollout: Rollout) -> bool:
+    """Whether a stop can be kept with the braking it is worth; later ones are kept as well as possible, but what is
+    hit otherwise is braked for to the end."""
+    if rollout.braking > scene.config.max_deceleration and item.deceleration > scene.config.max_deceleration:
+        return True
     return scene.speed**2 / (2.0 * item.deceleration) <= max(item.s - scene.s, 0.0) + 1.0 or item.s <= scene.s + 1.0
 
 

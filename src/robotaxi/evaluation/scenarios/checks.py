@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from robotaxi.evaluation.closed_loop import TICK_S
 from robotaxi.evaluation.scenarios.model import Scenario
 from robotaxi.evaluation.scenarios.run import Loop
 from robotaxi.hdmap.lane_map import LaneMap
@@ -71,6 +72,9 @@ def _check(name: str, wanted: Any, lane_map: LaneMap, vehicle: VehicleParams, lo
         return "" if slowest >= float(wanted) else f"slowed to {slowest:.1f} m/s"
     if name == "max_speed":
         return "" if trace[:, 4].max() <= float(wanted) else f"drove {trace[:, 4].max():.1f} m/s"
+    if name == "distance":
+        driven = float(trace[:, 4].sum()) * TICK_S
+        return "" if driven >= float(wanted) else f"drove {driven:.0f} m only"
     if name == "cause":
         causes = {item[1] for item in loop.said}
         return "" if str(wanted) in causes else f"{wanted} was never the reason, but {', '.join(sorted(causes))}"
@@ -91,7 +95,7 @@ def _stands(seconds: float, loop: Loop, trace: np.ndarray) -> str:
     for standing in trace[:, 4] < 0.1:
         run = run + 1 if standing else 0
         longest = max(longest, run)
-    return "" if longest * 0.02 >= seconds else f"stood for {longest * 0.02:.1f} s only"
+    return "" if longest * TICK_S >= seconds else f"stood for {longest * TICK_S:.1f} s only"
 
 
 def _in_lane(loop: Loop, trace: np.ndarray) -> str:

@@ -14,7 +14,7 @@ from robotaxi.sim.events.actors import ActorError as ScenarioError
 
 CHECKS = (
     "reaches_goal", "no_collision", "on_road", "clearance", "max_deceleration", "max_lateral_acceleration",
-    "stands_before", "min_speed", "max_speed", "cause", "no_red_light", "stays_in_lane",
+    "stands_before", "min_speed", "max_speed", "cause", "no_red_light", "stays_in_lane", "distance",
 )  # fmt: skip
 PLACES = ("lane", "min_length", "oncoming", "neighbour", "ends_with", "min_limit", "max_limit", "crosswalk", "from_end")
 __all__ = ["Scenario", "ScenarioError", "load_file", "load_suite"]

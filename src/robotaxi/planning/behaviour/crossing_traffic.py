@@ -11,6 +11,9 @@ from robotaxi.planning.scene import Scene
 from robotaxi.types import Cause, ObjectClass
 
 FREE_HORIZON = 2.2  # s that constant velocity is believed for a vehicle off the lanes
+CYCLIST_HORIZON = 3.0  # s for a cyclist, who needs longer to cross
+CYCLIST_SPARE = 1.0  # s between the car and a cyclist that it passes before: he may ride faster than now
+LEAST_GAP = 1.0  # m before the ground that somebody on a lane will cover
 LANE_HORIZON = 1.0  # s within which a vehicle on a lane that must yield is no longer trusted to stop
 MIN_SPEED = 1.0  # m/s
 STOPPABLE = 5.0  # m/s^2: who could stop harder than this does not count
@@ -30,7 +33,8 @@ def mind_crossing_traffic(scene: Scene) -> list[Constraint]:
         chain = predictions.chains[p]
         if chain and (scene.graph.ids[chain[0]] in own or predictions.probability[p] < 0.3):
             continue
-        horizon = LANE_HORIZON if chain else FREE_HORIZON
+        cyclist = scene.objects["label"][i] == int(ObjectClass.BICYCLE)
+        horizon = LANE_HORIZON if chain else CYCLIST_HORIZON if cyclist else FREE_HORIZON
         last = round(horizon / (predictions.times[1] - predictions.times[0]))
         if not chain and scene.lateral[i] < 0.3 * predictions.speed[p]:
             continue  # drives along the path: noise in its heading, not a crossing
@@ -43,11 +47,16 @@ def mind_crossing_traffic(scene: Scene) -> list[Constraint]:
             continue
         t_in = (lo - scene.front_s) / max(scene.speed, 1.0)
         t_gone = (hi + scene.vehicle.rear_overhang - scene.s) / max(scene.speed, 0.5)
-        if t_gone < t or t_in > t + 3.0 or lo < scene.front_s:
+        spare = CYCLIST_SPARE if cyclist else 0.0
+        if t_gone + spare < t or t_in > t + 3.0 or lo < scene.front_s:
             continue
         distance = lo - scene.front_s
         sentence = stop_sentence(scene.standing, f"{scene.name(i)} drives into the path", distance)
-        s = lo - scene.config.obstacle_gap - scene.vehicle.front
+        gap = scene.config.obstacle_gap
+        if chain:  # on a lane it keeps its way: where normal braking stops the car before that, nothing more is asked
+            room = distance - scene.speed**2 / (2.0 * scene.config.deceleration)
+            gap = min(max(room, LEAST_GAP), gap)
+        s = lo - gap - scene.vehicle.front
         # on a lane somebody may yet stop; who crosses off the lanes comes
         worth = scene.config.max_deceleration if chain else scene.config.emergency_deceleration
         out.append(

@@ -17,6 +17,8 @@ PASS_TIME = 1.0  # s between the car and a pedestrian that it passes before
 LEFT_BEHIND = 0.3  # m/s away from the path that counts as walking away
 SPARE_GAP_FROM = 2.2  # m/s^2 of braking needed from which the gap to the crosswalk is given up
 LEAST_GAP = 0.3  # m
+SLOW = 1.0  # m/s
+FLANK_TIME = 1.5  # s until somebody walks against the side of a car that is slower
 FORGET = 2.0  # s after which a vanished pedestrian's waiting time starts anew
 
 
@@ -116,9 +118,10 @@ def _walks_into_path(scene: Scene, i: int) -> list[Constraint]:
     for p in np.flatnonzero(scene.predictions.owner == i):
         for k in range(1, scene.ahead.shape[1]):
             lo, hi = scene.ahead[p, k, 0], scene.ahead[p, k, 1]
-            if math.isnan(lo) or hi < scene.front_s:
-                continue
             t = float(scene.predictions.times[k])
+            beside = scene.speed < SLOW and t <= FLANK_TIME  # walks against the car's side: stay until he has passed
+            if math.isnan(lo) or hi < (scene.s - scene.vehicle.rear_overhang if beside else scene.front_s):
+                continue
             gone = (hi + scene.vehicle.rear_overhang - scene.s) / max(scene.speed, 0.5)
             if gone + PASS_TIME < t or scene.time_to(lo - scene.front_s) > t + 3.0:
                 continue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from robotaxi.planning.behaviour.lead import is_standing
 from robotaxi.planning.constraint import Constraint, Kind, stop_sentence
 from robotaxi.planning.scene import Scene
@@ -15,8 +17,9 @@ LONGEST = 45.0  # m; a longer junction (a roundabout) is not held free as one
 SPARE = 0.5  # m between the rear bumper and the junction
 
 
-def keep_clear(scene: Scene) -> list[Constraint]:
-    """A stop before the next junction with cross traffic while a slow vehicle leaves no room behind it."""
+def keep_clear(scene: Scene, no_way_id: int = 0) -> list[Constraint]:
+    """A stop before the next junction with cross traffic while a slow vehicle leaves no room behind it, or where the
+    way out is blocked by ``no_way_id`` (an object, 0 for none) that cannot be gone round: here another way begins."""
     config, vehicle = scene.config, scene.vehicle
     for crossing in scene.features.crossings:
         begin = min(zone.own_in for zone in crossing.zones)
@@ -27,17 +30,29 @@ def keep_clear(scene: Scene) -> list[Constraint]:
             break
         needed = end + vehicle.rear_overhang + SPARE + vehicle.front + config.lead_gap
         blocker = _blocker(scene, begin, needed)
-        if blocker is None:
+        shut = _shut(scene, begin, no_way_id) if blocker is None else None
+        if blocker is None and shut is None:
             continue
         distance = crossing.line_s - scene.front_s
         stop = crossing.line_s - config.line_gap - vehicle.front
-        if not scene.standing and scene.needed_deceleration(stop) > config.commit_deceleration:
+        most = config.commit_deceleration if blocker is not None else config.max_deceleration
+        if not scene.standing and scene.needed_deceleration(stop) > most:
             continue
         place = f"junction {crossing.junction_id}" if crossing.junction_id is not None else "the junction"
-        sentence = stop_sentence(scene.standing, f"no room behind {scene.name(blocker)} beyond {place}", distance)
-        subject = int(scene.objects["id"][blocker])
-        return [Constraint(Kind.STOP, stop, Cause.LEAD, sentence, subject, distance)]
+        if blocker is not None:
+            what, cause, subject = f"no room behind {scene.name(blocker)} beyond {place}", Cause.LEAD, blocker
+        else:
+            assert shut is not None
+            what, cause, subject = f"no way past {scene.name(shut)} beyond {place}", Cause.OBSTACLE, shut
+        sentence = stop_sentence(scene.standing, what, distance)
+        return [Constraint(Kind.STOP, stop, cause, sentence, int(scene.objects["id"][subject]), distance)]
     return []
+
+
+def _shut(scene: Scene, begin: float, no_way_id: int) -> int | None:
+    """Index of what stands on the path behind ``begin`` and cannot be gone round, None where there is nothing."""
+    found = np.flatnonzero(scene.objects["id"] == no_way_id) if no_way_id else np.zeros(0, np.int64)
+    return int(found[0]) if found.size and scene.now[int(found[0]), 0] > max(begin, scene.front_s) else None
 
 
 def _blocker(scene: Scene, begin: float, needed: float) -> int | None:

@@ -48,7 +48,8 @@ class _Stand:
 
 @dataclass
 class PassBy:
-    """The detour that is driven. ``base``: the path without it; ``arc`` (P,): where its samples lie on the shifted."""
+    """The detour that is driven. ``base``: the path without it; ``arc`` (P,): where its samples lie on the shifted;
+    ``no_way_id``: what stands in the way and cannot be gone round, 0 for nothing."""
 
     search: DetourSearch
     base: Reference | None = None
@@ -57,6 +58,7 @@ class PassBy:
     arc: FloatArray = field(default_factory=lambda: np.zeros(0))
     detour: Detour | None = None
     free_cycles: int = 0
+    no_way_id: int = 0
     stands: list[_Stand] = field(default_factory=list)
     slow_id: int = 0  # who is driven behind, and since when
     slow_since_ns: int = 0
@@ -89,6 +91,7 @@ class PassBy:
         self._remember(scene)
         s = self._base_s(scene.s)
         blocker = self._blocker(scene)
+        self.no_way_id = 0
         if blocker is None:
             return self._give_up(scene, s) if self.detour is not None else self._overtake(scene, s)
         self.free_cycles = 0
@@ -100,9 +103,20 @@ class PassBy:
             scene.objects[standing], int(np.flatnonzero(standing == blocker)[0]),
         )  # fmt: skip
         if detour is None:
+            self.no_way_id = int(scene.objects["id"][blocker])
+        if detour is None or self._too_late_to_wait(scene, detour):
             return None
         self.detour = detour
         return self._take(detour.profile)
+
+    def _too_late_to_wait(self, scene: Scene, detour: Detour) -> bool:
+        """Whether somebody needs the borrowed ground and the car could only brake hard before it: it then stays in
+        its lane, stops behind what stands there and goes round it later. Never where it is on its way round."""
+        if detour.borrowed is None or (self.detour is not None and self._base_s(scene.s) > self.detour.start_s):
+            return False
+        s_in, s_out = map(self._new_s, detour.borrowed)
+        late = scene.s > s_in or scene.needed_deceleration(s_in - ENTRY_GAP) > scene.config.detour_deceleration
+        return late and self._needed_by(scene, detour, s_in, s_out) is not None
 
     def constraints(self, scene: Scene) -> list[Constraint]:
         """Pass at a moderate speed, and before borrowed ground wait until nobody needs it."""

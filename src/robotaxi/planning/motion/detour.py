@@ -38,6 +38,8 @@ CROSSWALK_BEFORE, CROSSWALK_AFTER = 5.0, 2.0  # m around a crosswalk where no ot
 JUNCTION_MARGIN = 3.0  # m around a junction where no other lane is borrowed
 MAX_GROUP = 5  # obstacles passed in one go
 MIN_CLEARANCE_SHARE = 0.9  # of the wanted clearance that the finished profile must keep
+MORE_TRIES = 2  # times that the offset is made larger where the body cuts a bend
+SPARE = 0.02  # m beyond what was missing
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,9 @@ class DetourSearch:
         clearance: float,
     ) -> Detour | None:
         group = [first]
+        more, tries = 0.0, 0  # m that the body needs in bends beyond what its middle keeps
         while len(group) <= MAX_GROUP:
-            built = self._build(base, profile, s, speed, [extents[i] for i in group], side, clearance)
+            built = self._build(base, profile, s, speed, [extents[i] for i in group], side, clearance + more)
             if built is None:
                 return None
             candidate, start, end, offset = built
@@ -152,7 +155,11 @@ class DetourSearch:
             tight = np.flatnonzero(clear < MIN_CLEARANCE_SHARE * clearance)
             new = [int(i) for i in tight if i not in group and extents[int(i)] is not None]
             if tight.size and not new:
-                return None
+                if tries == MORE_TRIES:
+                    return None
+                tries += 1
+                more += clearance - float(clear[tight].min()) + SPARE
+                continue
             if new:
                 group.append(min(new, key=lambda i: extents[i].s_lo))  # type: ignore[union-attr]
                 continue
