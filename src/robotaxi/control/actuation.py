@@ -17,8 +17,8 @@ from numba import njit
 from robotaxi.control.config import ControlConfig
 from robotaxi.control.lateral_dynamics import lateral_step, slip_share, steering_after
 from robotaxi.control.learning import CurvatureLearner, SlipLearner
-from robotaxi.control.reference import wrap
 from robotaxi.control.steering_delay import SteeringDelay
+from robotaxi.geometry.se2 import wrap_angle
 from robotaxi.types import EgoState, FloatArray, VehicleParams, VehicleReport
 
 _SUBSTEP = 0.01  # s, of the forward prediction
@@ -161,7 +161,7 @@ class ActuationModel:
     def _follow_pose(self, state: EgoState, before: PredictedState, dt: float) -> None:
         """Pose between model and measurement, and the rear axle's side slip. Along the car the measurement counts."""
         config = self._config
-        dx, dy, turned = state.x - before.x, state.y - before.y, wrap(state.yaw - before.yaw)
+        dx, dy, turned = state.x - before.x, state.y - before.y, wrap_angle(state.yaw - before.yaw)
         c, s = math.cos(before.yaw), math.sin(before.yaw)
         along, across = c * dx + s * dy, c * dy - s * dx
         jumped = abs(across) > config.pose_jump or abs(along) > 4.0 * config.pose_jump or abs(turned) > 0.1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from robotaxi.geometry.se2 import wrap_angle
 from robotaxi.types import FloatArray, Trajectory
 
 _ARC_BEYOND = 2.0  # m; the car may be this far off an end before the arc there is no longer trusted
@@ -79,7 +80,7 @@ class Reference:
     def project(self, x: float, y: float, yaw: float, near_s: float, window: float) -> Projection:
         """Nearest point of the path with arc length within ``window`` of ``near_s``."""
         s, lateral, path_yaw = _project(self.x, self.y, self.yaw, self.s, self.curvature, x, y, near_s, window)
-        return Projection(s, lateral, wrap(yaw - path_yaw))
+        return Projection(s, lateral, wrap_angle(yaw - path_yaw))
 
     def at_time(self, t: float) -> TimedPoint:
         """State wanted ``t`` seconds after the stamp; before and after, the ends go on at their speed."""
@@ -110,11 +111,6 @@ class Reference:
     def curvature_along(self, s: FloatArray) -> FloatArray:
         """Curvature (N,) at arc lengths (N,)."""
         return np.interp(s, self.s, self.curvature)
-
-
-def wrap(angle: float) -> float:
-    """Angle in [-pi, pi)."""
-    return (angle + math.pi) % (2.0 * math.pi) - math.pi
 
 
 @njit(cache=True)

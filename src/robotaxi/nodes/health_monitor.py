@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from robotaxi.geometry.geodesy import LocalFrame
+from robotaxi.geometry.polyline import densify
 from robotaxi.interfaces import INTERFACES
 from robotaxi.nodes import convert
-from robotaxi.nodes.common import load_odd_watch
+from robotaxi.nodes.common import load_lane_map
 from robotaxi.nodes.runtime import StackNode
+from robotaxi.odd_file import load_odd
 from robotaxi.safety import HealthConfig, HealthMonitor
 from robotaxi.safety.health import HEARD
+from robotaxi.safety.odd import OddWatch
 from robotaxi.types import Permit
 
 _HEALTH = INTERFACES["system/health"]
+_LANE_SPACING = 5.0  # m between the points by which the nearest lane is found
 
 
 class HealthMonitorNode(StackNode):
@@ -23,9 +30,16 @@ class HealthMonitorNode(StackNode):
 
     def setup(self) -> None:
         self._config = self.config(HealthConfig)
-        self._odd = load_odd_watch(self)
+        self._odd = self._odd_watch()
         self._monitor: HealthMonitor | None = None
         self._said = ""
+
+    def _odd_watch(self) -> OddWatch:
+        """Over the operational design domain that the parameter ``odd`` names."""
+        lane_map = load_lane_map(self)
+        domain = load_odd(self.parameter("odd", "robotaxi"), LocalFrame(*lane_map.origin))
+        lanes = [densify(lane.centerline, _LANE_SPACING)[:, :2] for lane in lane_map.lanes.values()]
+        return OddWatch(domain, np.concatenate(lanes), lane_map.checksum)
 
     def activate(self, at_ns: int) -> None:
         if self._monitor is None:  # who takes part is known once everybody is connected

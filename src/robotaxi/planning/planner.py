@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from robotaxi.geometry.se2 import wrap_angle
 from robotaxi.hdmap.lane_map import LaneMap, Route
 from robotaxi.planning.behaviour.assistance import OVERTAKE, REROUTE, Assistance
 from robotaxi.planning.behaviour.crossing_traffic import mind_crossing_traffic
@@ -28,7 +29,7 @@ from robotaxi.planning.motion.rollout import Rollout, roll_out
 from robotaxi.planning.motion.speed_limits import road_speed, time_to_go
 from robotaxi.planning.motion.speed_qp import SpeedQp, jerk_for
 from robotaxi.planning.pull_over import PULL_OVER, PullOver
-from robotaxi.planning.reference import SPACING, FloatArray, Reference, build_reference, wrap
+from robotaxi.planning.reference import SPACING, FloatArray, Reference, build_reference
 from robotaxi.planning.route_features import RouteFeatures, find_features
 from robotaxi.planning.scene import ObjectMemory, Scene, at_stamp, look, with_ghosts
 from robotaxi.planning.tight_bends import tightest_bend
@@ -165,7 +166,7 @@ class Planner:
         assert memory.reference is not None
         s, offset, k = memory.reference.locate(state.x, state.y, memory.s)
         far = abs(offset) > self.config.max_path_offset
-        turned = abs(wrap(state.yaw - float(memory.reference.yaw[k]))) > MAX_TURNED
+        turned = abs(wrap_angle(state.yaw - float(memory.reference.yaw[k]))) > MAX_TURNED
         if (far or turned) and memory.s is not None and self._mission.plan(state):
             self._lay_path(state)
             s, _, _ = memory.reference.locate(state.x, state.y)

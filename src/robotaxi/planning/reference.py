@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from robotaxi.geometry.se2 import wrap_angle
 from robotaxi.hdmap.lane_map import LaneMap, Route
 from robotaxi.planning.config import PlannerConfig
 from robotaxi.planning.path_math import project
@@ -110,7 +111,7 @@ def build_reference(
     s, yaw = _arc(xyz), _heading(xyz)
 
     k, along, d0 = project(xyz[:, 0], xyz[:, 1], yaw, 0, int(np.searchsorted(s, LEAD_IN + 40.0)), start.x, start.y)
-    slope = math.tan(float(np.clip(wrap(start.yaw - yaw[k]), -0.6, 0.6)))
+    slope = math.tan(float(np.clip(wrap_angle(start.yaw - yaw[k]), -0.6, 0.6)))
     start_at, goal_at = float(s[k] + along), float(np.interp(goal_raw, samples, s))
     offset, pull_out_at = _shifts(s, start_at, goal_at, float(d0), slope, speed, route.goal_offset, config, tightest)
     xyz[:, 0] -= np.sin(yaw) * offset
@@ -349,10 +350,6 @@ def _arc(points: FloatArray) -> FloatArray:
 
 def _heading(points: FloatArray) -> FloatArray:
     return np.arctan2(np.gradient(points[:, 1]), np.gradient(points[:, 0]))
-
-
-def wrap(angle: float) -> float:
-    return (angle + math.pi) % (2.0 * math.pi) - math.pi
 
 
 def _smooth_step(t: FloatArray) -> FloatArray:

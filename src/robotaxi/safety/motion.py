@@ -11,6 +11,7 @@ from collections import deque
 
 import numpy as np
 
+from robotaxi.geometry.se2 import wrap_angle
 from robotaxi.safety.config import GateConfig
 from robotaxi.types import EgoState, FloatArray, Pose2, Trajectory, VehicleParams, VehicleReport
 
@@ -114,13 +115,13 @@ class GoodTrajectory:
             return self._beyond(pose, n - 1)
         lateral = (dx[i] * py[i] - dy[i] * px[i]) / length[i]
         yaw = self.yaw[i] + f[i] * (self.yaw[i + 1] - self.yaw[i])
-        return float(self.s[i] + f[i] * length[i]), float(lateral), wrap(pose.yaw - float(yaw))
+        return float(self.s[i] + f[i] * length[i]), float(lateral), wrap_angle(pose.yaw - float(yaw))
 
     def _beyond(self, pose: Pose2, end: int) -> tuple[float, float, float]:
         yaw = float(self.yaw[end])
         dx, dy = pose.x - float(self.x[end]), pose.y - float(self.y[end])
         along, across = math.cos(yaw) * dx + math.sin(yaw) * dy, -math.sin(yaw) * dx + math.cos(yaw) * dy
-        return float(self.s[end]) + along, across, wrap(pose.yaw - yaw)
+        return float(self.s[end]) + along, across, wrap_angle(pose.yaw - yaw)
 
     def sample(self, s: FloatArray) -> FloatArray:
         """Poses (N, 3) at arc lengths (N,), straight on beyond the ends."""
@@ -170,7 +171,7 @@ def way_ahead(
     dx, dy = world[:, 0] - pose.x, world[:, 1] - pose.y
     local = np.column_stack([c * dx + sn * dy, -sn * dx + c * dy, world[:, 2] - pose.yaw])
     fade = np.clip(1.0 - ahead / _REJOIN, 0.0, 1.0)[:, None]
-    return local - fade * np.array([local[0, 0], local[0, 1], wrap(local[0, 2])])
+    return local - fade * np.array([local[0, 0], local[0, 1], wrap_angle(local[0, 2])])
 
 
 def pursue(
@@ -192,8 +193,3 @@ def pursue(
     dx, dy = float(target[0]) - x, float(target[1]) - y
     sideways = -math.sin(yaw) * dx + math.cos(yaw) * dy
     return math.atan(2.0 * vehicle.wheelbase * sideways / max(dx * dx + dy * dy, 1.0))
-
-
-def wrap(angle: float) -> float:
-    """Angle in [-pi, pi)."""
-    return (angle + math.pi) % (2.0 * math.pi) - math.pi

@@ -52,11 +52,6 @@ def heading(facing: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
     return np.arctan2(facing[:, 1], facing[:, 0]) / 4.0, known
 
 
-def wrap(angle: FloatArray) -> FloatArray:
-    """To [-pi, pi)."""
-    return (angle + np.pi) % (2.0 * np.pi) - np.pi
-
-
 def wrap_half(angle: FloatArray) -> FloatArray:
     """To [-pi/2, pi/2): the difference of two headings, front and rear not told apart."""
     return (angle + np.pi / 2) % np.pi - np.pi / 2

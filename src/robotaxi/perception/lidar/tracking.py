@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from robotaxi.geometry.se2 import wrap_angles
 from robotaxi.perception.lidar.anchor import BoxMeasurement, corners, measure, to_map
 from robotaxi.perception.lidar.association import measurement_noise, misfit, pair
 from robotaxi.perception.lidar.full_boxes import ACROSS, full_boxes, full_size, is_vehicle, is_whole
@@ -19,7 +20,6 @@ from robotaxi.perception.lidar.heading import (
     joined,
     side_information,
     told,
-    wrap,
     wrap_half,
     wrap_quarter,
 )
@@ -226,7 +226,7 @@ class Tracker:
         course = np.arctan2(tracks["mean"][:, 3], tracks["mean"][:, 2])
         speed = np.hypot(tracks["mean"][:, 2], tracks["mean"][:, 3])
         heading_known = tracks["moved"] & (speed > config.heading_speed)
-        error = wrap(course - tracks["yaw"])
+        error = wrap_angles(course - tracks["yaw"])
         # a front taken for a side: swap the axes once the motion tells
         sideways = heading_known & (np.abs(np.abs(error) - np.pi / 2) < np.radians(35.0))
         length, width = tracks["seen_length"], tracks["seen_width"]
@@ -237,12 +237,14 @@ class Tracker:
         narrow = short & ((length > width + _CLEARLY) | (width > length + 0.5 * _CLEARLY))
         whole = is_whole(detections)
         crosswise = (wide | narrow) & ~heading_known & ~whole
-        course = np.where(crosswise, wrap(tracks["yaw"] + np.pi / 2), course)
+        course = np.where(crosswise, wrap_angles(tracks["yaw"] + np.pi / 2), course)
         sideways |= crosswise
         if sideways.any():
             self._swap_axes(tracks, sideways, found)
         backwards = heading_known & (np.abs(error) > np.radians(125.0))
-        tracks["yaw"] = np.where(sideways, course, np.where(backwards, wrap(tracks["yaw"] + np.pi), tracks["yaw"]))
+        tracks["yaw"] = np.where(
+            sideways, course, np.where(backwards, wrap_angles(tracks["yaw"] + np.pi), tracks["yaw"])
+        )
         self._weigh_heading(tracks, detections, heading_known)
         known_yaw, known = heading(tracks["facing"])
         error = np.where(known, wrap_quarter(known_yaw - tracks["yaw"]), 0.0)
@@ -250,7 +252,7 @@ class Tracker:
         by_whole = whole & ~heading_known
         turn = np.where(np.abs(error) < np.radians(_WRONG_DEG), error, 0.0)
         turn = np.where(by_whole, config.heading_gain * wrap_half(detections["yaw"] - tracks["yaw"]), turn)
-        tracks["yaw"] = wrap(tracks["yaw"] + turn)
+        tracks["yaw"] = wrap_angles(tracks["yaw"] + turn)
 
     def _weigh_heading(self, tracks: RecordArray, detections: RecordArray, heading_known: NDArray[np.bool_]) -> None:
         config = self._config
@@ -298,7 +300,7 @@ class Tracker:
         if not wrong.any():
             return
         turned, seen = tracks[wrong], detections[wrong]
-        turned["yaw"] = wrap(turned["yaw"] + side[wrong])
+        turned["yaw"] = wrap_angles(turned["yaw"] + side[wrong])
         parallel = np.abs(np.cos(seen["yaw"] - turned["yaw"])) > np.cos(np.pi / 4)
         turned["seen_length"] = np.where(parallel, seen["length"], seen["width"])
         turned["seen_width"] = np.where(parallel, seen["width"], seen["length"])
