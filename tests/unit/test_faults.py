@@ -99,6 +99,8 @@ def test_whole_rides_meet_every_sort_of_fault_and_two_at_once() -> None:
     kinds = {item.kind for faults in drawn for item in faults}
     assert kinds >= {*NODE_KINDS, *MACHINE_KINDS, "drop", "corrupt_nan", "lidar_blind", "camera_black"}
     assert sum(len(faults) == 2 for faults in drawn) == 20
+    stopped = next(item for faults in drawn for item in faults if item.name == "stop camera_perception")
+    assert stopped.parts == ("lidar_perception", "camera_perception")  # one process
     assert all(
         faults[0].kind != faults[-1].kind or faults[0].target != faults[-1].target for faults in drawn if faults[1:]
     )
@@ -161,7 +163,7 @@ def test_verdict_on_a_fault_that_is_noticed_named_and_survived() -> None:
         ([GOOD], [], "", None),
         ([GOOD, Word(1.9, "STOP", "Lidar sweep is old.", "", "")], [], "", None),
         ([GOOD, LOST], [Infraction(S, "collision_vehicle", True, 3, 0.0, 0.0, "front bumper met a car")], "",
-         "collision_vehicle: front bumper met a car"),
+         "collision_vehicle at 1.00 s, (0.0, 0.0): front bumper met a car"),
         ([GOOD, LOST], [], "the car stands beside the road", "the car stands beside the road"),
     ],
     ids=["not noticed", "late and wrong", "collision", "beside the road"],

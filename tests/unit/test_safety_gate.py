@@ -273,6 +273,18 @@ def test_blind_and_without_wheels_it_brakes_along_its_way_as_far_as_it_knows_its
     assert abs(bench.car.truth.y - float(np.interp(bench.car.truth.x, way["x"], way["y"]))) < 0.2
 
 
+@pytest.mark.parametrize("offset_deg", [0.0, 0.4, -0.4])
+def test_a_blind_stop_knows_by_how_much_the_steering_sensor_is_off(offset_deg: float) -> None:
+    def alter(inputs: GateInput) -> GateInput:
+        report = replace(inputs.report, steering=inputs.report.steering + math.radians(offset_deg))
+        return replace(inputs, report=report, state=inputs.state if inputs.stamp_ns < 8e9 else None)
+
+    bench = Bench(speed=12.0, alter=alter)
+    bench.run(16.0)
+    assert bench.car.truth.speed == 0.0 and bench.car.truth.x > 120.0
+    assert abs(bench.car.truth.y) < 0.15
+
+
 def test_a_stop_steers_back_to_the_way_that_a_wrong_command_has_left() -> None:
     def alter(inputs: GateInput) -> GateInput:
         gone = inputs.stamp_ns >= 1_600_000_000

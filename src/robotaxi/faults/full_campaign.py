@@ -70,12 +70,18 @@ def _single(number: int, from_s: float, rng: np.random.Generator) -> Fault:
     cycle, turn = divmod(number, 4)
     if turn < 2:
         kind = ("kill", "stop", "slow")[cycle % 3] if turn == 0 else ("kill", "stop")[cycle % 2]
-        return make(kind, NODES[(cycle + 3 * turn) % len(NODES)], from_ns, rng)
+        fault = make(kind, NODES[(cycle + 3 * turn) % len(NODES)], from_ns, rng)
+        # nodes of one process die and stop together; one that is slow is so by itself
+        return fault if kind == "slow" else replace(fault, parts=_in_process_of(fault.target))
     if turn == 2:
         kind = MESSAGE_KINDS[cycle % len(MESSAGE_KINDS)]
         return make(kind, MESSAGE_TOPICS[(cycle * 3) % len(MESSAGE_TOPICS)], from_ns, rng)
     kinds = (*_SENSORS, *MACHINE_KINDS)
     return make(kinds[cycle % len(kinds)], "", from_ns, rng)
+
+
+def _in_process_of(role: str) -> tuple[str, ...]:
+    return tuple(other for other, process in PROCESS_OF.items() if process == PROCESS_OF[role])
 
 
 def injection_row(fault: Fault) -> str:

@@ -52,7 +52,10 @@ def judge(faults: tuple[Fault, ...], said: list[Word], infractions: list[Infract
     """``said``: from the first injection on. ``place``: why the car's place is not legal, "" if it is.
     ``moving_on``: it drives by itself again at the end."""
     guilty = [item for item in infractions if item.at_fault]
-    why_not = "; ".join(dict.fromkeys(f"{item.kind}: {item.detail}" for item in guilty))
+    last = {item.kind: item for item in guilty}.values()  # each tells how far it has come
+    why_not = "; ".join(
+        f"{item.kind} at {item.stamp_ns * 1e-9:.2f} s, ({item.x:.1f}, {item.y:.1f}): {item.detail}" for item in last
+    )
     if not why_not and not moving_on and not standing:
         why_not = "neither standing nor driving by itself at the end"
     if not why_not and place:

@@ -25,7 +25,9 @@ from robotaxi.nodes.let import is_scheduled
 from robotaxi.planning import Planner, PlannerConfig, PlanningInput, PlanningOutput
 from robotaxi.safety import CommandGate, GateConfig, GateInput, GateOutput, HealthConfig, HealthMonitor
 from robotaxi.safety.health import WATCHED
+from robotaxi.sensor_rig import load_rig
 from robotaxi.sim.ride_plan import RidePlan
+from robotaxi.sim.sensors.wheels import Wheels
 from robotaxi.sim.view import WorldView
 from robotaxi.sim.watchdog import watchdog_command
 from robotaxi.sim.world import World
@@ -86,6 +88,7 @@ class Twin:
 
     def __post_init__(self) -> None:
         self.world = World(self.lane_map, self.vehicle, WorldConfig(), self.seed, self.plan.start, parked=self.parked)
+        self._wheels = Wheels(load_rig("robotaxi").wheels, self.seed)
         self.perceiver = Perceiver(self.parked, self.seed, Blur())
         self.wires = {topic: Wire(INTERFACES[topic], self.faults) for topic in (*WATCHED, SWEEP, _HEALTH, _COMMAND)}
         for wire in self.wires.values():
@@ -169,13 +172,13 @@ class Twin:
         return np.random.default_rng([self.seed, name, now // TICK_NS]).standard_normal(count)
 
     def _sense(self, now: int, view: WorldView) -> None:
-        ego, wheel = view.ego, self._noise(now, 1, 2)
-        report = self.world.report()
-        report = replace(report, speed=ego.speed + 0.01 * float(wheel[0]) * (ego.speed > 0.05),
-                         steering=ego.steering + 5e-4 * float(wheel[1]))  # fmt: skip
+        ego, measured = view.ego, self._wheels.measure(view.ego)
+        report = replace(self.world.report(), speed=measured.speed, steering=measured.steering)
         if self.active("wheel_stuck", now):
             self._stuck = self._stuck or report
-            report = replace(self._stuck, stamp_ns=now, speed=self._stuck.speed + 0.01 * float(wheel[0]))
+            report = replace(
+                self._stuck, stamp_ns=now, speed=self._stuck.speed + 0.01 * float(self._noise(now, 1, 1)[0])
+            )
         else:
             self._stuck = None
         scaled = self.active("wheel_scaled", now)

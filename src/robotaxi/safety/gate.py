@@ -17,7 +17,7 @@ from robotaxi.safety.corridor import obstacles
 from robotaxi.safety.emergency import EmergencyMonitor
 from robotaxi.safety.inputs import GateInput, InputMonitor, dead_topic, sentence
 from robotaxi.safety.modes import ModeMachine, Observation
-from robotaxi.safety.motion import Coasting, GoodTrajectory, Odometer, on_path, pursue, way_ahead
+from robotaxi.safety.motion import Coasting, GoodTrajectory, Odometer, SteeringOffset, on_path, pursue, way_ahead
 from robotaxi.types import (
     Command,
     EgoState,
@@ -59,6 +59,7 @@ class CommandGate:
         self._limits = CommandLimits(config, vehicle)
         self._odometer = Odometer(vehicle)
         self._coasting = Coasting(vehicle)
+        self._steering_offset = SteeringOffset(vehicle)
         self._emergency = EmergencyMonitor(config, vehicle)
         self._modes = ModeMachine(config)
         self._last_stamp_ns: int | None = None
@@ -89,6 +90,8 @@ class CommandGate:
         faults = [*inputs.alarms, *(dead_topic(topic) for topic in inputs.inputs_lost)]
         unmoved = self._move(inputs, dt)
         lost = self._localize(inputs)
+        if inputs.state is not None and not unmoved and not lost:
+            self._steering_offset.learn(inputs.state, inputs.report)
         faults += [unmoved, lost]
         faults.append(self._take_trajectory(inputs))
         faults.append(self._inputs.command_fault(inputs))
@@ -140,7 +143,7 @@ class CommandGate:
             if not self._reported:
                 self._limits.start_from(inputs.report.steering)
             self._reported = True
-            self._coasting.believe(inputs.report)
+            self._coasting.believe(self._steering_offset.corrected(inputs.report))
         else:
             self._coasting.coast(inputs.stamp_ns, dt)
         self._speed, self._steering = self._coasting.speed, self._coasting.steering
