@@ -235,6 +235,18 @@ def test_a_path_laid_anew_on_the_way_into_a_bay_goes_on_into_it(room: float, asi
     assert y[-1] < -2.5 or room < 5.0  # who is too near stops beside the middle of the bay
 
 
+def test_a_car_that_stands_beside_its_path_gets_a_new_one_from_where_it_is() -> None:
+    drive = start(straight(), x=60.0, speed=8.0)
+    drive.run(1.0)
+    state = drive.state
+    drive.state = EgoState(state.stamp_ns, state.x, 0.3, math.radians(-6.0), 0.4)  # as a stop by dead reckoning ends
+    points = drive.run(0.1).trajectory.points
+    assert float(points["y"][0]) == pytest.approx(0.3, abs=0.05)
+    drive.run(5.0)
+    assert max(abs(state.yaw) for state, _ in drive.log[11:]) < math.radians(8.0)
+    assert drive.state.y == pytest.approx(0.0, abs=0.05)
+
+
 def test_lane_change_waits_for_a_gap() -> None:
     road = lane_map(
         [

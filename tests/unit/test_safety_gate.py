@@ -67,6 +67,14 @@ def test_good_inputs_for_half_a_second_start_it() -> None:
     assert modes[-1] is SystemMode.AUTONOMOUS
 
 
+def test_a_gate_that_takes_over_from_a_dead_one_says_so_while_the_car_rolls() -> None:
+    gate = CommandGate(CONFIG, VEHICLE)
+    outputs = [gate.step(inputs_at(tick, speed=8.0)) for tick in range(40)]
+    assert outputs[0].reason == "The command_gate was started while the car drove: it stops until all inputs are good."
+    assert outputs[0].mode is SystemMode.STOP and outputs[0].command.acceleration < 0.0
+    assert outputs[-1].mode is SystemMode.AUTONOMOUS
+
+
 def test_a_good_command_passes_unchanged() -> None:
     gate, tick = started(speed=5.0)
     for i in range(20):  # from the held brake up

@@ -36,6 +36,7 @@ class PlannerConfig:
     )
     bay_shift_length: float = param(20.0, lo=8.0, hi=60.0, unit="m", doc="length of the shift into and out of a bay")
     max_path_offset: float = param(1.2, lo=0.3, hi=5.0, unit="m", doc="farther from the path, it is laid anew")
+    max_crawling_offset: float = param(0.15, lo=0.05, hi=5.0, unit="m", doc="the same for a car that hardly moves")
     smoothing: float = param(1.5, lo=0.0, hi=4.0, unit="m", doc="sigma of the smoothing of the centerline")
     # -- corridor
     moving_margin: float = param(0.3, lo=0.0, hi=1.0, unit="m", doc="beside the body, against moving objects")

@@ -48,6 +48,7 @@ from robotaxi.types import (
 KEEP_POSITION = 0.8  # m between plan and car up to which the next plan goes on from the last one
 KEEP_SPEED = 0.8  # m/s
 KEEP_SPEED_BRAKING = 2.0  # m/s in an emergency: the car brakes later than its plan, which must not begin anew for it
+CRAWLING, NEAR_GOAL = 1.5, 5.0  # m/s and m: slower and not as near, a path is laid anew for a small offset
 MAX_TURNED = 1.0  # rad between car and path; beyond it the path is laid anew
 PULL = 0.1  # share of that difference that each plan takes back
 CHANGE_SHIFT = 15.0  # m by which a lane change that is not free is put off
@@ -167,7 +168,10 @@ class Planner:
         s, offset, k = memory.reference.locate(state.x, state.y, memory.s)
         far = abs(offset) > self.config.max_path_offset
         turned = abs(wrap_angle(state.yaw - float(memory.reference.yaw[k]))) > MAX_TURNED
-        if (far or turned) and memory.s is not None and self._mission.plan(state):
+        # a car that stands beside its path, as after a stop by dead reckoning, would turn sharply to come back to it
+        crawling = abs(state.speed) < CRAWLING and memory.reference.goal_s - s > NEAR_GOAL
+        beside = crawling and abs(offset) > self.config.max_crawling_offset
+        if (far or turned or beside) and memory.s is not None and self._mission.plan(state):
             self._lay_path(state)
             s, _, _ = memory.reference.locate(state.x, state.y)
         memory.s = s

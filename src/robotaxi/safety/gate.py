@@ -66,6 +66,7 @@ class CommandGate:
         self._speed = 0.0
         self._steering = 0.0
         self._reported = False
+        self._began_rolling = True  # until it stands or drives: what a gate is that took over from a dead one
         self._last_state: EgoState | None = None
         self._jump_ns: int | None = None
         self._place = (0, math.nan, math.nan, math.nan, 0.0)  # stamp, x, y, yaw, and the way driven until then
@@ -122,6 +123,10 @@ class CommandGate:
                 manual_ok=self._inputs.manual_ok(inputs),
             )
         )
+        if self._standing or mode is not SystemMode.STOP:
+            self._began_rolling = False
+        elif self._began_rolling:
+            reason = "The command_gate was started while the car drove: it stops until all inputs are good."
         output = self._act(mode, reason, inputs, dt)
         self._inputs.sent(inputs.stamp_ns, output.command.steering)
         self._coasting.told(inputs.stamp_ns, output.command.steering, output.command.acceleration)
