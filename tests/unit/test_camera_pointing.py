@@ -66,8 +66,8 @@ def test_rays_that_tell_nothing_say_so():
     assert misalignment(rays[:3], rays[:3], np.linalg.inv(OPTICAL) @ motion @ OPTICAL) is None
 
 
-def drive(off, seconds=7, speed=8.0, yaw_rate=0.0, monitor=None):
-    """What the monitor says after a drive with a camera that is ``off`` (deg)."""
+def drive(off, seconds=7, speed=8.0, yaw_rate=0.0, monitor=None, age_ns=0):
+    """What the monitor says after a drive with a camera that is ``off`` (deg); its states are ``age_ns`` old."""
     points, monitor = street(), monitor or PointingMonitor(PointingConfig(pointing_every=2), CAMERA)
     gray = np.random.default_rng(2).integers(60, 255, len(points))
     said = ""
@@ -80,8 +80,13 @@ def drive(off, seconds=7, speed=8.0, yaw_rate=0.0, monitor=None):
             side = 64.0 / np.hypot(points[i, 0] - x, 4.0)
             low, high = (np.round(16 * np.array([u + s * side, v + s * side])).astype(int) for s in (-0.5, 0.5))
             cv2.rectangle(image, low, high, [int(gray[i])] * 3, -1, cv2.LINE_AA, 4)
-        said = monitor.step(image, k * IMAGE_NS, EgoState(k * IMAGE_NS, x, 0.0, yaw, speed, yaw_rate=yaw_rate))
+        said = monitor.step(image, k * IMAGE_NS, EgoState(k * IMAGE_NS - age_ns, x, 0.0, yaw, speed, yaw_rate=yaw_rate))
     return said
+
+
+def test_old_states_tell_nothing_of_the_camera():
+    assert "too far" in drive(RIGHT, age_ns=100_000_000)
+    assert drive(RIGHT, age_ns=600_000_000) == ""
 
 
 def test_a_camera_in_its_place_is_not_called_moved():

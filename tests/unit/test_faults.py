@@ -188,6 +188,17 @@ def test_commands_that_freeze_while_the_car_stands_need_not_be_noticed() -> None
     assert with_symptoms(kept, []) is kept
 
 
+def test_wheels_that_turn_too_fast_show_only_while_the_car_drives() -> None:
+    scaled = make("wheel_scaled", "", 10 * S, np.random.default_rng(0))
+    ticks = range(9 * S, 15 * S, TICK_NS)
+
+    def bound(starts_ns: int, speed: float) -> float:
+        return with_symptoms(scaled, [(ns, speed if ns >= starts_ns else 0.0) for ns in ticks]).bound
+
+    assert bound(0, 5.0) == pytest.approx(1.0) and bound(11 * S, 5.0) == pytest.approx(2.0)
+    assert math.isinf(bound(99 * S, 5.0)) and math.isinf(bound(0, 3.0))  # 3 m/s look like 4.8: no contradiction
+
+
 def test_a_whole_ride_in_which_nothing_is_said_is_one_that_drives_on() -> None:
     duplicate = Fault("duplicate", RAW.topic, 8 * S, 9 * S, math.inf, ("controller",))
     row = judged_ride([duplicate], [(1.0, Word(0.5, "AUTONOMOUS", "Driving.", "", "All parts work."))])

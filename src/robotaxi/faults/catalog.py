@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robotaxi.interfaces import INTERFACES, TICK_NS
+from robotaxi.safety import GateConfig
 from robotaxi.safety.health import CAPABILITIES, HealthConfig
 
 SWEEP = "sensing/lidar/top/pointcloud"
@@ -32,7 +33,7 @@ _SLACK = 0.2  # s: from the health monitor to the gate, and rounding to ticks
 _FROZEN = 0.6  # s
 _MOVING = HealthConfig().moving_speed
 CONTRADICTION = 1.0  # s from wheels that contradict localization to the word: it must last for half a second
-WHEEL_KINDS = frozenset({"wheel_stuck", "wheel_scaled"})
+WRONG_SPEED = GateConfig().max_speed_contradiction
 _SENSOR_BOUND = 1.5  # s
 _DELAY = 0.6  # s
 DOWN = 3.0  # s from the death of a node to its successor's first step
@@ -110,19 +111,24 @@ def make(kind: str, target: str, from_ns: int, rng: np.random.Generator) -> Faul
 
 
 def with_symptoms(fault: Fault, moved: Sequence[tuple[int, float]]) -> Fault:
-    """Contents that change only while the car moves may freeze unnoticed while it stands. ``moved``: (ns, true speed)
-    in order; the bound runs from where the car has been moving for as long as it takes to notice, if it ever is."""
+    """What shows only while the car moves may pass unnoticed while it stands: contents that freeze, and wheels that
+    turn too fast. ``moved``: (ns, true speed) in order; the bound runs from where the car has been moving, fast
+    enough, for as long as it takes to notice, if it ever is."""
     varies = {item.topic: item.varies for item in CAPABILITIES}.get(fault.target)
-    if fault.kind != "freeze" or varies != "moving" or math.isinf(fault.bound):
+    if fault.kind == "wheel_scaled":
+        slowest, lasts = WRONG_SPEED / (fault.value - 1.0), CONTRADICTION
+    elif fault.kind == "freeze" and varies == "moving" and math.isfinite(fault.bound):
+        slowest, lasts = _MOVING, fault.bound
+    else:
         return fault
     since: int | None = None
     for stamp_ns, speed in moved:
-        if not fault.active(stamp_ns) or abs(speed) <= _MOVING:
+        if not fault.active(stamp_ns) or abs(speed) <= slowest:
             since = None
             continue
         since = stamp_ns if since is None else since
-        if stamp_ns - since >= fault.bound * 1e9:
-            return replace(fault, bound=(since - fault.from_ns) * 1e-9 + fault.bound)
+        if stamp_ns - since >= lasts * 1e9:
+            return replace(fault, bound=(since - fault.from_ns) * 1e-9 + lasts)
     return replace(fault, bound=math.inf)
 
 

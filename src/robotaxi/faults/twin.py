@@ -16,7 +16,7 @@ import numpy as np
 from robotaxi.control import ControlConfig, Controller
 from robotaxi.evaluation.errand import Errand
 from robotaxi.evaluation.perfect import Blur, Perceiver
-from robotaxi.faults.catalog import SLOWER, SWEEP, Fault
+from robotaxi.faults.catalog import SLOWER, SWEEP, WRONG_SPEED, Fault
 from robotaxi.faults.points import surface_points
 from robotaxi.faults.wire import Wire, corrupted
 from robotaxi.hdmap.lane_map import LaneMap
@@ -59,7 +59,6 @@ _SCHEDULE = {"localization": (TICK_NS, 0), "lidar_perception": (100 * MS, 0), "c
 _HOG = 4.0  # times slower with every core taken
 _NO_HEALTH = "Cannot go yet: waiting for health_monitor."
 _WATCHDOG_NS = 100 * MS  # without commands, then the drive-by-wire interface brakes by itself
-_WRONG_SPEED = GateConfig().max_speed_contradiction
 _IMU_HOLD_NS, _IMU_LOST_NS = 100 * MS, 300 * MS
 _SIGMA, _SIGMA_GROWTH = 0.03, 0.05  # m; m/s without satellites
 
@@ -184,7 +183,7 @@ class Twin:
         scaled = self.active("wheel_scaled", now)
         if scaled:
             report = replace(report, speed=report.speed * scaled.value)
-        if self.wheels_wrong_ns is None and abs(report.speed - ego.speed) > _WRONG_SPEED:
+        if self.wheels_wrong_ns is None and abs(report.speed - ego.speed) > WRONG_SPEED:
             self.wheels_wrong_ns = now
         self.wires[_STATUS].send(now, report, 0)
         shake = self._noise(now, 2, 6) * 0.05

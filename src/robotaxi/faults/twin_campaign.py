@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from robotaxi.faults.catalog import CONTRADICTION, WHEEL_KINDS, Fault, draw, with_symptoms
+from robotaxi.faults.catalog import CONTRADICTION, Fault, draw, with_symptoms
 from robotaxi.faults.judge import Word, illegal_place, judge, row
 from robotaxi.faults.twin import Twin
 from robotaxi.hdmap import load_map
@@ -90,9 +90,9 @@ def inject(twin: Twin, faults: tuple[Fault, ...], seed: int) -> dict[str, Any]:
 
 
 def _wheels_wrong(fault: Fault, twin: Twin) -> Fault:
-    """Wheels that report nearly the true speed, as stuck ones do while the car keeps it, need not be noticed; others
+    """Stuck wheels that report nearly the true speed, as they do while the car keeps it, need not be noticed; others
     within the bound from when they are wrong."""
-    if fault.kind not in WHEEL_KINDS:
+    if fault.kind != "wheel_stuck":
         return fault
     wrong_ns = twin.wheels_wrong_ns
     if wrong_ns is None or wrong_ns + round(CONTRADICTION * 1e9) > fault.until_ns:

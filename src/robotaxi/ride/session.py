@@ -29,7 +29,8 @@ from robotaxi.types import Pose2, TripState
 _OPERATOR, _VEHICLE_ID = "demo", "car1"
 _CONNECT_S = 60.0  # until the bridge is online; the first start on a slow machine compiles
 _READY_S = 180.0
-_STANDSTILL_S = 30.0  # wall time that the safety gate gets to stop the car after a process died
+_STANDSTILL_S = 12.0  # ride time that the safety gate gets to stop the car after a process died for good,
+_STANDSTILL_WALL_S = 120.0  # and wall time, should the clock stand still
 _BOOKS_S = 10.0  # until the dispatcher's books are closed
 _POLL_S = 0.1
 _MEMORY_PERIOD_S = 5.0
@@ -229,7 +230,7 @@ class _Ride:
             if name in self._supervisor.children
         )
         guardian = Guardian(self._supervisor, keep=(clock_owner.name, "recorder"))
-        until: float | None = None
+        until: tuple[float, int] | None = None
         look_at_memory = 0.0
         while clock_owner.exit_status is None:
             monitor.poll(_POLL_S)
@@ -249,8 +250,9 @@ class _Ride:
                 self._outcome.failure = self._outcome.failure or f"{incident} {at}"
                 self._outcome.incidents.append(f"{incident} {at}")
             if guardian.given_up and until is None:
-                until = time.monotonic() + _STANDSTILL_S
-            if until is not None and time.monotonic() > until:
+                stopped_ns = monitor.progress.stamp_ns + round(_STANDSTILL_S * 1e9)
+                until = time.monotonic() + _STANDSTILL_WALL_S, stopped_ns
+            if until is not None and (time.monotonic() > until[0] or monitor.progress.stamp_ns > until[1]):
                 return
         if clock_owner.exit_status != 0:
             words = clock_owner.last_words()

@@ -28,6 +28,7 @@ _TRIED = np.radians(np.stack(np.meshgrid(np.arange(-10.0, 11.0), np.arange(-10.0
 _ROLL_PRIOR = np.radians(0.5)  # the motion does not tell of a turn about its own direction
 _LARGEST = np.radians(15.0)
 _LONGEST = 0.5  # s, between two pictures
+_FRESH_NS = 150_000_000  # from the state to the picture
 _FINEST = 3e-4  # rad, points are followed no better than this
 _SURE = np.radians(0.7)  # what a pair must tell the turn to, one deviation
 
@@ -71,7 +72,9 @@ class PointingMonitor:
         if turn <= 1:
             before = self._before if turn == 1 else None
             self._before = None
-            if state is not None and np.isfinite([state.speed, state.yaw_rate]).all():
+            # by an older state, a car that brakes or turns looks like a camera that was moved
+            known = state is not None and 0 <= stamp_ns - state.stamp_ns <= _FRESH_NS
+            if known and state is not None and np.isfinite([state.speed, state.yaw_rate]).all():
                 gray = np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), np.uint8)
                 if before is not None:
                     self._compare(before, _Look(gray, stamp_ns, state.speed, state.yaw_rate))
