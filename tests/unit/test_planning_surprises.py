@@ -6,10 +6,12 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from test_planning import CAR, Drive, clear_of, crossing, front, lane, lane_map, person, start, straight, thing, two_way
 
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.planning import Planner, PlannerConfig, PlanningOutput
+from robotaxi.planning.motion.rollout import REACTION, braking_for
 from robotaxi.types import Cause, EgoState, Goal, MissionState, ObjectClass
 
 
@@ -92,6 +94,29 @@ def test_an_emergency_is_braked_for_to_the_end_though_the_wanted_gap_is_lost() -
     hard = np.flatnonzero(braking < -6.0)
     last = int(np.flatnonzero(speeds > 1.5)[-1])
     assert hard.size and (braking[hard[0] : last] < -6.0).all()
+
+
+@pytest.mark.parametrize("acceleration", [1.4, 0.0, -1.5])
+def test_room_that_is_lost_until_the_brake_bites_is_counted(acceleration: float) -> None:
+    speed, room = 10.0, 20.0
+    braking = braking_for(room, speed, acceleration)
+    lost = REACTION * (1.0 + acceleration / braking) * speed
+    assert lost + speed**2 / (2.0 * braking) == pytest.approx(room)
+    assert braking_for(room, speed, -2.5) == pytest.approx(2.5)  # it bites: nothing is lost any more
+
+
+def test_what_rides_onto_the_road_close_ahead_is_braked_for_at_once_rather_than_harder_later() -> None:
+    planner = Planner(PlannerConfig(), straight(), CAR)
+    late = Drive(planner, Goal("g", 350.0, 0.0), EgoState(0, 60.0, 0.0, 0.0, 10.3, 1.4))
+    at = 60.0 + CAR.front + 20.0
+
+    def cyclist(t: float) -> np.ndarray:
+        return thing(at, -9.0 + 3.2 * t, 0.0, 3.2, yaw=math.pi / 2, length=1.8, width=0.6, label=3)
+
+    late.run(2.5, cyclist)
+    speeds = np.array([state.speed for state, _ in late.log])
+    braking = -np.diff(speeds) / 0.1
+    assert braking[:4].max() > 2.5 and braking.max() < 4.2
 
 
 def test_a_standing_car_stays_while_somebody_walks_against_its_side() -> None:

@@ -307,7 +307,7 @@ class Planner:
         """The speed profile under ``constraints`` and the reason for it."""
         memory, config, reference = self._memory, self.config, scene.reference
         s, speed, times = scene.s, scene.speed, self._qp.times
-        rollout = roll_out(reference, memory.road, constraints, s, speed, times, config)
+        rollout = roll_out(reference, memory.road, constraints, s, speed, scene.acceleration, times, config)
         explanation = explain(rollout, times, constraints, reference, memory.curve_source, s, speed, self.vehicle.front)
         held = [item for item in constraints if item.kind != Kind.CAP and item.s - s < config.start_distance]
         if speed < config.standstill_speed and any(item.speed < 0.5 for item in held):

@@ -25,6 +25,7 @@ FREE = -1  # bound by the acceleration only
 ROAD = -2  # bound by speed limit or curve
 URGENT = 1.4  # times normal braking needed from which a stop is braked for harder
 REACTION = 0.4  # s that pass until braking has built up
+EMERGENCY = 1.001  # times the hardest braking planned otherwise: the least that counts as an emergency
 TOUCH = 1.0  # m before a thing, in an emergency
 
 
@@ -45,16 +46,17 @@ def roll_out(
     constraints: list[Constraint],
     s: float,
     speed: float,
+    acceleration: float,
     times: FloatArray,
     config: PlannerConfig,
 ) -> Rollout:
-    """Drive along ``reference`` from ``s`` at ``speed``; ``times`` (N+1,) from 0."""
+    """Drive along ``reference`` from ``s`` at ``speed`` and ``acceleration``; ``times`` (N+1,) from 0."""
     lo = reference.index(s - SPACING)
     hi = min(reference.s.size, reference.index(s + config.look_ahead) + 2)
     grid = reference.s[lo:hi]
     allowed = road[lo:hi].copy()
     binding = np.full(grid.size, ROAD, np.int64)
-    braking = max([config.deceleration, *(_emergency(item, speed, config) for item in constraints)])
+    braking = max([config.deceleration, *(_emergency(item, speed, acceleration, config) for item in constraints)])
     leads = []
     for index, item in enumerate(constraints):
         if item.kind == Kind.LEAD:
@@ -63,8 +65,12 @@ def roll_out(
             needed = closing**2 / (2.0 * max(item.s - s, 0.3))
         elif item.kind == Kind.STOP:
             needed = speed**2 / (2.0 * max(item.s - s, 0.05)) if speed > config.standstill_speed else 0.0
+            end = item.s
+            if needed > URGENT * config.deceleration and item.deceleration > config.max_deceleration:
+                needed = braking_for(item.s - s, speed, acceleration)
+                end = min(s + speed**2 / (2.0 * needed), item.s)  # what is lost now counts, and is won back later
             rate = min(needed, item.deceleration) if needed > URGENT * config.deceleration else config.deceleration
-            curve = np.sqrt(2.0 * rate * np.maximum(item.s - grid, 0.0))
+            curve = np.sqrt(2.0 * rate * np.maximum(end - grid, 0.0))
             lower = curve < allowed
             allowed[lower], binding[lower] = curve[lower], index
         else:
@@ -82,14 +88,37 @@ def roll_out(
     return Rollout(s_out, speed_out, bound, bound_speed, braking)
 
 
-def _emergency(item: Constraint, speed: float, config: PlannerConfig) -> float:
-    """Braking without which the thing would be hit, where that is more than is planned otherwise; else 0."""
+def _emergency(item: Constraint, speed: float, acceleration: float, config: PlannerConfig) -> float:
+    """Braking without which the thing would be hit, where what is planned otherwise comes too late; else 0."""
     if item.kind == Kind.CAP or item.deceleration <= config.max_deceleration:
         return 0.0
-    closing = max(speed - item.speed, 0.0)
-    room = item.distance - TOUCH - REACTION * closing
-    needed = closing**2 / (2.0 * max(room, 0.3))
-    return min(needed, item.deceleration) if needed > config.max_deceleration else 0.0
+    closing, room = max(speed - item.speed, 0.0), item.distance - TOUCH
+    needed = closing**2 / (2.0 * max(room - REACTION * closing, 0.3))
+    if needed <= config.max_deceleration and _planned_distance(closing, acceleration, config) <= room:
+        return 0.0
+    return min(max(needed, EMERGENCY * config.max_deceleration), item.deceleration)
+
+
+def _planned_distance(speed: float, acceleration: float, config: PlannerConfig) -> float:
+    """Metres until ``speed`` is gone with the hardest braking and jerk planned otherwise, from ``acceleration`` on."""
+    ramp = max(acceleration + config.max_deceleration, 0.0) / config.max_jerk
+    begin = max(speed + REACTION * acceleration, 0.0)
+    end = begin + acceleration * ramp - config.max_jerk * ramp**2 / 2.0
+    before = REACTION * (speed + begin) / 2.0
+    building = ramp * (begin + acceleration * ramp / 2.0 - config.max_jerk * ramp**2 / 6.0)
+    return before + building + max(end, 0.0) ** 2 / (2.0 * config.max_deceleration)
+
+
+def braking_for(room: float, speed: float, acceleration: float) -> float:
+    """Constant braking (m/s^2) that stops within ``room`` though it takes `REACTION` to build up from coasting.
+
+    From ``acceleration`` on, ``REACTION * (1 + acceleration / braking)`` seconds are lost; solved for the braking.
+    """
+    plain = speed**2 / (2.0 * max(room, 0.05))
+    if acceleration <= -plain:
+        return plain  # it has built up
+    left = (room - REACTION * speed) / (1.0 + 2.0 * REACTION * acceleration / speed)
+    return max(speed**2 / (2.0 * max(left, 0.05)), plain)
 
 
 @njit(cache=True)

@@ -27,6 +27,7 @@ SPEED_WEIGHT = 1.0
 POSITION_WEIGHT = 0.05
 ACCELERATION_WEIGHT = 0.25
 JERK_WEIGHT = 0.35
+EMERGENCY_JERK_WEIGHT = 0.05  # room that is not braked in now is braked for harder later
 OVERRUN_WEIGHT = 2.0e3  # per m beyond a stop or lead limit
 OVERSPEED_WEIGHT = 2.0e2  # per m/s beyond the allowed speed
 LINEAR_SHARE = 0.2  # of the weights above, as linear cost: makes small overruns not worth while
@@ -56,15 +57,15 @@ class SpeedQp:
         self._n = n
         # variables: s (n), v (n), a (n) at nodes 1..n, jerk (n) of each step, overrun (n), overspeed (n)
         self._offsets = tuple(i * n for i in range(6))
-        self._solver = self._set_up()
+        self._comfort, self._emergency = self._set_up(JERK_WEIGHT), self._set_up(EMERGENCY_JERK_WEIGHT)
 
-    def _set_up(self) -> piqp.SparseSolver:
+    def _set_up(self, jerk_weight: float) -> piqp.SparseSolver:
         n = self._n
         o_s, o_v, o_a, o_j, o_e, o_f = self._offsets
         dt = self.steps
         weights = np.concatenate(
             [
-                POSITION_WEIGHT * dt, SPEED_WEIGHT * dt, ACCELERATION_WEIGHT * dt, JERK_WEIGHT * dt,
+                POSITION_WEIGHT * dt, SPEED_WEIGHT * dt, ACCELERATION_WEIGHT * dt, jerk_weight * dt,
                 OVERRUN_WEIGHT * np.ones(n), OVERSPEED_WEIGHT * np.ones(n),
             ]
         )  # fmt: skip
@@ -136,8 +137,9 @@ class SpeedQp:
         o_s, o_v, o_a, o_j, _, _ = self._offsets
         hard, jerk = braking > 1.5 * config.deceleration, jerk_for(braking, config)
         floor = -min(max(1.25 * braking, config.deceleration + 0.7), config.max_deceleration)
+        solver = self._comfort
         if braking > config.max_deceleration:
-            floor = -config.emergency_deceleration
+            solver, floor = self._emergency, -config.emergency_deceleration
         linear = self._linear.copy()
         linear[o_s : o_s + n] = -self._weights[o_s : o_s + n] * reference_s
         linear[o_v : o_v + n] = -self._weights[o_v : o_v + n] * reference_speed
@@ -153,11 +155,11 @@ class SpeedQp:
         lower[o_a : o_a + n] = np.minimum(floor, acceleration + jerk * self.times[1:])
         upper[o_a : o_a + n] = np.maximum(config.acceleration, acceleration - jerk * self.times[1:])
         lower[o_j : o_j + n], upper[o_j : o_j + n] = -jerk, max(jerk, 2.0 if hard else jerk)
-        self._solver.update(c=linear, b=rest, h_u=upper_limits, x_l=lower, x_u=upper)
-        status = self._solver.solve()
+        solver.update(c=linear, b=rest, h_u=upper_limits, x_l=lower, x_u=upper)
+        status = solver.solve()
         if status not in (piqp.PIQP_SOLVED, piqp.PIQP_MAX_ITER_REACHED):
             return None
-        x = np.asarray(self._solver.result.x)
+        x = np.asarray(solver.result.x)
         if not np.isfinite(x).all() or (status != piqp.PIQP_SOLVED and abs(x).max() > 1e4):
             return None
         s, v, a = (
