@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robotaxi.perception.lidar.anchor import corners, measure
+from robotaxi.perception.lidar.anchor import AWAY, OFFSET, SLACK, corners, measure
 from robotaxi.perception.lidar.boxes import DETECTION_DTYPE, BoxConfig, boxes_by_shape, classify, measure_boxes
 from robotaxi.perception.lidar.cluster import Clusters
 from robotaxi.types import ObjectClass
@@ -73,15 +73,20 @@ def visible(x_low, x_high, y_low, y_high):
     return corners(box)[0]
 
 
+def measured(x, y, box_corners):
+    """Of a car at (x, y), seen from the origin."""
+    found = np.empty((5, 2))
+    measure(x, y, 0.0, 4.4, 1.8, box_corners, np.zeros(2), found)
+    return found
+
+
 def test_the_near_edge_places_a_car_of_which_only_the_rear_is_visible():
-    found = measure(
-        np.array([20.0, 0.0]), np.array(0.0), np.array([4.4, 1.8]), visible(18.0, 18.2, -0.9, 0.9), np.zeros(2)
-    )
-    assert found.offset == pytest.approx([0.2, 0.0]) and found.slack == pytest.approx([0.0, 0.0])
-    assert list(found.away) == [1.0, 0.0]
+    found = measured(20.0, 0.0, visible(18.0, 18.2, -0.9, 0.9))
+    assert found[OFFSET] == pytest.approx([0.2, 0.0]) and found[SLACK] == pytest.approx([0.0, 0.0])
+    assert list(found[AWAY]) == [1.0, 0.0]
 
 
 def test_alongside_the_centre_is_only_bounded():
-    found = measure(np.array([1.0, 3.0]), np.array(0.0), np.array([4.4, 1.8]), visible(0.0, 2.0, 2.1, 2.4), np.zeros(2))
-    assert found.offset[0] == 0.0 and found.slack[0] == pytest.approx(1.2)
-    assert found.offset[1] == pytest.approx(0.0) and found.away[1] == 1.0
+    found = measured(1.0, 3.0, visible(0.0, 2.0, 2.1, 2.4))
+    assert found[OFFSET, 0] == 0.0 and found[SLACK, 0] == pytest.approx(1.2)
+    assert found[OFFSET, 1] == pytest.approx(0.0) and found[AWAY, 1] == 1.0

@@ -103,3 +103,24 @@ def test_what_was_seen_thrice_is_not_carried_on_as_long_as_what_is_well_known():
 
     assert carried_on(3) == 4
     assert carried_on(20) == 9
+
+
+def passing(k):
+    """Three things far apart in sweep ``k``: a car that drives, a parked one by the second look, a person."""
+    seen = np.concatenate([view(0.02 * k, 4.1, 1.8, points=90, flat=0.8) for _ in range(3)])
+    seen["x"], seen["y"] = (12.0 + 0.8 * k, -30.0, 5.0), (0.0, 20.0, -25.0 + 0.1 * k)
+    seen["looked"][1], seen["score"][1] = True, 0.9
+    seen["label"][2], seen["length"][2], seen["width"][2] = ObjectClass.PEDESTRIAN, 0.6, 0.5
+    return seen
+
+
+def test_things_far_apart_are_tracked_as_if_each_were_alone():
+    together, alone = Tracker(TrackerConfig()), [Tracker(TrackerConfig()) for _ in range(3)]
+    for k in range(15):
+        objects = together.step(passing(k), k * SWEEP_NS, SENSOR)
+        apart = [tracker.step(passing(k)[i : i + 1], k * SWEEP_NS, SENSOR) for i, tracker in enumerate(alone)]
+        rows = np.concatenate(apart)
+        rows["id"] = objects["id"]  # each tracker numbers its own
+        assert rows.tobytes() == objects.tobytes()
+    assert objects["label"].tolist() == [ObjectClass.CAR, ObjectClass.CAR, ObjectClass.PEDESTRIAN]
+    assert objects["static"].tolist() == [0, 1, 0]

@@ -8,55 +8,70 @@ standstill one and the same poor view comes again and again: it counts for a few
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import math
 
-from robotaxi.types import FloatArray, RecordArray
+from numba import njit
 
 _LEAST_SIDE = 1.0  # m, a shorter side has no direction worth knowing
 _LEAST_INFORMATION = 1e-6
 _VIEWS = 10.0  # of one quality count; what comes after tells nothing new
 
 
-def side_information(detections: RecordArray, sigma: float) -> FloatArray:
-    """Information (N,) of the headings of ``detections`` (DETECTION_DTYPE) whose points stray by ``sigma`` m.
+@njit(cache=True)
+def side_information(detection, sigma):  # type: ignore[no-untyped-def]
+    """Information of the heading of ``detection`` (DETECTION_DTYPE) whose points stray by ``sigma`` m.
 
     That of a line fitted to the points on the sides: their number times the length squared.
     """
-    information = detections["points"] * detections["flat"] * np.square(detections["length"] / sigma)
-    return np.where(detections["length"] > _LEAST_SIDE, information, 0.0)
+    if not detection.length > _LEAST_SIDE:
+        return 0.0
+    share = detection.length / sigma
+    return detection.points * detection.flat * (share * share)
 
 
-def faded(facing: FloatArray, sigma: FloatArray) -> FloatArray:
-    """``facing`` (N, 2) after the headings may have changed by ``sigma`` (N,) rad."""
-    information = np.hypot(facing[:, 0], facing[:, 1])
-    return np.asarray(facing / (1.0 + information * np.square(sigma))[:, None])
+@njit(cache=True)
+def fade(facing, sigma):  # type: ignore[no-untyped-def]
+    """``facing`` (2,), in place, after the heading may have changed by ``sigma`` rad."""
+    rest = 1.0 + math.hypot(facing[0], facing[1]) * (sigma * sigma)
+    facing[0] /= rest
+    facing[1] /= rest
 
 
-def told(yaw: FloatArray, information: FloatArray) -> FloatArray:
-    """(N, 2) what single views of headings ``yaw`` (N,), any quarter turn, say."""
-    return np.stack([np.cos(4.0 * yaw), np.sin(4.0 * yaw)], axis=-1) * information[:, None]
+@njit(cache=True)
+def told(yaw, information):  # type: ignore[no-untyped-def]
+    """What a single view of a heading ``yaw``, any quarter turn, says: a vector as in ``facing``."""
+    return math.cos(4.0 * yaw) * information, math.sin(4.0 * yaw) * information
 
 
-def joined(facing: FloatArray, view: FloatArray) -> FloatArray:
-    """``facing`` with what a ``view`` told, both (N, 2)."""
-    out = facing + view
-    before, more, after = (np.hypot(v[:, 0], v[:, 1]) for v in (facing, view, out))
-    most = np.maximum(before, _VIEWS * more)
-    return np.asarray(out * np.minimum(1.0, most / np.maximum(after, _LEAST_INFORMATION))[:, None])
+@njit(cache=True)
+def add_view(facing, yaw, information):  # type: ignore[no-untyped-def]
+    """``facing`` (2,), in place, with what a view of heading ``yaw`` told."""
+    u, v = told(yaw, information)
+    x, y = facing[0] + u, facing[1] + v
+    most = max(math.hypot(facing[0], facing[1]), _VIEWS * math.hypot(u, v))
+    share = min(1.0, most / max(math.hypot(x, y), _LEAST_INFORMATION))
+    facing[0], facing[1] = x * share, y * share
 
 
-def heading(facing: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """The likeliest heading (N,) in [-pi/4, pi/4], and where there is one at all."""
-    known = np.hypot(facing[:, 0], facing[:, 1]) > _LEAST_INFORMATION
-    return np.arctan2(facing[:, 1], facing[:, 0]) / 4.0, known
+@njit(cache=True)
+def heading(facing):  # type: ignore[no-untyped-def]
+    """The likeliest heading in [-pi/4, pi/4], and whether there is one at all."""
+    return math.atan2(facing[1], facing[0]) / 4.0, math.hypot(facing[0], facing[1]) > _LEAST_INFORMATION
 
 
-def wrap_half(angle: FloatArray) -> FloatArray:
+@njit(cache=True)
+def wrap(angle):  # type: ignore[no-untyped-def]
+    """To [-pi, pi)."""
+    return (angle + math.pi) % (2.0 * math.pi) - math.pi
+
+
+@njit(cache=True)
+def wrap_half(angle):  # type: ignore[no-untyped-def]
     """To [-pi/2, pi/2): the difference of two headings, front and rear not told apart."""
-    return (angle + np.pi / 2) % np.pi - np.pi / 2
+    return (angle + math.pi / 2) % math.pi - math.pi / 2
 
 
-def wrap_quarter(angle: FloatArray) -> FloatArray:
+@njit(cache=True)
+def wrap_quarter(angle):  # type: ignore[no-untyped-def]
     """To [-pi/4, pi/4): the difference of two rectangles' headings, sides not told apart."""
-    return (angle + np.pi / 4) % (np.pi / 2) - np.pi / 4
+    return (angle + math.pi / 4) % (math.pi / 2) - math.pi / 4

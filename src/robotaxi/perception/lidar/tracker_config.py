@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from robotaxi.params import param
-from robotaxi.perception.lidar.full_boxes import FullSizeConfig
+from robotaxi.perception.lidar.full_boxes import FullSizeConfig, packed
+from robotaxi.types import RecordArray
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,14 @@ class TrackerConfig(FullSizeConfig):
     sigma_side: float = param(0.25, lo=0.02, hi=2.0, unit="m", doc="returns stray so far from the side they are on")
     sigma_turn_deg: float = param(3.0, lo=0.1, hi=30.0, unit="deg", doc="heading change from sweep to sweep, moving")
     sigma_stand_deg: float = param(0.05, lo=0.001, hi=10.0, unit="deg", doc="the same of what stands")
+
+
+def tracker_numbers(config: TrackerConfig) -> RecordArray:
+    """The parameters as a record (1,) for the compiled kernels, and what is derived from them."""
+    return packed(
+        config,
+        TrackerConfig,
+        beam_spacing=math.radians(config.beam_spacing_deg),
+        sigma_turn=math.radians(config.sigma_turn_deg),
+        sigma_stand=math.radians(config.sigma_stand_deg),
+    )
