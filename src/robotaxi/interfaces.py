@@ -101,6 +101,8 @@ _ALL = (
               "map", 100, 0, 60, 400, "tracked objects, types.OBJECT_DTYPE"),
     Interface("perception/obstacle_points", _CLOUD, Qos.STATE, "lidar_perception", (),
               "base_link", 100, 0, 60, 400, "what stands on the road, types.OBSTACLE_DTYPE"),
+    Interface("perception/occupancy_grid_map/map", "nav_msgs/msg/OccupancyGrid", Qos.STATE, "lidar_perception", (),
+              "base_link", 100, 0, 60, 400, "what one sweep shows to be free (0), occupied (100) or neither (-1)"),
     Interface("perception/sight", _RECORD, Qos.STATE, "lidar_perception", ("health_monitor",),
               "base_link", 100, 0, 60, 400, "types.Sight: how far the lidar sees, and where it is blind"),
     Interface("perception/camera_view", _RECORD, Qos.STATE, "camera_perception", ("health_monitor",),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -223,6 +224,23 @@ LIGHT_DTYPE = np.dtype(
     ]
 )
 """State of each traffic light that the map expects in view, frame ``map``."""
+
+
+@dataclass(frozen=True, slots=True)
+class OccupancyGrid:
+    """What of the surroundings is free, frame ``base_link``, as in nav_msgs.
+
+    ``cells`` (H, W) int8: FREE, OCCUPIED or UNKNOWN, rows along y, columns along x, squares of ``resolution`` m.
+    ``x``, ``y``: outer corner of the first cell, m."""
+
+    FREE: ClassVar[int] = 0
+    OCCUPIED: ClassVar[int] = 100
+    UNKNOWN: ClassVar[int] = -1
+
+    resolution: float
+    x: float
+    y: float
+    cells: NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)

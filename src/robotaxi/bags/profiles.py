@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from robotaxi.interfaces import INTERFACES, Qos
 
-BULKY = ("sensing/lidar/top/pointcloud", "sensing/camera/front/image_raw", "perception/obstacle_points")
+BULKY = (
+    "sensing/lidar/top/pointcloud",
+    "sensing/camera/front/image_raw",
+    "perception/obstacle_points",
+    "perception/occupancy_grid_map/map",
+)
 
 PROFILES: dict[str, frozenset[str]] = {
     "all": frozenset(INTERFACES),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from robotaxi.evaluation.detection_metrics import PREDICTION_DTYPE, found_within, score_detections
+from robotaxi.evaluation.free_space import FreeSpaceWatch
 from robotaxi.evaluation.heading_errors import heading_errors
 from robotaxi.evaluation.path_watch import PathWatch, path_figures
 from robotaxi.evaluation.perception_case import GROUPS, TRUTH_DTYPE, Frame, Recording, on_road
@@ -48,7 +49,7 @@ def run_lidar(
 ) -> dict[str, Any]:
     """Every figure of `robotaxi bench lidar` and `bench tracking`."""
     parts, milliseconds, per_recording = [], _Stages(), []
-    points, evaluated = [], 0
+    points, evaluated, free_space = [], 0, FreeSpaceWatch()
     watches: list[tuple[str, PathWatch]] = []
     for recording in recordings:
         looks_at = road
@@ -84,6 +85,7 @@ def run_lidar(
             objects_here = from_objects(output.objects, frame)
             seen.objects.append(objects_here)
             watch.step(frame, objects_here)
+            free_space.step(frame, output.free_space)
         parts.append(seen)
         watches.append((recording.name, watch))
         per_recording.append({"name": recording.name, "frames": recording.count, **recording.notes})
@@ -110,6 +112,7 @@ def run_lidar(
         "detection": {name: score_detections(truth, rows) for name, rows in sources.items()},
         "heading": heading_errors(truth, objects),
         "in_path": path_figures(watches),
+        "free_space": free_space.figures(),
         "tracking": _tracking(tracked),
     }
 

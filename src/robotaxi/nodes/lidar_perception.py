@@ -1,10 +1,11 @@
-"""Lidar perception node: sweeps to tracked objects and obstacle points."""
+"""Lidar perception node: sweeps to tracked objects, obstacle points and free space."""
 
 from __future__ import annotations
 
 from robotaxi.interfaces import MS
 from robotaxi.nodes import convert
 from robotaxi.nodes.common import load_lane_map, load_sensor_rig, load_vehicle_params
+from robotaxi.nodes.occupancy import to_occupancy_grid
 from robotaxi.nodes.records import to_cloud
 from robotaxi.nodes.runtime import StackNode
 from robotaxi.perception.lidar import (
@@ -59,6 +60,7 @@ class LidarPerceptionNode(StackNode):
         self._sight = output.sight
         self.set_status(output.sight.clear, output.sight.reason or "running")
         self.write("perception/sight", convert.sight_record(output.sight, at_ns))
+        self.write("perception/occupancy_grid_map/map", to_occupancy_grid(output.free_space, at_ns))
         if output.sight.points == 0:
             return  # nothing was seen, which is not the same as an empty road
         self.write("perception/objects", to_cloud(output.objects, at_ns, "map"))

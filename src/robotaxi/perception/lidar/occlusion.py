@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from numpy.typing import NDArray
+from numba import njit
 
 from robotaxi.perception.lidar.anchor import corners
 from robotaxi.types import FloatArray, ObjectClass, RecordArray
@@ -22,9 +24,7 @@ def doubt_cut_off(detections: RecordArray, obstacles: RecordArray, sensor: Float
     small = np.flatnonzero(np.isin(detections["label"], _SMALL))
     if len(small) == 0:
         return
-    nearest = np.full(_SECTORS, np.inf)
-    offset = np.column_stack([obstacles["x"], obstacles["y"]]) - sensor
-    np.minimum.at(nearest, _sector(offset), np.hypot(offset[:, 0], offset[:, 1]))
+    nearest = _nearest(np.ascontiguousarray(obstacles), np.asarray(sensor, np.float64))
     to_corners = corners(detections[small]) - sensor
     begins = np.hypot(to_corners[..., 0], to_corners[..., 1]).min(axis=1)
     middle = to_corners.mean(axis=1)
@@ -39,6 +39,12 @@ def doubt_cut_off(detections: RecordArray, obstacles: RecordArray, sensor: Float
     detections["label"][small[hidden]] = ObjectClass.UNKNOWN
 
 
-def _sector(offset: NDArray[np.floating]) -> NDArray[np.intp]:
-    turn = np.arctan2(offset[:, 1], offset[:, 0]) / (2.0 * np.pi)
-    return np.floor(turn * _SECTORS).astype(np.intp) % _SECTORS
+@njit(cache=True)
+def _nearest(obstacles, sensor):  # type: ignore[no-untyped-def]
+    """Range of the nearest obstacle in each sector, inf where there is none."""
+    out = np.full(_SECTORS, np.inf)
+    for i in range(obstacles.size):
+        x, y = obstacles[i].x - sensor[0], obstacles[i].y - sensor[1]
+        sector = math.floor(math.atan2(y, x) / (2.0 * math.pi) * _SECTORS) % _SECTORS
+        out[sector] = min(out[sector], math.hypot(x, y))
+    return out

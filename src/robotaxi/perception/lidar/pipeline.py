@@ -12,6 +12,7 @@ from robotaxi.params import param
 from robotaxi.perception.lidar.airborne import AirborneConfig, AirborneFilter
 from robotaxi.perception.lidar.boxes import DETECTION_DTYPE, boxes_by_shape, measure_boxes
 from robotaxi.perception.lidar.cluster import ClusterConfig, find_clusters, rasterise
+from robotaxi.perception.lidar.free_space import FreeSpaceConfig, free_space
 from robotaxi.perception.lidar.ground import GroundConfig, clearance, heights_above_ground
 from robotaxi.perception.lidar.obstacles import ObstacleConfig, obstacle_points
 from robotaxi.perception.lidar.occlusion import doubt_cut_off
@@ -21,12 +22,22 @@ from robotaxi.perception.lidar.second_look import LookConfig, Network, detection
 from robotaxi.perception.lidar.sight import SightConfig, SightMonitor
 from robotaxi.perception.lidar.tracker_config import TrackerConfig
 from robotaxi.perception.lidar.tracking import Tracker
-from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray, Sight, VehicleParams
+from robotaxi.types import (
+    OBSTACLE_DTYPE,
+    EgoState,
+    FloatArray,
+    LidarSweep,
+    ObjectClass,
+    OccupancyGrid,
+    RecordArray,
+    Sight,
+    VehicleParams,
+)
 
 
 @dataclass(frozen=True)
 class LidarPerceptionConfig(
-    TrackerConfig, LookConfig, SightConfig, ClusterConfig, ObstacleConfig, AirborneConfig, GroundConfig
+    TrackerConfig, LookConfig, SightConfig, ClusterConfig, ObstacleConfig, FreeSpaceConfig, AirborneConfig, GroundConfig
 ):  # each stage declares its own part
     """All parameters of lidar perception."""
 
@@ -40,13 +51,15 @@ class LidarPerceptionConfig(
 class LidarPerceptionOutput:
     """``objects``: OBJECT_DTYPE in map. ``obstacle_points``: OBSTACLE_DTYPE in base_link. For pictures
     and measurements, of this sweep alone and in base_link: ``detections`` and all ``clusters`` (DETECTION_DTYPE),
-    ``points`` (M, 3) and their ``height`` (M,) above the ground. ``sight``: how well the lidar saw."""
+    ``points`` (M, 3) and their ``height`` (M,) above the ground. ``sight``: how well the lidar saw. ``free_space``:
+    what it saw of the ground."""
 
     objects: RecordArray
     obstacle_points: RecordArray
     detections: RecordArray
     clusters: RecordArray
     sight: Sight
+    free_space: OccupancyGrid
     points: NDArray[np.float32]
     height: NDArray[np.float32]
 
@@ -80,23 +93,26 @@ class LidarPerception:
         points, time = to_base_link(sweep, state, self._vehicle, config)
         done("preprocess")
         height = heights_above_ground(points, config, config.max_range)
-        above = height > clearance(np.hypot(points[:, 0], points[:, 1]), config)
-        above &= height < config.view_height
+        off_ground = height > clearance(np.hypot(points[:, 0], points[:, 1]), config)
+        above = off_ground & (height < config.view_height)
         sight = self._sight.step(points, height)
         drops = self._airborne.step(points, above, np.asarray(sweep.T_base_lidar, np.float64)[:3, 3])
         if drops is not None:
             kept = ~drops
-            points, time, height, above = points[kept], time[kept], height[kept], above[kept]
+            points, time, height = points[kept], time[kept], height[kept]
+            above, off_ground = above[kept], off_ground[kept]
             sight = replace(sight, drops=self._airborne.found)
         standing, standing_height = points[above], height[above]
         done("ground")
         grid = rasterise(standing, config.cell, config.max_range)
         obstacles = obstacle_points(standing, standing_height, grid, config)
         done("obstacles")
+        lidar = np.asarray(sweep.T_base_lidar, dtype=np.float64)[:2, 3]
+        free = free_space(points, height, off_ground, obstacles, lidar, config.overhead_height, config)
+        done("free_space")
         clusters = find_clusters(standing, grid, config)
         done("clusters")
         boxes = measure_boxes(standing, standing_height, time[above], clusters)
-        lidar = np.asarray(sweep.T_base_lidar, dtype=np.float64)[:2, 3]
         done("boxes")
         if self._network is None:
             detections = boxes_by_shape(boxes, config)
@@ -111,7 +127,7 @@ class LidarPerception:
         sensor = _point_in_map(lidar, state)
         objects = self._tracker.step(detections, sweep.stamp_ns, sensor)
         done("tracking")
-        return LidarPerceptionOutput(objects, obstacles, found, boxes, sight, points, height)
+        return LidarPerceptionOutput(objects, obstacles, found, boxes, sight, free, points, height)
 
     def warm_up(self) -> None:
         """Compile or load the kernels, so that the first sweep is as quick as the others."""
@@ -131,6 +147,8 @@ class LidarPerception:
         for i in range(4):
             boxes["looked"] = i > 2
             tracker.step(boxes, i * 100_000_000, np.zeros(2))
+        boxes["label"] = int(ObjectClass.PEDESTRIAN)
+        doubt_cut_off(boxes.copy(), np.zeros(1, OBSTACLE_DTYPE), np.zeros(2))
         if self._network is not None:
             points = np.zeros((1, 3), np.float32)
             look_again(points, points[:, 2].copy(), boxes, np.zeros(2), self._config.max_range, self._network)
