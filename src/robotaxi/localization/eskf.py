@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,29 @@ class PositionOutcome:
         return math.hypot(self.east, self.north)
 
 
+class Motion(NamedTuple):
+    """What the car's own sensors read from one tick to the next.
+
+    Specific force and angular rate (3,) base_link at both ends; ``usable`` false: those at the end are the older ones
+    once more. ``stood``: the car has stood still for a while. ``wheel``: speed, NaN for none; ``heading``: yaw in map,
+    NaN for none.
+    """
+
+    force_before: FloatArray
+    force: FloatArray
+    rate_before: FloatArray
+    rate: FloatArray
+    dt: float
+    usable: bool = True
+    stood: bool = False
+    wheel: float = math.nan
+    heading: float = math.nan
+    heading_sigma: float = 1.0
+
+
+_GUESS_INFLATION = 400.0  # noise variance of a bridged inertial sample: twenty times the sigma
+
+
 class ErrorStateFilter:
     """Nominal state and error covariance with their predictions and updates. Owns its two arrays."""
 
@@ -53,6 +77,8 @@ class ErrorStateFilter:
         self._noise: FloatArray = np.zeros(9)
         self._noise_dt = math.nan
         self._tuning = tuning_of(config)
+        # filled anew by each call: an array that a kernel makes costs more than the kernel
+        self._outcome, self._values = np.zeros(kernels.OUTCOME), np.zeros(10)
 
     def pose(self) -> tuple[float, float, float]:
         """x, y, yaw of base_link in map."""
@@ -72,15 +98,18 @@ class ErrorStateFilter:
         noise = self._process_noise(dt, inflation)
         return kernels.predict(self.state, self.covariance, force, rate, dt, self._config.gravity, noise, lever_arm)
 
-    def advance(
-        self, force: FloatArray, rate: FloatArray, dt: float, lever_arm: FloatArray, inflation: float,
-        gyro: FloatArray, seen: FloatArray,
-    ) -> FloatArray:  # fmt: skip
-        """One tick at once: `predict`, then all updates by the car's own sensors; see `kernels.advance`."""
-        return kernels.advance(
-            self.state, self.covariance, force, rate, dt, self._config.gravity, self._process_noise(dt, inflation),
-            lever_arm, gyro, seen, self._tuning,
-        )  # fmt: skip
+    def advance(self, motion: Motion, lever_arm: FloatArray) -> list[float]:
+        """One tick at once: `predict`, then all updates by the car's own sensors. Returns what `kernels.advance` tells
+        (OUTCOME numbers)."""
+        noise = self._process_noise(motion.dt, 1.0 if motion.usable else _GUESS_INFLATION)
+        kernels.advance(self.state, self.covariance, *motion, lever_arm, noise, self._tuning, self._outcome)
+        return self._outcome.tolist()
+
+    def advance_part(self, motion: Motion, part: float, lever_arm: FloatArray) -> Motion:
+        """Predict by the first ``part`` seconds; returns what is left of the motion."""
+        force, rate = 0.5 * (motion.force_before + motion.force), 0.5 * (motion.rate_before + motion.rate)
+        self.predict(force, rate, part, lever_arm, 1.0 if motion.usable else _GUESS_INFLATION)
+        return motion._replace(dt=max(motion.dt - part, 1e-9))
 
     def _process_noise(self, dt: float, inflation: float) -> FloatArray:
         if dt != self._noise_dt:
@@ -92,20 +121,28 @@ class ErrorStateFilter:
         return noise
 
     def readout(
-        self, offset: FloatArray, contradiction: FloatArray, force: FloatArray, rate: FloatArray, on_map: bool = False
-    ) -> tuple[FloatArray, FloatArray]:
+        self,
+        offset: tuple[float, float, float],
+        contradiction: tuple[float, float],
+        force: FloatArray,
+        rate: FloatArray,
+        on_map: bool = False,
+    ) -> tuple[list[float], FloatArray]:
         """What others see of the state.
 
-        ``offset`` (3,) is added to x, y, yaw; it and ``contradiction`` (2,) east, north widen the
+        ``offset`` is added to x, y, yaw; it and ``contradiction`` (east, north) widen the
         covariance. ``force`` and ``rate``: the newest inertial reading. ``on_map``: scan matches hold it; they share
-        the map's own error, which averaging does not take away. Returns (10,) x, y, z, yaw, forward speed, forward
+        the map's own error, which averaging does not take away. Returns x, y, z, yaw, forward speed, forward
         acceleration, yaw rate, sigmas of lateral, yaw and longitudinal; and 3x3 over x, y, yaw.
         """
         c = self._config
         sigmas = (c.map_sigma, c.map_yaw_sigma) if on_map else (0.0, 0.0)
-        return kernels.readout(
-            self.state, self.covariance, offset, contradiction, force, rate, c.gravity, *sigmas
+        covariance = np.empty((3, 3))
+        kernels.readout(
+            self.state, self.covariance, *offset, *contradiction, force, rate, c.gravity, *sigmas, self._values,
+            covariance,
         )  # fmt: skip
+        return self._values.tolist(), covariance
 
     def update_position(self, offset: FloatArray, arm: FloatArray, sigma: FloatArray) -> PositionOutcome:
         """``offset``: measured minus predicted antenna position (map); ``arm``: lever arm (map)."""
@@ -113,11 +150,6 @@ class ErrorStateFilter:
         east, north = float(offset[0] - self.state[_NOMINAL_GB]), float(offset[1] - self.state[_NOMINAL_GB + 1])
         accepted, _, _ = kernels.update_position(self.state, self.covariance, offset, arm, sigma, c.gate_1d, c.gate_2d)
         return PositionOutcome(bool(accepted), east, north)
-
-    def update_place(self, place: FloatArray, arm: FloatArray, sigma: FloatArray) -> PositionOutcome:
-        """The same with the measured antenna position less ``arm``, (3,) map."""
-        # not what a subclass makes of it: a replay must not be remembered as a new measurement
-        return ErrorStateFilter.update_position(self, place - self.state[:3], arm, sigma)
 
     def update_body_velocity(self, wheel_speed: float, slip_speed: float, slip_sigma: float) -> tuple[bool, bool]:
         """``wheel_speed`` NaN for none; ``slip_speed`` sideways speed of the rear axle, left positive.
@@ -147,7 +179,7 @@ def tuning_of(config: LocalizationConfig) -> FloatArray:
         [
             c.standstill_speed, c.standstill_rate, c.standstill_estimate, c.standstill_speed_sigma,
             c.standstill_rate_sigma, c.wheel_speed_sigma, c.rear_slip_angle, c.rear_slip_spread, c.lateral_speed_sigma,
-            c.vertical_speed_sigma, c.gate_1d,
+            c.vertical_speed_sigma, c.gate_1d, c.gravity,
         ]
     )  # fmt: skip
 
@@ -234,6 +266,6 @@ def compile_kernels(config: LocalizationConfig) -> None:
     scratch.update_position(zero, zero, one)
     scratch.update_body_velocity(0.0, 0.0, 1.0)
     scratch.update_heading(0.0, 1.0)
-    scratch.advance(zero, zero, 0.02, one, 1.0, zero, np.ones(6))
+    scratch.advance(Motion(zero, zero, zero, zero, 0.02), one)
     scratch.pose()
-    scratch.readout(zero, np.zeros(2), zero, zero)
+    scratch.readout((0.0, 0.0, 0.0), (0.0, 0.0), zero, zero)

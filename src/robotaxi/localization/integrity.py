@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.eskf import PositionOutcome
-from robotaxi.types import FloatArray
 
 INITIALISING = "initialising"
 GOOD = "good"
@@ -17,7 +14,7 @@ DEGRADED = "degraded"
 LOST = "lost"
 
 _S = 1_000_000_000
-_NOTHING = np.zeros(2)
+_NOTHING = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +106,13 @@ class IntegrityMonitor:
             and self._open_directions == 0
         )
 
-    def contradiction(self, stamp_ns: int) -> FloatArray:
-        """(2,): east and north offset of fixes that keep contradicting the estimate; zero if none."""
+    def contradiction(self, stamp_ns: int) -> tuple[float, float]:
+        """East and north offset of fixes that keep contradicting the estimate; zero if none."""
         if self._last_rejected is None or self._rejected_count < self._config.contradiction_fixes:
             return _NOTHING
         if self._held_by_map(stamp_ns):
             return _NOTHING  # two against one: map and motion agree
-        return np.array([self._last_rejected.east, self._last_rejected.north])
+        return self._last_rejected.east, self._last_rejected.north
 
     def judge(self, stamp_ns: int, protection_lateral: float, yaw_sigma: float) -> Verdict:
         c = self._config

@@ -139,24 +139,29 @@ def pose(state: FloatArray) -> tuple[float, float, float]:
 def readout(
     state: FloatArray,
     cov: FloatArray,
-    offset: FloatArray,
-    contradiction: FloatArray,
+    dx: float,
+    dy: float,
+    dyaw: float,
+    doubt_east: float,
+    doubt_north: float,
     force: FloatArray,
     rate: FloatArray,
     gravity: float,
     map_sigma: float,
     map_yaw_sigma: float,
-) -> tuple[FloatArray, FloatArray]:
+    out: FloatArray,
+    pose_cov: FloatArray,
+) -> None:
+    """Fills ``out`` (10,) and ``pose_cov`` (3, 3); see `ErrorStateFilter.readout`."""
+    offset, contradiction = (dx, dy, dyaw), (doubt_east, doubt_north)
     rot = rotation(state)
     x, y, yaw = pose(state)
-    out = np.empty(10)
     out[0], out[1], out[2], out[3] = x + offset[0], y + offset[1], state[2], yaw + offset[2]
     out[4] = rot[0, 0] * state[3] + rot[1, 0] * state[4] + rot[2, 0] * state[5]
     out[5] = force[0] - state[13] - rot[2, 0] * gravity
     out[6] = 0.0
     for i in range(3):
         out[6] += rot[2, i] * (rate[i] - state[10 + i])
-    pose_cov = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
             value = cov[0 if i == 0 else (1 if i == 1 else 8), 0 if j == 0 else (1 if j == 1 else 8)]
@@ -173,7 +178,6 @@ def readout(
     out[8] = math.sqrt(max(pose_cov[2, 2], 0.0))
     along = left_y**2 * pose_cov[0, 0] - 2.0 * left_x * left_y * pose_cov[0, 1] + left_x**2 * pose_cov[1, 1]
     out[9] = math.sqrt(max(along, 0.0))
-    return out, pose_cov
 
 
 @njit(cache=True)
@@ -395,57 +399,68 @@ def update_odometry(
     return True
 
 
-# what `advance` reads besides the inertial sample: 1 or 0, NaN for what was not read
-USABLE, REPORTED, SPEED, STOOD, HEADING, HEADING_SIGMA = range(6)
-# what it tells: displacement 0:3, lever arm in map axes 3:6, pose before the updates 6:9, then 1 or 0
-STILL, STANDING, WHEEL_OK, HEADING_OK, OUTCOME = 9, 10, 11, 12, 13
+# what `advance` tells: displacement 0:3, lever arm in map axes 3:6, x, y, yaw before the updates 6:9 and after
+# them 9:12, then 1 or 0
+STILL, STANDING, WHEEL_OK, HEADING_OK, OUTCOME = 12, 13, 14, 15, 16
 
 
 @njit(cache=True)
 def advance(
     state: FloatArray,
     cov: FloatArray,
+    force_before: FloatArray,
     force: FloatArray,
+    rate_before: FloatArray,
     rate: FloatArray,
     dt: float,
-    gravity: float,
-    noise: FloatArray,
+    usable: bool,
+    stood: bool,
+    wheel: float,
+    heading: float,
+    heading_sigma: float,
     lever_arm: FloatArray,
-    gyro: FloatArray,
-    seen: FloatArray,
+    noise: FloatArray,
     tuning: FloatArray,
-) -> FloatArray:
-    """One tick: predict by mean ``force`` and ``rate``, judge whether the car stands, update by standstill, wheels,
-    rear axle and heading. ``gyro``: the newest reading; ``seen``: what else was read; ``tuning``: of `eskf`."""
-    out = np.zeros(OUTCOME)
-    moved, arm = predict(state, cov, force, rate, dt, gravity, noise, lever_arm)
+    out: FloatArray,
+) -> None:
+    """One tick: predict, judge whether the car stands, update by standstill, wheels, rear axle and heading.
+
+    The readings are those of `eskf.Motion`, ``tuning`` that of `eskf`. Fills ``out`` (OUTCOME,).
+    """
+    mean_force, mean_rate = np.empty(3), np.empty(3)
+    for i in range(3):
+        # readings are instantaneous: the mean of both ends is the interval's
+        mean_force[i] = 0.5 * (force_before[i] + force[i])
+        mean_rate[i] = 0.5 * (rate_before[i] + rate[i])
+    moved, arm = predict(state, cov, mean_force, mean_rate, dt, tuning[11], noise, lever_arm)
     for i in range(3):
         out[i], out[3 + i] = moved[i], arm[i]
     out[6], out[7], out[8] = pose(state)
+    for i in range(STILL, OUTCOME):
+        out[i] = 0.0
     speed = math.hypot(state[3], state[4])
-    wheel = seen[SPEED] if seen[REPORTED] > 0.5 else math.nan
     still = (
-        seen[USABLE] > 0.5
+        usable
         and abs(wheel) <= tuning[0]
-        and abs(gyro[2] - state[12]) <= tuning[1]
+        and abs(rate[2] - state[12]) <= tuning[1]
         and speed <= tuning[2]  # a dead wheel encoder also reads zero
     )
     if still:
         out[STILL] = 1.0
-        if seen[STOOD] > 0.5:
+        if stood:
             out[STANDING] = 1.0
-            update_standstill(state, cov, gyro, tuning[3], tuning[4])
+            update_standstill(state, cov, rate, tuning[3], tuning[4])
             speed = math.hypot(state[3], state[4])
     # a turning car slides outwards at the rear by its tyres' slip angle
-    slip = -tuning[6] * speed * (gyro[2] - state[12]) * speed
+    slip = -tuning[6] * speed * (rate[2] - state[12]) * speed
     wheel_ok, _ = update_body_velocity(
         state, cov, wheel, tuning[5], slip, tuning[8] + tuning[7] * abs(slip), tuning[9], tuning[10]
     )
     out[WHEEL_OK] = 1.0 if wheel_ok else 0.0
-    if seen[USABLE] > 0.5 and math.isfinite(seen[HEADING]):
-        accepted = update_heading(state, cov, seen[HEADING], seen[HEADING_SIGMA], tuning[10])
+    if math.isfinite(heading):
+        accepted = update_heading(state, cov, heading, heading_sigma, tuning[10])
         out[HEADING_OK] = 1.0 if accepted else 0.0
-    return out
+    out[9], out[10], out[11] = pose(state)
 
 
 @njit(cache=True)

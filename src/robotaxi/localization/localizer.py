@@ -71,7 +71,8 @@ class Localizer:
         usable = usable_imu(self._config, imu)
         report = usable_report(self._config, report, imu.stamp_ns)
         good_fixes = [fix for fix in fixes if usable_fix(fix)]
-        self._starter.moved(imu, report)
+        if self._tracker is None:
+            self._starter.moved(imu, report)
         if given is not None and usable:
             started = self._start_at_pose(given, imu, report)
             if started is not None:

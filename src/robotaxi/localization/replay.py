@@ -6,42 +6,74 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from robotaxi.localization import kernels
 from robotaxi.localization.config import LocalizationConfig
-from robotaxi.localization.eskf import ErrorStateFilter, PositionOutcome
+from robotaxi.localization.eskf import ErrorStateFilter, Motion, PositionOutcome
 from robotaxi.localization.map_match import PoseFix
 from robotaxi.types import FloatArray
 
 
 @dataclass(slots=True)
 class _Step:
-    """``operations`` lead from the step before to ``state`` and ``covariance`` at ``stamp_ns``."""
+    """``motion`` (None for the first), then ``places`` (measured antenna positions less lever arm, lever arms and
+    sigmas, map) lead from the step before to ``state`` and ``covariance`` at ``stamp_ns``."""
 
     stamp_ns: int
-    operations: list[tuple[str, tuple[Any, ...]]]
+    motion: Motion | None
+    places: list[tuple[FloatArray, FloatArray, FloatArray]]
     state: FloatArray
     covariance: FloatArray
 
 
-class ReplayFilter(ErrorStateFilter):
-    """An `ErrorStateFilter` that remembers the last ``duration_ns``. Call `commit` at the end of each step."""
+class ReplayFilter:
+    """An `ErrorStateFilter` that remembers the last ``duration_ns``.
 
-    def __init__(self, config: LocalizationConfig, start: ErrorStateFilter, stamp_ns: int, duration_ns: int) -> None:
-        super().__init__(config, start.state, start.covariance)
+    Each step is one `advance`, any number of `update_position`, and `commit`; measurements of the past come between
+    two steps. ``start`` is taken over. ``lever_arm``: (3,) antenna in base_link.
+    """
+
+    def __init__(
+        self, config: LocalizationConfig, start: ErrorStateFilter, lever_arm: FloatArray, stamp_ns: int,
+        duration_ns: int,
+    ) -> None:  # fmt: skip
+        self._config = config
+        self._filter = start
+        self._lever_arm = lever_arm
         self._duration_ns = duration_ns
-        self._operations: list[tuple[str, tuple[Any, ...]]] = []
-        self._steps: deque[_Step] = deque([_Step(stamp_ns, [], self.state.copy(), self.covariance.copy())])
+        self._motion: Motion | None = None
+        self._places: list[tuple[FloatArray, FloatArray, FloatArray]] = []
+        self._steps: deque[_Step] = deque()
+        self.readout = start.readout
+        self.pose = start.pose
+        self.rotation = start.rotation
+        self.commit(stamp_ns)
+
+    @property
+    def position(self) -> FloatArray:
+        """(3,) base_link in map."""
+        return self._filter.state[:3]
+
+    def advance(self, motion: Motion) -> list[float]:
+        """As `ErrorStateFilter.advance`."""
+        self._motion = motion
+        return self._filter.advance(motion, self._lever_arm)
+
+    def update_position(self, offset: FloatArray, arm: FloatArray, sigma: FloatArray) -> PositionOutcome:
+        """As `ErrorStateFilter.update_position`."""
+        # ``offset`` is against the estimate of now: as a place it can be compared with any other estimate
+        self._places.append((self.position + offset, arm, sigma))
+        return self._filter.update_position(offset, arm, sigma)
 
     def commit(self, stamp_ns: int) -> None:
-        """All operations since the last call lead to ``stamp_ns``."""
-        self._steps.append(_Step(stamp_ns, self._operations, self.state.copy(), self.covariance.copy()))
-        self._operations = []
-        while self._steps[0].stamp_ns < stamp_ns - self._duration_ns:
-            self._steps.popleft()
+        """All since the last call leads to ``stamp_ns``."""
+        steps, kalman = self._steps, self._filter
+        steps.append(_Step(stamp_ns, self._motion, self._places, kalman.state.copy(), kalman.covariance.copy()))
+        self._places = []
+        while steps[0].stamp_ns < stamp_ns - self._duration_ns:
+            steps.popleft()
 
     def reaches(self, stamp_ns: int) -> bool:
         return self._steps[0].stamp_ns <= stamp_ns <= self._steps[-1].stamp_ns
@@ -65,80 +97,42 @@ class ReplayFilter(ErrorStateFilter):
         return self._late(fix, lambda: self._apply(fix))
 
     def _late(self, fix: PoseFix, apply: Callable[[], bool]) -> bool:
-        after: list[_Step] = []
+        kalman, after = self._filter, []
         while self._steps[-1].stamp_ns > fix.stamp_ns:
             after.append(self._steps.pop())
         base = self._steps[-1]
-        self._restore(base)
+        kalman.state[:], kalman.covariance[:] = base.state, base.covariance
         late_ns = fix.stamp_ns - base.stamp_ns
-        rest = self._advance(after[-1], late_ns) if late_ns and after else None
+        rest = None
+        if late_ns and after and after[-1].motion is not None:
+            rest = kalman.advance_part(after[-1].motion, late_ns * 1e-9, self._lever_arm)
         accepted = apply()
         if rest is None:
-            base.state, base.covariance = self.state.copy(), self.covariance.copy()
+            base.state, base.covariance = kalman.state.copy(), kalman.covariance.copy()
         for step in reversed(after):
-            for name, arguments in step.operations if rest is None else rest:
-                getattr(ErrorStateFilter, name)(self, *arguments)
-            rest = None
-            step.state, step.covariance = self.state.copy(), self.covariance.copy()
+            motion, rest = rest or step.motion, None
+            if motion is not None:
+                kalman.advance(motion, self._lever_arm)
+            for place, arm, sigma in step.places:
+                kalman.update_position(place - kalman.state[:3], arm, sigma)
+            step.state[:], step.covariance[:] = kalman.state, kalman.covariance
             self._steps.append(step)
         return accepted
 
-    def _restore(self, step: _Step) -> None:
-        self.state[:] = step.state
-        self.covariance[:] = step.covariance
-
-    def _advance(self, step: _Step, late_ns: int) -> list[tuple[str, tuple[Any, ...]]]:
-        """Predict into ``step`` by ``late_ns``; returns what is left of it."""
-        (name, (force, rate, dt, arm, *more)), *others = step.operations
-        part = late_ns * 1e-9
-        ErrorStateFilter.predict(self, force, rate, part, arm, more[0])
-        return [(name, (force, rate, max(dt - part, 1e-9), arm, *more)), *others]
-
     def _apply_odometry(self, fix: PoseFix, begins: bool) -> bool:
         measured, directions, sigmas = fix.planar()
+        state, covariance = self._filter.state, self._filter.covariance
         if begins:
-            kernels.begin_odometry(self.state, self.covariance, measured)
-        return bool(
-            kernels.update_odometry(
-                self.state, self.covariance, measured, directions, sigmas, self._config.gate_1d
-            )
-        )  # fmt: skip
+            kernels.begin_odometry(state, covariance, measured)
+        return bool(kernels.update_odometry(state, covariance, measured, directions, sigmas, self._config.gate_1d))
 
     def _apply(self, fix: PoseFix) -> bool:
         return bool(
             kernels.update_pose(
-                self.state, self.covariance, fix.T_map_base[:3, 3], np.ascontiguousarray(fix.T_map_base[:3, :3]),
-                fix.directions, fix.sigmas, self._config.gate_1d,
+                self._filter.state, self._filter.covariance, fix.T_map_base[:3, 3],
+                np.ascontiguousarray(fix.T_map_base[:3, :3]), fix.directions, fix.sigmas, self._config.gate_1d,
             )
         )  # fmt: skip
-
-    # ------------------------------------------------------------------ the same, remembered
-
-    def predict(
-        self, force: FloatArray, rate: FloatArray, dt: float, lever_arm: FloatArray, inflation: float = 1.0
-    ) -> tuple[FloatArray, FloatArray]:
-        self._operations.append(("predict", (force, rate, dt, lever_arm, inflation)))
-        return super().predict(force, rate, dt, lever_arm, inflation)
-
-    def update_position(self, offset: FloatArray, arm: FloatArray, sigma: FloatArray) -> PositionOutcome:
-        # ``offset`` is against the estimate of now: as a place it can be compared with any other estimate
-        self._operations.append(("update_place", (self.state[:3] + offset, arm, sigma)))
-        return super().update_position(offset, arm, sigma)
-
-    def update_body_velocity(self, wheel_speed: float, slip_speed: float, slip_sigma: float) -> tuple[bool, bool]:
-        self._operations.append(("update_body_velocity", (wheel_speed, slip_speed, slip_sigma)))
-        return super().update_body_velocity(wheel_speed, slip_speed, slip_sigma)
-
-    def advance(
-        self, force: FloatArray, rate: FloatArray, dt: float, lever_arm: FloatArray, inflation: float,
-        gyro: FloatArray, seen: FloatArray,
-    ) -> FloatArray:  # fmt: skip
-        self._operations.append(("advance", (force, rate, dt, lever_arm, inflation, gyro, seen)))
-        return super().advance(force, rate, dt, lever_arm, inflation, gyro, seen)
-
-    def update_heading(self, heading: float, sigma: float) -> bool:
-        self._operations.append(("update_heading", (heading, sigma)))
-        return super().update_heading(heading, sigma)
 
 
 def compile_update() -> None:

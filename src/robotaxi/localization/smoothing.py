@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
 from robotaxi.types import FloatArray
+
+_Vector = tuple[float, float, float]
 
 
 class MotionBuffer:
@@ -19,14 +22,17 @@ class MotionBuffer:
 
     def __init__(self, duration_ns: int) -> None:
         self._duration_ns = duration_ns
-        self._entries: deque[tuple[int, FloatArray, FloatArray]] = deque()
-        self._travelled: FloatArray = np.zeros(3)
+        self._entries: deque[tuple[int, _Vector, _Vector]] = deque()
+        self._travelled: _Vector = (0.0, 0.0, 0.0)
 
-    def append(self, stamp_ns: int, displacement: FloatArray, arm: FloatArray) -> None:
-        self._travelled = self._travelled + displacement
-        self._entries.append((stamp_ns, self._travelled, arm))
-        while self._entries and self._entries[0][0] < stamp_ns - self._duration_ns:
-            self._entries.popleft()
+    def append(self, stamp_ns: int, displacement: Sequence[float], arm: Sequence[float]) -> None:
+        """Both three numbers, map axes."""
+        (x, y, z), (dx, dy, dz), (ax, ay, az) = self._travelled, displacement, arm
+        self._travelled = travelled = x + dx, y + dy, z + dz
+        entries = self._entries
+        entries.append((stamp_ns, travelled, (ax, ay, az)))
+        while entries[0][0] < stamp_ns - self._duration_ns:
+            entries.popleft()
 
     def at(self, stamp_ns: int) -> tuple[FloatArray, FloatArray] | None:
         """Displacement from ``stamp_ns`` until the newest entry and the lever arm then, each (3,).
@@ -42,9 +48,8 @@ class MotionBuffer:
             newer = older
         span = newer[0] - older[0]
         weight = (stamp_ns - older[0]) / span if span else 0.0
-        travelled = older[1] + weight * (newer[1] - older[1])
-        arm = older[2] + weight * (newer[2] - older[2])
-        return self._travelled - travelled, arm
+        (way, arm), (way_after, arm_after) = np.array(older[1:]), np.array(newer[1:])
+        return self._travelled - (way + weight * (way_after - way)), arm + weight * (arm_after - arm)
 
 
 class CorrectionLimiter:
@@ -56,17 +61,17 @@ class CorrectionLimiter:
     def __init__(self, speed: float, rate: float) -> None:
         self._speed = speed
         self._rate = rate
-        self.offset: FloatArray = np.zeros(3)
+        self.offset: _Vector = (0.0, 0.0, 0.0)
 
-    def apply(self, before: tuple[float, float, float], after: tuple[float, float, float], dt: float) -> None:
+    def apply(self, before: Sequence[float], after: Sequence[float], dt: float) -> None:
         """Take this step's correction of the filter, x, y, yaw ``before`` and ``after`` it."""
-        x, y, yaw = self.offset.tolist()
+        x, y, yaw = self.offset
         x, y = x + before[0] - after[0], y + before[1] - after[1]
         yaw = math.remainder(yaw + before[2] - after[2], 2.0 * math.pi)
         distance = math.hypot(x, y)
         keep = max(0.0, distance - self._speed * dt) / distance if distance > 0.0 else 0.0
         yaw = math.copysign(max(0.0, abs(yaw) - self._rate * dt), yaw)
-        self.offset = np.array([x * keep, y * keep, yaw])
+        self.offset = x * keep, y * keep, yaw
 
 
 def low_pass(previous: float, value: float, dt: float, time_constant: float) -> float:

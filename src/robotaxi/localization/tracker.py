@@ -10,8 +10,9 @@ import numpy as np
 
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.geometry.se3 import inverse
+from robotaxi.localization import kernels
 from robotaxi.localization.config import LocalizationConfig
-from robotaxi.localization.eskf import ErrorStateFilter
+from robotaxi.localization.eskf import ErrorStateFilter, Motion
 from robotaxi.localization.integrity import IntegrityMonitor
 from robotaxi.localization.map_match import PoseFix
 from robotaxi.localization.readings import NS, fix_sigma, heading_sigma, map_position
@@ -20,8 +21,7 @@ from robotaxi.localization.smoothing import CorrectionLimiter, MotionBuffer, low
 from robotaxi.types import EgoState, FloatArray, GnssFix, ImuSample, VehicleReport
 
 _SAME_PLACE = 0.5  # m
-_UNCONFIRMED = np.array([3.0, 3.0])  # m, so that nobody drives on it
-_GUESS_INFLATION = 400.0  # noise variance of a bridged inertial sample: twenty times the sigma
+_UNCONFIRMED = (3.0, 3.0)  # m, so that nobody drives on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,7 @@ class Tracker:
     ) -> None:
         self._config = config
         self._frame = frame
-        self._lever_arm = lever_arm
-        self._kalman = ReplayFilter(config, kalman, imu.stamp_ns, round(config.match_max_delay * NS))
+        self._kalman = ReplayFilter(config, kalman, lever_arm, imu.stamp_ns, round(config.match_max_delay * NS))
         self.stamp_ns = imu.stamp_ns
         self._force, self._rate = imu.acceleration, imu.angular_rate
         self._steering = report.steering
@@ -76,7 +75,7 @@ class Tracker:
         self._monitor = IntegrityMonitor(config, imu.stamp_ns)
         self._limiter = CorrectionLimiter(config.correction_speed, config.correction_rate)
         self._motion = MotionBuffer(round(config.gnss_max_delay * NS))
-        self._motion.append(imu.stamp_ns, np.zeros(3), kalman.rotation() @ lever_arm)
+        self._motion.append(imu.stamp_ns, (0.0, 0.0, 0.0), (kalman.rotation() @ lever_arm).tolist())
         if math.isfinite(imu.heading):
             self._monitor.saw_heading(imu.stamp_ns, True)
         self.result = self._read_out(0.0)
@@ -84,7 +83,7 @@ class Tracker:
     def pose_now(self) -> FloatArray:
         """T_map_base (4x4) of the last step, as the filter sees it."""
         out = np.eye(4)
-        out[:3, :3], out[:3, 3] = self._kalman.rotation(), self._kalman.state[:3]
+        out[:3, :3], out[:3, 3] = self._kalman.rotation(), self._kalman.position
         return out
 
     def pose_at(self, stamp_ns: int) -> FloatArray | None:
@@ -103,13 +102,14 @@ class Tracker:
         dt = (imu.stamp_ns - self.stamp_ns) / NS
         if report is not None and report.stamp_ns == self._report_ns:
             report = None
-        before = self._advance(imu, usable, report, dt)
+        before, after = self._advance(imu, usable, report, dt)
+        others = bool(fixes or self._pending or matches)
         if fixes or self._pending:
             self._update_fixes(fixes)
         self._kalman.commit(imu.stamp_ns)
         for fix in matches:
             self._update_match(fix)
-        self._limiter.apply(before, self._kalman.pose(), dt)
+        self._limiter.apply(before, self._kalman.pose() if others else after, dt)
         self.result = self._read_out(dt)
         return self.result
 
@@ -118,30 +118,27 @@ class Tracker:
 
     def _advance(
         self, imu: ImuSample, usable: bool, report: VehicleReport | None, dt: float
-    ) -> tuple[float, float, float]:
-        """Predict and update by the car's own sensors; returns x, y, yaw as predicted."""
+    ) -> tuple[list[float], list[float]]:
+        """Predict and update by the car's own sensors; returns x, y, yaw as predicted and as updated."""
         monitor, stamp = self._monitor, imu.stamp_ns
-        heading = imu.heading
+        force_before, rate_before = self._force, self._rate
+        heading = math.nan
         if usable:
-            # readings are instantaneous: the mean of both ends is the interval's
-            force, rate = 0.5 * (self._force + imu.acceleration), 0.5 * (self._rate + imu.angular_rate)
-            self._force, self._rate = imu.acceleration, imu.angular_rate
+            self._force, self._rate, heading = imu.acceleration, imu.angular_rate, imu.heading
             monitor.saw_imu(stamp)
-        else:
-            force, rate, heading = self._force, self._rate, math.nan
         self.stamp_ns = stamp
-        speed, reported = math.nan, 0.0
+        wheel = math.nan
         if report is not None:
-            self._steering, self._report_ns, speed, reported = report.steering, report.stamp_ns, report.speed, 1.0
+            self._steering, self._report_ns, wheel = report.steering, report.stamp_ns, report.speed
         since = self._still_since_ns
         stood = since is not None and stamp - since >= self._config.standstill_time * NS
         sensed = math.isfinite(heading)
         sigma = heading_sigma(self._config, imu) if sensed else 1.0
-        seen = np.array((1.0 if usable else 0.0, reported, speed, 1.0 if stood else 0.0, heading, sigma))
-        inflation = 1.0 if usable else _GUESS_INFLATION
-        out = self._kalman.advance(force, rate, dt, self._lever_arm, inflation, self._rate, seen)
-        self._motion.append(stamp, out[:3], out[3:6])
-        x, y, yaw, still, standing, wheel_ok, heading_ok = out[6:].tolist()
+        out = self._kalman.advance(
+            Motion(force_before, self._force, rate_before, self._rate, dt, usable, stood, wheel, heading, sigma)
+        )
+        self._motion.append(stamp, out[0:3], out[3:6])
+        still, standing, wheel_ok, heading_ok = out[kernels.STILL :]
         self._standing = standing > 0.0
         if still == 0.0:
             self._still_since_ns = None
@@ -151,7 +148,7 @@ class Tracker:
             monitor.saw_wheel(stamp, wheel_ok > 0.0)
         if sensed:
             monitor.saw_heading(stamp, heading_ok > 0.0)
-        return x, y, yaw
+        return out[6:9], out[9:12]
 
     def _update_fixes(self, fixes: list[GnssFix]) -> None:
         waiting = []
@@ -165,7 +162,7 @@ class Tracker:
             if past is None:
                 continue
             travelled, arm = past
-            offset = map_position(self._frame, fix) - (self._kalman.state[:3] - travelled + arm)
+            offset = map_position(self._frame, fix) - (self._kalman.position - travelled + arm)
             outcome = self._kalman.update_position(offset, arm, fix_sigma(self._config, fix))
             self._monitor.saw_fix(self.stamp_ns, outcome)
             self._confirmed = self._confirmed or outcome.accepted
@@ -193,7 +190,7 @@ class Tracker:
             self._matched = self._matched or accepted
             self._confirmed = self._confirmed or accepted
             self._remember_refused(fix, accepted)
-            offset = fix.T_map_base[:3, 3] - self._kalman.state[:3]
+            offset = fix.T_map_base[:3, 3] - self._kalman.position
             why = "" if accepted else f"the scan match contradicts the estimate by {np.hypot(*offset[:2]):.1f} m"
             self._monitor.saw_match(self.stamp_ns, accepted, why, len(fix.open))
 
@@ -229,7 +226,7 @@ class Tracker:
         c = self._config
         doubt = self._monitor.contradiction(self.stamp_ns) if self._confirmed else _UNCONFIRMED
         values, covariance = self._kalman.readout(self._limiter.offset, doubt, self._force, self._rate, self._matched)
-        x, y, z, yaw, speed, acceleration, yaw_rate, lateral_sigma, yaw_sigma, along_sigma = values.tolist()
+        x, y, z, yaw, speed, acceleration, yaw_rate, lateral_sigma, yaw_sigma, along_sigma = values
         if self._standing:
             acceleration = yaw_rate = 0.0
         self._acceleration = low_pass(self._acceleration, acceleration, dt, c.acceleration_time)
