@@ -22,12 +22,17 @@ from robotaxi.commands.progress import bar
 def register(suites: Any) -> None:
     parser = suites.add_parser(
         "scenarios",
-        help="scenarios from config/scenarios: prediction, planning and control alone",
+        help="scenarios from config/scenarios or OpenSCENARIO files: prediction, planning and control alone",
         description="Drives scenarios (YAML: place, actors with triggers, named checks) with perfect perception and "
         "localization (always: --perfect says the same), in one process without ROS. "
-        "Fields and kinds: docs/scenarios.md.",
+        "Fields and kinds, and what of OpenSCENARIO is read: docs/scenarios.md.",
     )
-    parser.add_argument("--suite", default="basics", help="folder in config/scenarios, or a path (default %(default)s)")
+    parser.add_argument(
+        "--suite",
+        default="basics",
+        help="folder in config/scenarios, or the path of a folder, a .yaml or an OpenSCENARIO 1.x .xosc file (default "
+        "%(default)s)",
+    )
     parser.add_argument("--only", metavar="NAME", help="only scenarios whose name contains this")
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], metavar="A-B", help="e.g. 0-9 (default 0-2)")
     add_perfect(parser)
@@ -51,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if not scenarios:
         print(f"robotaxi: no scenario in '{args.suite}' is called '{args.only}'", file=sys.stderr)
         return 2
-    jobs = [(scenario, seed) for scenario in scenarios for seed in args.seeds]
+    # no seed changes a story
+    jobs = [(item, seed) for item in scenarios for seed in (args.seeds if item.story is None else args.seeds[:1])]
     begin = time.perf_counter()
     with bar("drives", len(jobs)) as progress, ProcessPoolExecutor(max(1, args.workers)) as pool:
         rows = []

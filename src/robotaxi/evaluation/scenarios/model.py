@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robotaxi.evaluation.scenarios.story import Story
 from robotaxi.params import load_yaml
 from robotaxi.resources import config_dir
 from robotaxi.sim.events.actors import TURNS, Actor, Range, one_of, only, read_actor, read_range
@@ -16,6 +17,7 @@ CHECKS = (
     "reaches_goal", "no_collision", "on_road", "clearance", "max_deceleration", "max_lateral_acceleration",
     "stands_before", "min_speed", "max_speed", "cause", "no_red_light", "stays_in_lane", "distance",
 )  # fmt: skip
+SUFFIXES = (".yaml", ".xosc")
 PLACES = ("lane", "min_length", "oncoming", "neighbour", "ends_with", "min_limit", "max_limit", "crosswalk", "from_end")
 __all__ = ["Scenario", "ScenarioError", "load_file", "load_suite"]
 
@@ -34,10 +36,11 @@ class Scenario:
     actors: tuple[Actor, ...]
     checks: Mapping[str, Any]
     turn: str = ""  # of the ego at its next junction; '' for the straightest way
+    story: Story | None = None  # start, goal and everybody else instead of place and actors
 
 
 def load_suite(name: str) -> list[Scenario]:
-    """Every scenario of the folder ``config/scenarios/<name>``, of a folder, or the one in a file."""
+    """Every scenario of the folder ``config/scenarios/<name>``, of a folder, or of a file (YAML or OpenSCENARIO)."""
     path = Path(name)
     if not path.exists():
         path = config_dir() / "scenarios" / name
@@ -45,12 +48,16 @@ def load_suite(name: str) -> list[Scenario]:
         base = config_dir() / "scenarios"
         known = sorted(item.name for item in base.iterdir() if item.is_dir()) if base.is_dir() else []
         raise ScenarioError(f"unknown suite '{name}'; known are: {', '.join(known) or 'none'}")
-    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+    files = sorted(item for item in path.iterdir() if item.suffix in SUFFIXES) if path.is_dir() else [path]
     return [scenario for file in files for scenario in load_file(file)]
 
 
 def load_file(file: Path) -> list[Scenario]:
-    """One scenario, or a list of them."""
+    """One scenario, or a list of them. Raises ScenarioError."""
+    if file.suffix == ".xosc":
+        from robotaxi.evaluation.scenarios.openscenario import read_openscenario
+
+        return [read_openscenario(file)]
     data = load_yaml(file)
     rows = data if isinstance(data, list) else [data]
     return [_scenario(row, f"{file.name}[{k}]" if len(rows) > 1 else file.name) for k, row in enumerate(rows)]

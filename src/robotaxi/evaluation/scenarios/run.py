@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,15 @@ from robotaxi.control import ControlConfig, Controller
 from robotaxi.evaluation.closed_loop import TICK_S, ClosedLoop
 from robotaxi.evaluation.perfect import LIGHT_RANGE
 from robotaxi.evaluation.scenarios.model import Scenario, ScenarioError
+from robotaxi.evaluation.scenarios.player import StoryPlayer
+from robotaxi.evaluation.scenarios.story import Story
+from robotaxi.evaluation.scenarios.story_mover import StoryMover
 from robotaxi.geometry.boxes import distance
 from robotaxi.hdmap.lane_map import Lane, LaneMap, RouteError
 from robotaxi.interfaces import TICK_NS
 from robotaxi.planning import Planner, PlannerConfig
 from robotaxi.planning.reference import Reference, build_reference
 from robotaxi.sim.ego import DRIVE, VX, YAW_RATE, EgoVehicle
-from robotaxi.sim.events.actors import KINDS
 from robotaxi.sim.events.movers import Mover, Way, bend_over, ways_of
 from robotaxi.sim.world_config import WorldConfig
 from robotaxi.types import (
@@ -39,6 +41,8 @@ from robotaxi.types import (
     VehicleParams,
     VehicleReport,
 )
+
+AHEAD = 200.0  # m to the goal of a story that names none
 
 
 def find_place(scenario: Scenario, lane_map: LaneMap, rng: np.random.Generator) -> tuple[Lane, Pose2, Lane | None]:
@@ -126,26 +130,52 @@ def _goal(lane_map: LaneMap, start: Pose2, distance: float, crossing: Lane | Non
 
 def drive(scenario: Scenario, seed: int, lane_map: LaneMap, vehicle: VehicleParams) -> Loop:
     """Run it. The same arguments give the same outcome. Raises ScenarioError where the map has no such place."""
+    if scenario.story is not None:
+        return _play(scenario, scenario.story, lane_map, vehicle)
     rng = np.random.default_rng([seed, zlib.crc32(scenario.name.encode())])
     _, start, crossing = find_place(scenario, lane_map, rng)
     goal = _goal(lane_map, start, float(rng.uniform(*scenario.goal)), crossing)
-    config = PlannerConfig()
-    try:
-        route = lane_map.route(start, Pose2(goal.x, goal.y, goal.yaw))
-        path = build_reference(lane_map, route, start, config)
-    except RouteError as error:
-        raise ScenarioError(f"{scenario.name}: {error}") from error
+    path = _path(scenario, lane_map, start, goal)
     ways = ways_of(lane_map, Way(path.x, path.y, path.yaw, path.start_s), crossing, scenario.actors)
     if ways is None:
         raise ScenarioError(f"{scenario.name}: nobody can come through the junction as the actors should")
     movers = [Mover(actor, ways[k], 100 + k, rng) for k, actor in enumerate(scenario.actors)]
+    car = _put(vehicle, start, float(rng.uniform(*scenario.speed)))
+    return _run(Loop(scenario, lane_map, vehicle, car, movers, goal, path))
+
+
+def _play(scenario: Scenario, story: Story, lane_map: LaneMap, vehicle: VehicleParams) -> Loop:
+    """A scenario with a story: no seed changes it."""
+    start = story.start
+    goal = Goal("goal", story.goal.x, story.goal.y, story.goal.yaw) if story.goal is not None else None
+    if goal is None:
+        if not lane_map.nearest_lanes(start.x, start.y, start.yaw, 3.0):
+            raise ScenarioError(f"{scenario.name}: {story.ego} starts on no lane of map '{lane_map.name}'")
+        goal = _goal(lane_map, start, AHEAD, None)
+    path = _path(scenario, lane_map, start, goal)
+    player = StoryPlayer(story, lane_map, vehicle)
+    return _run(Loop(scenario, lane_map, vehicle, _put(vehicle, start, story.speed), player.movers, goal, path, player))
+
+
+def _path(scenario: Scenario, lane_map: LaneMap, start: Pose2, goal: Goal) -> Reference:
+    try:
+        route = lane_map.route(start, Pose2(goal.x, goal.y, goal.yaw))
+        return build_reference(lane_map, route, start, PlannerConfig())
+    except RouteError as error:
+        raise ScenarioError(f"{scenario.name}: {error}") from error
+
+
+def _put(vehicle: VehicleParams, start: Pose2, speed: float) -> EgoVehicle:
     car = EgoVehicle(vehicle, WorldConfig(), start)
-    speed = float(rng.uniform(*scenario.speed))
     if speed > 0.0:
         car.motion.vector[VX], car.motion.vector[DRIVE] = speed, 0.0
         car.motion.drive_line[:] = 0.0
-    loop = Loop(scenario, lane_map, vehicle, car, movers, goal, path)
-    loop.run(Planner(config, lane_map, vehicle), Controller(ControlConfig(), vehicle))
+    return car
+
+
+def _run(loop: Loop) -> Loop:
+    config = PlannerConfig()
+    loop.run(Planner(config, loop.lane_map, loop.vehicle), Controller(ControlConfig(), loop.vehicle))
     return loop
 
 
@@ -153,11 +183,11 @@ class Loop:
     """The drive as `closed_loop.Surroundings`, and what it leaves for the checks."""
 
     def __init__(
-        self, scenario: Scenario, lane_map: LaneMap, vehicle: VehicleParams, car: EgoVehicle, movers: list[Mover],
-        goal: Goal, path: Reference,
+        self, scenario: Scenario, lane_map: LaneMap, vehicle: VehicleParams, car: EgoVehicle,
+        movers: Sequence[Mover | StoryMover], goal: Goal, path: Reference, player: StoryPlayer | None = None,
     ) -> None:  # fmt: skip
         self.scenario, self.lane_map, self.vehicle = scenario, lane_map, vehicle
-        self.car, self.movers, self.path = car, movers, path
+        self.car, self.movers, self.path, self._player = car, movers, path, player
         self._goal = goal
         self.stamp_ns = 0
         self.trace: list[tuple[float, ...]] = []
@@ -168,15 +198,20 @@ class Loop:
         self._front_before: tuple[float, float] | None = None
 
     def run(self, planner: Planner, controller: Controller) -> None:
-        """Drive until it is there, has hit something, or the time is over."""
+        """Drive until it is there, has hit something, the time or the story is over."""
         loop = ClosedLoop(planner, controller, self)
-        while self.stamp_ns < self.scenario.duration * 1e9 and not self.arrived and not self.hit:
+        while self.stamp_ns < self.scenario.duration * 1e9 and not (self.arrived or self.hit or self._is_told):
             planned = loop.tick()
             if planned is not None:
                 self.arrived = planned.mission.state == MissionState.ARRIVED
                 entry = (planned.explanation.cause.name, planned.explanation.sentence)
                 if not self.said or self.said[-1][1] != entry[0]:
                     self.said.append((self.stamp_ns * 1e-9, *entry))
+        self.arrived = self.arrived or (self._player is not None and self._player.arrived)
+
+    @property
+    def _is_told(self) -> bool:
+        return self._player is not None and self._player.over
 
     # ------------------------------------------------------------------ what surrounds the car
 
@@ -212,6 +247,8 @@ class Loop:
         x, y, yaw, speed, _ = self.car.rear_axle()
         forward, sideways = self.car.rear_accelerations()[:2]
         self.car.step(command)
+        if self._player is not None:
+            self._player.step(self.stamp_ns * 1e-9, TICK_S, x, y, yaw, speed)
         for mover in self.movers:
             mover.step(TICK_S, x, y, speed)
         self.trace.append((self.stamp_ns * 1e-9, x, y, yaw, speed, forward, sideways))
@@ -237,7 +274,7 @@ class Loop:
         for mover in self.movers:
             if mover.gone or math.hypot(mover.x - x, mover.y - y) > 20.0:
                 continue
-            _, length, width, _ = KINDS[mover.actor.kind]
+            _, length, width, _ = mover.shape
             gap = distance(own, np.array([mover.x, mover.y, mover.yaw, length, width]))
             self.clearance = min(self.clearance, gap)
             if gap <= 0.0:

@@ -60,6 +60,11 @@ class Mover:
         self.yaw = theta + self._turn + math.atan2(self._drift, max(self.speed, 1.0))
 
     @property
+    def shape(self) -> tuple[int, float, float, float]:
+        """Class, length, width, height."""
+        return KINDS[self.actor.kind]
+
+    @property
     def gone(self) -> bool:
         """At an end of its way, a sample early: what lies beyond has no direction. It is taken out."""
         return not SPACING <= self._s <= SPACING * (self._way.x.size - 3)
@@ -115,7 +120,7 @@ class Mover:
 
     def record(self) -> tuple[Any, ...]:
         """One row of OBJECT_DTYPE."""
-        label, length, width, height = KINDS[self.actor.kind]
+        label, length, width, height = self.shape
         vx, vy = self.speed * math.cos(self.yaw), self.speed * math.sin(self.yaw)
         return (self.x, self.y, 0.0, self.yaw, length, width, height, vx, vy, 1.0, self.key, label, int(not self.moved))
 
