@@ -6,24 +6,30 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from functools import lru_cache
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from robotaxi.commands.eval_results import add_results, earlier, told
-from robotaxi.commands.progress import bar
+from robotaxi.commands.progress import bar, until_interrupted
+from robotaxi.faults.crew import run_jobs
 from robotaxi.params import ParameterError
 from robotaxi.supervisor import die_with
 
+INTERRUPTED = 130  # exit status, as shells have it
+Row = dict[str, Any]
+Rides = Generator[tuple[int, Row], None, None]
+_CHUNK = 10  # seeds that one process drives after each other: loading a map takes seconds
 _FAILURES = ("collisions", "red_lights_run", "stop_lines_run", "off_road_m")
 
 
@@ -90,30 +96,51 @@ def run_town(args: argparse.Namespace) -> int:
         return 2
     if args.perfect:
         return _run_perfect(args)
-    rows = _rides([(seed, []) for seed in args.seeds], args, args.workers)
-    return _finish(args, rows, {})
+    rides = _rides([(seed, []) for seed in args.seeds], args, args.workers)
+    return _run(args, rides, lambda row: str(row["line"]), lambda rows: {})
 
 
-def _finish(args: argparse.Namespace, rows: list[dict[str, Any]], more: dict[str, Any]) -> int:
-    """Figures over all rides, ``more`` with them, the table and the last line."""
-    good = sum(row.get("exit_status") == 0 for row in rows)
-    result = {
+def _run(
+    args: argparse.Namespace, rides: Rides, said: Callable[[Row], str],
+    more: Callable[[list[Row]], dict[str, Any]],
+) -> int:  # fmt: skip
+    """Take ``rides`` (place in the order asked for, row) as they end, write the figures after each, and ``more`` with
+    them; then the table and the last line. Ctrl-C and SIGTERM end it with what there is."""
+    done: dict[int, Row] = {}
+    result = _figures(args, [], more)
+    with until_interrupted() as interrupted, bar("rides", len(args.seeds)) as progress, closing(rides):
+        for place, row in rides:
+            done[place] = row
+            if said(row):
+                progress.say(f"  seed {row['seed']}: {said(row)}")
+            progress(len(done))
+            result = _figures(args, [done[k] for k in sorted(done)], more)
+            _write(args.json, {**result, "interrupted": len(done) < len(args.seeds)})
+    rows = result["by_seed"]
+    _write(args.json, {**result, "interrupted": bool(interrupted)})
+    _table(rows)
+    told(args, earlier(args), rows)
+    rate = f", {result['real_time_factor_per_core']:.1f} times real time a core" if args.perfect else ""
+    left = f" ({len(args.seeds) - len(rows)} not driven: interrupted)" if interrupted else ""
+    print(f"eval town: {result['succeeded']} of {len(rows)} rides delivered without a fault{left}, "
+          f"driving score {result['driving_score_mean']:.1f}{rate}")  # fmt: skip
+    if interrupted:
+        return INTERRUPTED
+    return 0 if result["succeeded"] == len(rows) else 1
+
+
+def _figures(args: argparse.Namespace, rows: list[Row], more: Callable[[list[Row]], dict[str, Any]]) -> dict[str, Any]:
+    """Figures over all rides."""
+    return {
         "suite": "town",
         "map": args.map,
         "rides": len(rows),
-        "succeeded": good,
+        "succeeded": sum(row.get("exit_status") == 0 for row in rows),
         "driving_score_mean": sum(row.get("driving_score") or 0.0 for row in rows) / len(rows) if rows else 0.0,
         **{name: sum(row.get(name) or 0 for row in rows) for name in ("at_fault_collisions", *_FAILURES)},
-        **more,
+        **more(rows),
         "by_seed": rows,
     }
-    _write(args.json, result)
-    _table(rows)
-    told(args, earlier(args), rows)
-    rate = f", {more['real_time_factor_per_core']:.1f} times real time a core" if more else ""
-    print(f"eval town: {good} of {len(rows)} rides delivered without a fault, "
-          f"driving score {result['driving_score_mean']:.1f}{rate}")  # fmt: skip
-    return 0 if good == len(rows) else 1
 
 
 def _run_perfect(args: argparse.Namespace) -> int:
@@ -128,18 +155,27 @@ def _run_perfect(args: argparse.Namespace) -> int:
     except (MapError, OSError) as error:
         print(f"robotaxi: {error}", file=sys.stderr)
         return 2
-    rows = []
-    with bar("rides", len(args.seeds)) as progress, ProcessPoolExecutor(max(1, args.workers)) as pool:
-        for row in pool.map(_perfect_ride, [(args.map, seed) for seed in args.seeds]):
-            rows.append(row)
-            progress(len(rows))
-            if row["problems"]:
-                progress.say(f"  seed {row['seed']}: {'; '.join(row['problems'])}")
+    return _run(args, _perfect_rides(args), lambda row: "; ".join(row["problems"]), _speed)
+
+
+def _perfect_rides(args: argparse.Namespace) -> Rides:
+    def lost(seed: int, why: str) -> Row:
+        return {"seed": seed, "exit_status": 1, "error": why, "problems": [why]}
+
+    places = {seed: place for place, seed in enumerate(args.seeds)}
+    chunk = max(1, min(_CHUNK, len(args.seeds) // max(1, args.workers)))
+    work = partial(_perfect_ride, args.map)
+    with closing(run_jobs(args.seeds, work, lambda seed: 1, lost, workers=args.workers, chunk=chunk)) as rows:
+        for row in rows:
+            yield places[row["seed"]], row
+
+
+def _speed(rows: list[Row]) -> dict[str, Any]:
     simulated, cpu = (sum(row.get(key) or 0.0 for row in rows) for key in ("duration_s", "cpu_s"))
-    return _finish(args, rows, {
-        "perfect": list(args.perfect), "simulated_s": round(simulated, 1), "cpu_s": round(cpu, 1),
+    return {
+        "perfect": ["perception", "localization"], "simulated_s": round(simulated, 1), "cpu_s": round(cpu, 1),
         "real_time_factor_per_core": round(simulated / cpu, 2) if cpu else 0.0,
-    })  # fmt: skip
+    }  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -153,11 +189,11 @@ def _town(name: str) -> tuple[Any, Any, Any]:
     return lane_map, load_vehicle("robotaxi"), place_parked(lane_map, SceneryConfig())[0]
 
 
-def _perfect_ride(job: tuple[str, int]) -> dict[str, Any]:
+def _perfect_ride(map_name: str, seed: int, tell: Callable[[Row], None]) -> None:
     from robotaxi.evaluation import town_ride
 
-    lane_map, vehicle, parked = _town(job[0])
-    return town_ride.run(lane_map, vehicle, job[1], parked)
+    lane_map, vehicle, parked = _town(map_name)
+    tell(town_ride.run(lane_map, vehicle, seed, parked))
 
 
 def run_repeat(args: argparse.Namespace) -> int:
@@ -168,7 +204,11 @@ def run_repeat(args: argparse.Namespace) -> int:
     for hog in hogs:
         hog.start()
     try:
-        rows = _rides([(args.seed, [])] * args.times, args, 1)
+        with bar("rides", args.times) as progress:
+            rows = []
+            for _, row in _rides([(args.seed, [])] * args.times, args, 1):
+                rows.append(row)
+                progress(len(rows))
     finally:
         for hog in hogs:
             hog.kill()
@@ -190,41 +230,41 @@ def _hog() -> None:
         sum(range(100_000))
 
 
-def _rides(jobs: Sequence[tuple[int, list[str]]], args: argparse.Namespace, workers: int) -> list[dict[str, Any]]:
-    """Run the rides as processes of their own; a ride that breaks is a row with its error."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress, ThreadPoolExecutor(max(1, workers)) as pool:
-        task = progress.add_task("rides", total=len(jobs))
-
-        def one(job: tuple[int, list[str]]) -> dict[str, Any]:
-            row = _ride(job[0], [*job[1], *args.ride], args)
-            progress.advance(task)
-            progress.console.print(f"  seed {job[0]}: {row['line']}")
-            return row
-
-        return list(pool.map(one, jobs))
+def _rides(jobs: Sequence[tuple[int, list[str]]], args: argparse.Namespace, workers: int) -> Rides:
+    """Run the rides as processes of their own, each with its place in ``jobs`` as it ends; a ride that breaks is a row
+    with its error. Closed early, it ends the rides under way."""
+    under_way: set[subprocess.Popen[str]] = set()
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        futures = {pool.submit(_ride, seed, [*options, *args.ride], args, under_way): place
+                   for place, (seed, options) in enumerate(jobs)}  # fmt: skip
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for ride in list(under_way):
+                ride.send_signal(signal.SIGINT)
 
 
-def _ride(seed: int, options: list[str], args: argparse.Namespace) -> dict[str, Any]:
+def _ride(seed: int, options: list[str], args: argparse.Namespace, under_way: set[subprocess.Popen[str]]) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ride.json"
         command = [sys.executable, "-m", "robotaxi", "ride", "--seed", str(seed), "--map", args.map,
                    "--record", "drive", "--runs", str(args.runs), "--json", str(file), *options]  # fmt: skip
-        parent = os.getpid()
-        done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=lambda: die_with(parent))
-        row = json.loads(file.read_text()) if file.exists() else {"error": done.stderr[-500:], "exit_status": 1}
-    row["line"] = (done.stdout.strip().splitlines() or ["no output"])[-1]
+        parent, pipe = os.getpid(), subprocess.PIPE
+        with subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, text=True, preexec_fn=lambda: die_with(parent)
+        ) as ride:
+            under_way.add(ride)
+            out, err = ride.communicate()
+        under_way.discard(ride)
+        row = json.loads(file.read_text()) if file.exists() else {"error": err[-500:], "exit_status": 1}
+    row["line"] = (out.strip().splitlines() or ["no output"])[-1]
     row.setdefault("seed", seed)
     return dict(row)
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> None:
+def _table(rows: Sequence[Row]) -> None:
     table = Table("seed", "result", "m", "s", "RTF", "score", "localization RMS m", "tracking RMS m", "problems")
     for row in rows:
         problems = "; ".join(row.get("problems") or [row.get("error", "")])

@@ -27,7 +27,7 @@ from robotaxi.supervisor import Interrupt, Supervisor, describe_exit
 from robotaxi.types import Pose2, TripState
 
 _OPERATOR, _VEHICLE_ID = "demo", "car1"
-_CONNECT_S = 60.0  # until the bridge is online; the first start on a slow machine compiles
+_CONNECT_S = 120.0  # until the bridge is online; the first start on a slow machine compiles
 _READY_S = 180.0
 _STANDSTILL_S = 12.0  # ride time that the safety gate gets to stop the car after a process died for good,
 _STANDSTILL_WALL_S = 120.0  # and wall time, should the clock stand still
