@@ -10,7 +10,6 @@ from rosbags.typesys import Stores, get_typestore
 from robotaxi.bags.kitti import (
     T_BASE_LIDAR,
     VEHICLE,
-    KittiError,
     convert,
     read_labels,
     read_points,
@@ -18,6 +17,7 @@ from robotaxi.bags.kitti import (
     sweep,
     sweep_paths,
 )
+from robotaxi.bags.kitti_files import KittiError
 from robotaxi.bags.picture import View, draw_objects
 from robotaxi.perception.lidar import LidarPerception, LidarPerceptionConfig
 from robotaxi.types import OBJECT_DTYPE, ObjectClass, Pose2

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from robotaxi.bags.kitti import KittiError, object_class, read_points
+from robotaxi.bags.kitti import read_points
+from robotaxi.bags.kitti_files import KittiError
+from robotaxi.bags.kitti_labels import object_class
 from robotaxi.bags.lidar_mount import estimate_mount
 from robotaxi.bags.recordings import open_recordings
 from robotaxi.evaluation.perception_bench import at_pace, run_lidar
@@ -62,7 +64,7 @@ def test_a_folder_of_another_sensor_comes_in_base_link(folder):
     assert [box["x"], box["y"]] == pytest.approx([12.0 + 0.8, 0.0], abs=0.15)
     assert np.cos(box["yaw"]) == pytest.approx(1.0, abs=1e-2) and box["points"] >= 40
     assert recording.notes["evaluated"] == "camera image" and frames[1].sweep.stamp_ns == 100_000_000
-    assert frames[0].state is None and recording.notes["poses"] == "none"
+    assert frames[0].state.speed == 0.0 and recording.notes["poses"] == "own lidar odometry"
     around = np.array([[20.0, 0.0, 1.0], [-20.0, 0.0, 1.0], [20.0, -8.0, 1.0]])
     assert frames[0].annotated(around).tolist() == [True, False, False], "ahead, behind, where nobody cared"
 
@@ -113,7 +115,9 @@ def test_sweeps_annotated_now_and_then_are_evaluated_then(folder):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("Van", 1), ("REGULAR_VEHICLE", 1), ("LARGE_VEHICLE", 2), ("vehicle.bus.rigid", 2), ("Motorcyclist", 3),
+    [("static_object.bicycle_rack", 0), ("MOBILE_PEDESTRIAN_CROSSING_SIGN", 0), ("movable_object.trafficcone", 0),
+     ("WHEELED_RIDER", 3), ("OFFICIAL_SIGNALER", 4), ("vehicle.construction", 2), ("RAILED_VEHICLE", 2),
+     ("Van", 1), ("REGULAR_VEHICLE", 1), ("LARGE_VEHICLE", 2), ("vehicle.bus.rigid", 2), ("Motorcyclist", 3),
      ("human.pedestrian.adult", 4), ("Person_sitting", 4), ("Misc", 0)],
 )  # fmt: skip
 def test_class_names_of_many_sets(name, kind):
@@ -136,6 +140,73 @@ def test_a_sweep_without_intensity_is_one(tmp_path):
     np.savez(tmp_path / "sweep.npz", xyz_5mm=np.full((7, 3), 200, np.int16))
     points = read_points(tmp_path / "sweep.npz")
     assert points["x"].tolist() == pytest.approx([1.0] * 7) and not points["intensity"].any()
+
+
+def rename(folder, name):
+    for k, path in enumerate(sorted((folder / "velodyne").iterdir())):
+        path.rename(path.with_name(f"{name(k)}.bin"))
+
+
+@pytest.mark.parametrize("named", ["sweeps", "labels too"])
+def test_names_that_are_times_tell_when_sweeps_were_and_labels_may_count_or_tell_times(folder, named):
+    stamp = 1_532_402_927_647_951_000
+    rename(folder, lambda k: f"{stamp + 50_000_000 * k}")
+    if named == "labels too":
+        rows = "".join(label(stamp + 50_000_000 * k, "Bus", 0.0, 12.0) for k in range(3))
+        (folder / "label_02.txt").write_text(rows)
+    (recording,) = open_recordings(folder)
+    frames = list(recording.frames())
+    assert [f.sweep.stamp_ns for f in frames] == [0, 50_000_000, 100_000_000] and recording.period == 0.05
+    assert all(len(f.truth) == 1 and f.evaluated for f in frames)
+
+
+def test_names_of_another_set_end_in_times(folder):
+    rename(folder, lambda k: f"n015-2018-07-24-11-22-45+0800__LIDAR_TOP__{1_532_402_927_647_951 + 500_000 * k}.pcd")
+    assert open_recordings(folder)[0].period == pytest.approx(0.5)
+
+
+def test_sweeps_that_count_from_one_go_with_labels_that_count_from_zero(folder):
+    rename(folder, lambda k: f"{k + 1}")
+    assert [len(f.truth) for f in open_recordings(folder)[0].frames()] == [1, 1, 1]
+
+
+def test_sweeps_come_in_counting_order(folder):
+    rename(folder, lambda k: k)
+    for k in range(3, 12):
+        (folder / f"velodyne/{k}.bin").write_bytes(b"")
+    frames = open_recordings(folder)[0].frames()
+    assert [f.sweep.stamp_ns // 100_000_000 for f in frames] == list(range(12))
+
+
+def test_sweeps_may_be_missing_beside_complete_times_and_labels(folder):
+    (folder / "velodyne/000001.bin").unlink()
+    (folder / "times.txt").write_text("5.0\n5.1\n5.25\n")
+    frames = list(open_recordings(folder)[0].frames())
+    assert [f.sweep.stamp_ns for f in frames] == [5_000_000_000, 5_250_000_000]
+    assert [len(f.truth) for f in frames] == [1, 1]
+
+
+def test_points_in_the_cars_own_frame_are_taken_as_they_are():
+    for height in (0.33, 0.0):
+        T, sure = estimate_mount([road()[:4000] + np.array([0.0, 0.0, HEIGHT - height])], np.array([1.0, 0.0, 0.0]))
+        assert sure and T[2, 3] == pytest.approx(height, abs=0.02) and T[0, 3] == 0.0
+
+
+def test_a_sequence_of_the_download_alone_and_deep_in_folders(folder, tmp_path):
+    (folder / "label_02").mkdir()
+    (folder / "label_02.txt").rename(folder / "label_02/0007.txt")
+    text = (folder / "label_02/0007.txt").read_text()
+    (folder / "label_02/0007.txt").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    (tmp_path / "city/training").mkdir(parents=True)
+    folder.rename(tmp_path / "city/training/drive")
+    (recording,) = open_recordings(tmp_path)
+    assert recording.name == "0007" and [len(f.truth) for f in recording.frames()] == [1, 1, 1]
+
+
+def test_labels_of_other_frames_are_named(folder):
+    (folder / "label_02.txt").write_text(label(40, "Car", 0.0, 12.0))
+    with pytest.raises(KittiError, match="is about frames 40 to 40, sweeps are 0 to 2"):
+        open_recordings(folder)
 
 
 def test_sweeps_named_by_times_and_tracks_named_by_hashes(folder):

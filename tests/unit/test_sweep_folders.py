@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from robotaxi.bags.kitti import KittiError
+from robotaxi.bags.kitti_files import KittiError
 from robotaxi.bags.sweep_folder import find_sequences, find_sweep_folders
 from robotaxi.cli import main
 from robotaxi.evaluation import gnss_imu, odometry_bench

@@ -8,6 +8,7 @@ The bag's `map` is base_link at the first sweep.
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -18,25 +19,13 @@ from typing import Any
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
+from robotaxi.bags.kitti_files import KittiError, camera_from_lidar, read_numbers
+from robotaxi.bags.kitti_labels import parse_labels
 from robotaxi.bags.writer import BagWriter
 from robotaxi.pointcloud2 import POINT_DTYPE, to_cloud
-from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray, VehicleParams
+from robotaxi.types import EgoState, FloatArray, LidarSweep, RecordArray, VehicleParams
 
 SWEEP_PERIOD_NS = 100_000_000
-LABEL_DTYPE = np.dtype(
-    [
-        ("frame", "<i4"),
-        ("id", "<i4"),
-        ("label", "u1"),  # ObjectClass
-        ("x", "<f8"),  # box centre on the ground, base_link, m
-        ("y", "<f8"),
-        ("z", "<f8"),
-        ("yaw", "<f8"),
-        ("length", "<f8"),
-        ("width", "<f8"),
-        ("height", "<f8"),
-    ]
-)
 
 # Geiger et al., "Vision meets Robotics: The KITTI Dataset" (IJRR 2013), sensor setup: the lidar is
 # 1.73 m above the ground and 0.76 m ahead of the rear axle of a VW Passat B6 (2.71 m wheelbase).
@@ -54,26 +43,8 @@ _CLOUD, _STATE, _STATIC = "/sensing/lidar/top/pointcloud", "/localization/kinema
 _LIDAR_FRAME = "lidar_top"
 _NOTE = "KITTI tracking sweeps; the odometry is lidar odometry made with KISS-ICP, not ground truth"
 _UNIT = np.float32(0.005)  # m, of xyz_5mm
-_CLASS_WORDS = (  # the first that a label contains decides; KITTI's names and those of sets converted to its format
-    (("motor", "bicycl", "cyclist", "rider", "bike"), ObjectClass.BICYCLE),
-    (("pedestrian", "person", "human", "walker"), ObjectClass.PEDESTRIAN),
-    (("truck", "bus", "tram", "trailer", "train", "lorry"), ObjectClass.TRUCK),
-    (("car", "van", "vehicle", "taxi"), ObjectClass.CAR),
-)
-DONT_CARE = "DontCare"
-_LARGEST = 2**31 - 1
-
-
-def object_class(name: str) -> ObjectClass:
-    """Class of a label by name, e.g. "Van", "Person_sitting", "LARGE_VEHICLE"; UNKNOWN for "Misc" and the like."""
-    name = name.lower()
-    if "large" in name and "vehicle" in name:
-        return ObjectClass.TRUCK
-    return next((kind for words, kind in _CLASS_WORDS if any(word in name for word in words)), ObjectClass.UNKNOWN)
-
-
-class KittiError(ValueError):
-    """Data that is missing or broken; the message names the file and what is wrong with it."""
+_NUMBER = re.compile(r"(\d+)")
+_FEW = 0.05  # share of negative intensities that a sensor may have
 
 
 @dataclass(frozen=True)
@@ -121,10 +92,15 @@ def sweeps_in(folder: Path) -> list[Path]:
     """Files of the sweeps in this very folder, in order. KittiError when there are none."""
     if not folder.is_dir():
         raise KittiError(f"{folder}: no such folder; expected sweeps there")
-    paths = sorted(p for p in folder.iterdir() if p.suffix in (".npz", ".bin"))
+    paths = sorted((p for p in folder.iterdir() if p.suffix in (".npz", ".bin")), key=_in_counting_order)
     if not paths:
         raise KittiError(f"{folder}: holds neither .npz nor .bin sweeps")
     return paths
+
+
+def _in_counting_order(path: Path) -> list[str | int]:
+    """2.bin before 10.bin."""
+    return [int(part) if part.isdigit() else part for part in _NUMBER.split(path.name)]
 
 
 def read_points(path: str | Path) -> RecordArray:
@@ -182,85 +158,6 @@ def read_labels(data_dir: str | Path) -> RecordArray:
     return parse_labels(data_dir / "label_02.txt", T_base_camera)[0]
 
 
-def parse_labels(path: Path, T_base_camera: FloatArray, frame: int | None = None) -> tuple[RecordArray, FloatArray]:
-    """Boxes (LABEL_DTYPE) in base_link, and "DontCare" rectangles (N, 5): frame, left, top, right, bottom.
-
-    Lines are KITTI tracking's (17 columns), or KITTI object's (15) with the ``frame`` given; ids are then 0, 1, ...
-    Further columns are scores and are not read.
-    """
-    lead = 2 if frame is None else 0
-    rows, regions = [], []
-    named: dict[str, int] = {}
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        words = line.split()
-        if not words:
-            continue
-        if len(words) < 15 + lead:
-            raise KittiError(f"{path}: line {number}: expected {15 + lead} columns, found {len(words)}")
-        try:
-            values = [float(word) for word in words[lead + 4 : lead + 15]]
-            at = _whole(words[0]) if frame is None else frame
-            track = _identity(words[1], named) if frame is None else number - 1
-        except (ValueError, OverflowError) as error:
-            raise KittiError(f"{path}: line {number}: {error}") from error
-        if not np.isfinite(values).all():
-            raise KittiError(f"{path}: line {number}: holds a number that is not finite")
-        if words[lead] == DONT_CARE:
-            regions.append((at, *values[:4]))
-            continue
-        height, width, length, x, y, z, rotation = values[4:]
-        center = T_base_camera @ np.array([x, y, z, 1.0])
-        # the camera's y points down: the box's front, turned by the rotation from the camera's x axis
-        front = T_base_camera[:3, :3] @ np.array([np.cos(rotation), 0.0, -np.sin(rotation)])
-        yaw = float(np.arctan2(front[1], front[0]))
-        rows.append((at, track, object_class(words[lead]), *center[:3], yaw, length, width, height))
-    return np.array(rows, LABEL_DTYPE), np.array(regions, np.float64).reshape(-1, 5)
-
-
-def _whole(word: str) -> int:
-    value = int(float(word))
-    if abs(value) > _LARGEST:
-        raise ValueError(f"'{word}' is no number of a frame")
-    return value
-
-
-def _identity(word: str, named: dict[str, int]) -> int:
-    """A track's number; sets converted to this format name tracks by hashes, too, which ``named`` counts."""
-    try:
-        return _whole(word)
-    except (ValueError, OverflowError):
-        return named.setdefault(word, _LARGEST - len(named))
-
-
-def read_calibration(path: Path) -> dict[str, list[str]]:
-    """Lines "name: numbers" of a calibration file, the numbers as text."""
-    entries = {}
-    for line in _text(path).splitlines():
-        name, _, values = line.strip().replace(":", " ").partition(" ")
-        entries[name] = values.split()
-    return entries
-
-
-def camera_from_lidar(path: Path) -> FloatArray:
-    """4x4 from the lidar to the rectified camera frame."""
-    entries = read_calibration(path)
-    out = np.eye(4)
-    for keys, columns in ((("Tr_velo_to_cam", "Tr_velo_cam", "Tr"), 4), (("R0_rect", "R_rect"), 3)):
-        found = next((entries[key] for key in keys if key in entries), None)
-        if found is None and columns == 3:
-            continue  # no rectification (KITTI odometry): the transform ends in the rectified frame already
-        if found is None:
-            raise KittiError(f"{path}: has no '{keys[0]}'")
-        try:
-            block = np.array(found, np.float64).reshape(3, columns)
-        except ValueError as error:
-            raise KittiError(f"{path}: '{keys[0]}': {error}") from error
-        step = np.eye(4)
-        step[:3, :columns] = block
-        out = step @ out
-    return out
-
-
 def _from_npz(path: Path, data: Any) -> RecordArray:
     if "xyz_5mm" not in data:
         raise KittiError(f"{path}: has no 'xyz_5mm', only {', '.join(data.files) or 'nothing'}")
@@ -285,14 +182,14 @@ def _from_bin(path: Path) -> RecordArray:
     if not fits:
         raise KittiError(f"{path}: {len(values)} bytes are no whole number of points of 16 bytes")
     numbers = values.view("<f4")
-    for columns in fits:
-        rows = numbers.reshape(-1, columns)
-        if columns == 3:
-            return _pack(rows, np.zeros(len(rows), np.float32))
-        if not (rows[:, 3] < 0.0).any():
-            return _pack(rows[:, :3], rows[:, 3])
-    rows = numbers.reshape(-1, fits[0])
-    return _pack(rows[:, :3], rows[:, 3])
+    if not numbers.size:
+        return _pack(numbers.reshape(-1, 3), numbers)
+    negative = {k: float((numbers.reshape(-1, k)[:, 3] < 0.0).mean()) for k in fits if k > 3}
+    columns = min(negative, key=lambda k: negative[k], default=3)
+    if 3 in fits and negative.get(columns, 1.0) > _FEW:
+        columns = 3
+    rows = numbers.reshape(-1, columns)
+    return _pack(rows, rows[:, 3] if columns > 3 else np.zeros(len(rows), np.float32))
 
 
 def _pack(xyz: Any, intensity: Any) -> RecordArray:
@@ -300,24 +197,6 @@ def _pack(xyz: Any, intensity: Any) -> RecordArray:
     points["x"], points["y"], points["z"] = xyz[:, 0], xyz[:, 1], xyz[:, 2]
     points["intensity"] = intensity
     return points
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise KittiError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-
-def read_numbers(path: Path) -> FloatArray:
-    """A table of numbers separated by blanks. KittiError names what is broken."""
-    rows = [line.split() for line in _text(path).splitlines() if line.strip()]
-    if not rows:
-        raise KittiError(f"{path}: is empty")
-    try:
-        return np.array(rows, np.float64)
-    except ValueError as error:
-        raise KittiError(f"{path}: not a table of numbers: {error}") from error
 
 
 def _write(

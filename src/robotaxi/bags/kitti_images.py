@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from robotaxi.bags.kitti import DONT_CARE, KittiError, object_class
+from robotaxi.bags.kitti_files import KittiError, read_text
+from robotaxi.bags.kitti_labels import nobody_cared, object_class
 from robotaxi.evaluation.camera_bench import TRUTH2D_DTYPE, AnnotatedImage
 from robotaxi.types import ObjectClass
 
@@ -29,12 +30,8 @@ def annotated_images(data_dir: str | Path) -> list[AnnotatedImage]:
 
 
 def _truth(path: Path) -> np.ndarray:
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KittiError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         words = line.split()
         if not words:
             continue
@@ -45,7 +42,7 @@ def _truth(path: Path) -> np.ndarray:
             raise KittiError(f"{path}: line {number}: {error}") from error
         if len(box) != 4:
             raise KittiError(f"{path}: line {number}: expected 15 columns, found {len(words)}")
-        label = ObjectClass.UNKNOWN if words[0] == DONT_CARE else object_class(words[0])
+        label = ObjectClass.UNKNOWN if nobody_cared(words[0]) else object_class(words[0])
         counted = label != ObjectClass.UNKNOWN and box[3] - box[1] >= _LEAST_HEIGHT
         rows.append((*box, int(label), counted and cut <= _MOST_CUT and hidden <= _MOST_HIDDEN))
     return np.array(rows, TRUTH2D_DTYPE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robotaxi.bags.kitti import KittiError
+from robotaxi.bags.kitti_files import KittiError
 from robotaxi.bags.kitti_recordings import benchmark_recordings, object_recording, tracking_recording
 from robotaxi.bags.ride_recording import ride_recording
 from robotaxi.evaluation.perception_case import Recording
@@ -13,6 +13,7 @@ _FORMATS = (
     "KITTI tracking (velodyne/, label_02.txt, calib.txt), KITTI object (velodyne/, label_2/, calib/), "
     "a bag of a ride (metadata.yaml), or folders of these"
 )
+_DEPTH = 4  # folders in folders
 
 
 def open_recordings(data_dir: str | Path, sensors: str = "", vehicle: str = "") -> list[Recording]:
@@ -24,13 +25,18 @@ def open_recordings(data_dir: str | Path, sensors: str = "", vehicle: str = "") 
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise KittiError(f"{data_dir}: no such folder; expected {_FORMATS}")
-    found = _open(data_dir, sensors, vehicle)
-    if not found:
-        for folder in sorted(p for p in data_dir.iterdir() if p.is_dir()):
-            found += _open(folder, sensors, vehicle)
+    found = _search(data_dir, sensors, vehicle, _DEPTH)
     if not found:
         raise KittiError(f"{data_dir}: holds no recording; expected {_FORMATS}")
     return found
+
+
+def _search(folder: Path, sensors: str, vehicle: str, depth: int) -> list[Recording]:
+    found = _open(folder, sensors, vehicle)
+    if found or depth == 0:
+        return found
+    inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [recording for part in inside for recording in _search(part, sensors, vehicle, depth - 1)]
 
 
 def _open(folder: Path, sensors: str, vehicle: str) -> list[Recording]:

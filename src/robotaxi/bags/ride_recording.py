@@ -11,7 +11,7 @@ import numpy as np
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import Stores, get_typestore
 
-from robotaxi.bags.kitti import KittiError
+from robotaxi.bags.kitti_files import KittiError
 from robotaxi.bags.reader import custom_data
 from robotaxi.bags.writer import header_stamp_ns
 from robotaxi.evaluation.perception_case import TRUTH_DTYPE, Frame, Recording, in_base, truth_of_agents

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from robotaxi.bags import kitti
-from robotaxi.bags.kitti import SWEEP_PERIOD_NS, KittiError
+from robotaxi.bags.kitti import SWEEP_PERIOD_NS
+from robotaxi.bags.kitti_files import KittiError, camera_from_lidar, read_numbers
 from robotaxi.bags.sensor_log import SensorLogError, read_sensor_log, sweep_stamps
 from robotaxi.types import FloatArray, RecordArray
 
@@ -102,7 +103,7 @@ def _from_folder(place: Path, sweeps: Path, name: str) -> SweepSequence:
     stamps = [i * SWEEP_PERIOD_NS for i in range(len(paths))]
     times = place / "times.txt"
     if times.is_file():
-        seconds = kitti.read_numbers(times)[:, 0]
+        seconds = read_numbers(times)[:, 0]
         if len(seconds) < len(paths) or not np.all(np.diff(seconds[: len(paths)]) > 0.0):
             raise KittiError(f"{times}: expected {len(paths)} rising times, one a sweep")
         stamps = [round(float(s) * 1e9) for s in seconds[: len(paths)]]
@@ -117,7 +118,7 @@ def _references(place: Path, name: str, count: int) -> tuple[dict[str, FloatArra
     for path, is_truth in candidates:
         if not path.is_file():
             continue
-        rows = kitti.read_numbers(path)
+        rows = read_numbers(path)
         if rows.shape[1] == 16:
             rows = rows[:, :12]
         if rows.shape[1] != 12 or not np.isfinite(rows).all():
@@ -128,7 +129,7 @@ def _references(place: Path, name: str, count: int) -> tuple[dict[str, FloatArra
         poses[:, :3] = rows[:count].reshape(-1, 3, 4)
         out = {f"{path.name} (lidar)": poses}
         if is_truth and (place / "calib.txt").is_file():
-            T_camera_lidar = kitti.camera_from_lidar(place / "calib.txt")
+            T_camera_lidar = camera_from_lidar(place / "calib.txt")
             out[f"{path.name} (camera)"] = np.linalg.inv(T_camera_lidar) @ poses @ T_camera_lidar
         return out, is_truth
     return {}, False

@@ -190,7 +190,8 @@ def run_video(args: argparse.Namespace) -> int:
 
 
 def run_import(args: argparse.Namespace) -> int:
-    from robotaxi.bags.kitti import KittiError, convert
+    from robotaxi.bags.kitti import convert
+    from robotaxi.bags.kitti_files import KittiError
 
     try:
         with Progress(console=Console(stderr=True)) as progress:

@@ -35,7 +35,7 @@ def register(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from robotaxi.bags.kitti import KittiError
+    from robotaxi.bags.kitti_files import KittiError
     from robotaxi.bags.sensor_log import SensorLogError
     from robotaxi.hdmap.lane_map import MapError
     from robotaxi.localization.tiles import LocalizationMapError
