@@ -126,3 +126,18 @@ def test_crops_are_found_by_their_folder_and_scored(tmp_path):
     with pytest.raises(CropError, match="holds no images"):
         (tmp_path / "none").mkdir()
         find_crops(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("place", "state"),
+    [("red", 1), ("Traffic_Light_Green/train", 3), ("set/goLeft", 3), ("stop", 1), ("warningLeft/a/b", 2), ("Amber", 2),
+     ("red_yellow", None), ("go_pro", None), ("greenhouse", None), ("others", None)],
+)  # fmt: skip
+def test_crops_are_of_the_state_that_a_folder_around_them_is_named_for(tmp_path, place, state):
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "1.PNG").write_bytes(b"")
+    if state is None:
+        with pytest.raises(CropError, match="holds no images in folders named"):
+            find_crops(tmp_path)
+    else:
+        assert [int(crop.state) for crop in find_crops(tmp_path)] == [state]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ from robotaxi.types import LightState
 _NAMES = {
     "red": LightState.RED, "stop": LightState.RED, "yellow": LightState.AMBER, "amber": LightState.AMBER,
     "orange": LightState.AMBER, "green": LightState.GREEN, "go": LightState.GREEN, "off": LightState.OFF,
-    "unknown": LightState.UNKNOWN,
+    "unknown": LightState.UNKNOWN, "warning": LightState.AMBER,
 }  # fmt: skip
+_COLOURS = ("red", "yellow", "amber", "orange", "green")
+_WAYS = ("left", "right", "forward", "straight")  # as in "goLeft"
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 LEAST_RIGHT = 0.99
 
@@ -35,18 +39,33 @@ class CropError(ValueError):
 
 
 def find_crops(data_dir: str | Path) -> list[Crop]:
-    """Every image in a folder named for a state (red, amber or yellow, green, off), however deep below ``data_dir``."""
+    """Every image in a folder named for a state (red, amber or yellow, green, off), however deep below ``data_dir``,
+    itself or one that it lies in."""
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise CropError(f"{data_dir}: no such folder; expected folders named red, amber or yellow, and green in it")
-    crops = [
-        Crop(path, _NAMES[path.parent.name.lower()])
-        for path in sorted(data_dir.rglob("*"))
-        if path.suffix.lower() in _IMAGES and path.parent.name.lower() in _NAMES
-    ]
+    crops = []
+    for path in sorted(data_dir.rglob("*")):
+        within = path.relative_to(data_dir).parts[-2::-1]  # the nearest folder first
+        states = (state_of(name) for name in (*within, data_dir.resolve().name))
+        state = next((state for state in states if state is not None), None)
+        if path.suffix.lower() in _IMAGES and state is not None:
+            crops.append(Crop(path, state))
     if not crops:
         raise CropError(f"{data_dir}: holds no images in folders named red, amber or yellow, green or off")
     return crops
+
+
+def state_of(folder: str) -> LightState | None:
+    """The state that a folder is named for: "red", "Light_Green", "goLeft"; None for other names and for two."""
+    exact = _NAMES.get(folder.lower())
+    if exact is not None:
+        return exact
+    words = [word.lower() for word in _WORD.findall(folder)]
+    if len(words) > 1 and words[0] in _NAMES and set(words[1:]) <= set(_WAYS):
+        return _NAMES[words[0]]
+    named = {_NAMES[word] for word in words if word in _COLOURS}
+    return named.pop() if len(named) == 1 else None
 
 
 def run_lights(
