@@ -239,6 +239,21 @@ def test_unusable_inertial_samples(short_drive, bad):
     assert results[-1].status == "good"
 
 
+@pytest.mark.parametrize("begin", [1000, 1600, 1900])
+def test_without_inertial_samples_it_turns_as_the_tyres_point(short_drive, begin):
+    """Two seconds and a half through bends that begin and end, where the last sample would turn it by 12 to 21 deg."""
+    localizer, wheelbase = Localizer(LocalizationConfig(), ORIGIN, ARM, wheelbase=2.9), 2.9
+    worst = 0.0
+    for i, (imu, report, fixes) in enumerate(short_drive.readings[: begin + 150]):
+        tyres = math.atan(wheelbase * short_drive.yaw_rate[i] / max(short_drive.speed[i], 0.5)) + math.radians(0.2)
+        if begin <= i < begin + 125:
+            imu = dataclasses.replace(imu, acceleration=np.full(3, math.nan))
+        result = localizer.step(imu, dataclasses.replace(report, steering=tyres), fixes)
+        if i >= begin:
+            worst = max(worst, abs(math.remainder(result.state.yaw - short_drive.yaw[i], 2 * math.pi)))
+    assert worst < math.radians(2.5)
+
+
 def test_time_that_jumps_back_starts_over(short_drive):
     localizer = Localizer(LocalizationConfig(), ORIGIN, ARM)
     for reading in short_drive.readings[:101]:

@@ -111,6 +111,16 @@ class ErrorStateFilter:
         self.predict(force, rate, part, lever_arm, 1.0 if motion.usable else _GUESS_INFLATION)
         return motion._replace(dt=max(motion.dt - part, 1e-9))
 
+    def inertial_by(self, steering: float, wheelbase: float) -> tuple[FloatArray, FloatArray]:
+        """What the inertial sensor would read, force and rate (3,), were the car to go where tyres turned by
+        ``steering`` (rad) lead it."""
+        state, rotation = self.state, kernels.rotation(self.state)
+        speed = float(rotation[:, 0] @ state[3:6])
+        yaw_rate = speed * math.tan(steering) / wheelbase
+        force = rotation[2] * self._config.gravity + state[13:16]
+        force[1] += speed * yaw_rate
+        return force, state[10:13] + np.array([0.0, 0.0, yaw_rate])
+
     def _process_noise(self, dt: float, inflation: float) -> FloatArray:
         if dt != self._noise_dt:
             self._noise, self._noise_dt = process_noise(self._config, dt), dt

@@ -12,7 +12,7 @@ from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.geometry.se3 import transform
 from robotaxi.localization import integrity
 from robotaxi.localization.config import LocalizationConfig
-from robotaxi.localization.eskf import compile_kernels
+from robotaxi.localization.eskf import ErrorStateFilter, compile_kernels
 from robotaxi.localization.map_match import PoseFix
 from robotaxi.localization.readings import NS, fix_sigma, map_position, usable_fix, usable_imu, usable_report
 from robotaxi.localization.relocalizer import RoughPose
@@ -32,18 +32,21 @@ class Localizer:
     """Error-state Kalman filter with integrity monitoring; see `eskf`, `tracker` and `integrity`.
 
     ``origin``: latitude and longitude in degrees and altitude in metres of map (0, 0, 0).
-    ``gnss_lever_arm``: (3,) antenna in base_link.
+    ``gnss_lever_arm``: (3,) antenna in base_link. ``wheelbase`` (m): where it is known, a silent or broken inertial
+    sensor is bridged by the way the tyres point, else by its last sample.
     """
 
     def __init__(
-        self, config: LocalizationConfig, origin: tuple[float, float, float], gnss_lever_arm: FloatArray
-    ) -> None:
+        self, config: LocalizationConfig, origin: tuple[float, float, float], gnss_lever_arm: FloatArray,
+        wheelbase: float | None = None,
+    ) -> None:  # fmt: skip
         arm = np.asarray(gnss_lever_arm, dtype=np.float64)
         if arm.shape != (3,) or not np.all(np.isfinite(arm)):
             raise ValueError(f"gnss_lever_arm must be three finite numbers, is {gnss_lever_arm!r}")
         self._config = config
         self._frame = LocalFrame(*origin)
         self._lever_arm = arm
+        self._wheelbase = wheelbase
         self._tracker: Tracker | None = None
         self._starter = Starter(config, arm)
         self._note = ""
@@ -124,8 +127,7 @@ class Localizer:
         kalman = self._starter.at_pose(T_map_base, stamp_ns, imu, report, sigma, yaw_sigma)
         if kalman is None or report is None:
             return None
-        self._tracker = Tracker(self._config, self._frame, self._lever_arm, kalman, imu, report, confirmed)
-        result = self._tracker.result
+        result = self._track(kalman, imu, report, confirmed).result
         note, self._note = self._note, ""
         return dataclasses.replace(result, reason="; ".join(filter(None, (note, result.reason))))
 
@@ -148,5 +150,12 @@ class Localizer:
             reason = f"{self._note}; {why}" if self._note else why
             return Localization(None, integrity.INITIALISING, reason, math.inf)
         self._note = ""
-        self._tracker = Tracker(self._config, self._frame, self._lever_arm, kalman, imu, report)
-        return self._tracker.result
+        return self._track(kalman, imu, report).result
+
+    def _track(
+        self, kalman: ErrorStateFilter, imu: ImuSample, report: VehicleReport, confirmed: bool = True
+    ) -> Tracker:
+        self._tracker = Tracker(
+            self._config, self._frame, self._lever_arm, kalman, imu, report, confirmed, self._wheelbase
+        )
+        return self._tracker

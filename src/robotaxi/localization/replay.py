@@ -61,6 +61,10 @@ class ReplayFilter:
         self._motion = motion
         return self._filter.advance(motion, self._lever_arm)
 
+    def inertial_by(self, steering: float, wheelbase: float) -> tuple[FloatArray, FloatArray]:
+        """As `ErrorStateFilter.inertial_by`."""
+        return self._filter.inertial_by(steering, wheelbase)
+
     def update_position(self, offset: FloatArray, arm: FloatArray, sigma: FloatArray) -> PositionOutcome:
         """As `ErrorStateFilter.update_position`."""
         # ``offset`` is against the estimate of now: as a place it can be compared with any other estimate

@@ -54,8 +54,10 @@ class Tracker:
         imu: ImuSample,
         report: VehicleReport,
         confirmed: bool = True,
+        wheelbase: float | None = None,
     ) -> None:
         self._config = config
+        self._wheelbase = wheelbase
         self._frame = frame
         self._kalman = ReplayFilter(config, kalman, lever_arm, imu.stamp_ns, round(config.match_max_delay * NS))
         self.stamp_ns = imu.stamp_ns
@@ -98,7 +100,7 @@ class Tracker:
         fixes: list[GnssFix],
         matches: Sequence[PoseFix] = (),
     ) -> Localization:
-        """Advance to ``imu.stamp_ns``; ``usable`` false: the sample is not, go on with the last one."""
+        """Advance to ``imu.stamp_ns``; ``usable`` false: the sample is not, go on by the tyres."""
         dt = (imu.stamp_ns - self.stamp_ns) / NS
         if report is not None and report.stamp_ns == self._report_ns:
             report = None
@@ -126,6 +128,8 @@ class Tracker:
         if usable:
             self._force, self._rate, heading = imu.acceleration, imu.angular_rate, imu.heading
             monitor.saw_imu(stamp)
+        elif self._wheelbase is not None:
+            self._force, self._rate = self._kalman.inertial_by(self._steering, self._wheelbase)
         self.stamp_ns = stamp
         wheel = math.nan
         if report is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from robotaxi.interfaces import TICK_NS
 from robotaxi.localization import LocalizationConfig, Localizer, RoughPose
 from robotaxi.nodes import convert
-from robotaxi.nodes.common import load_lane_map, load_sensor_rig
+from robotaxi.nodes.common import load_lane_map, load_sensor_rig, load_vehicle_params
 from robotaxi.nodes.runtime import StackNode
 
 _IMU, _STATUS, _GNSS = "sensing/imu/data", "vehicle/status", "sensing/gnss/fix"
@@ -22,7 +22,8 @@ class LocalizationNode(StackNode):
 
     def setup(self) -> None:
         lane_map, rig = load_lane_map(self), load_sensor_rig(self)
-        self._localizer = Localizer(self.config(LocalizationConfig), lane_map.origin, rig.gnss_lever_arm)
+        wheelbase = load_vehicle_params(self).wheelbase
+        self._localizer = Localizer(self.config(LocalizationConfig), lane_map.origin, rig.gnss_lever_arm, wheelbase)
         self._used_ns = {_GNSS: -1, _MATCH: -1}
         self._given: RoughPose | None = None
 
