@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotaxi.planning.behaviour.lead import in_the_way, is_standing
-from robotaxi.planning.behaviour.overtake import slow_leader, swept
+from robotaxi.planning.behaviour.overtake import beside, slow_leader, swept
 from robotaxi.planning.behaviour.signal import LightMemory
 from robotaxi.planning.constraint import Constraint, Kind, stop_sentence
 from robotaxi.planning.motion.detour import Detour, DetourSearch, Extent, extent_of
@@ -35,6 +35,8 @@ ENTRY_GAP = 1.0  # m between front bumper and borrowed ground when waiting
 ONCOMING_WIDTH = 6.0  # m beside the path within which traffic may be oncoming
 MIN_BACK, BACK_TIME = 12.0, 2.5  # m, s at the present speed: shortest way back into the lane
 BACK_LENGTHS = (1.0, 1.5, 2.0, 3.0)  # times that
+LEFT_LANE = 0.02  # m from the full offset up to which the car is not on its way back
+BEGUN = 1.0  # m of the way back after which there is no waiting any more
 SIDE_ROOM = 1.8  # m beside the shifted body that others need
 
 
@@ -62,12 +64,16 @@ class PassBy:
     stands: list[_Stand] = field(default_factory=list)
     slow_id: int = 0  # who is driven behind, and since when
     slow_since_ns: int = 0
+    passing_id: int = 0  # who moves and is overtaken, and whether the car lets him go first again
+    waits: bool = False
+    speeds: tuple[float, float] = (0.0, 0.0)  # m/s on the way out and back
     permitted: tuple[float, float, int] | None = None  # x, y (map), until (ns)
 
     def reset(self, base: Reference, features: RouteFeatures) -> None:
         """A new path without detours."""
         self.base, self.base_features = base, features
         self.profile, self.arc, self.detour, self.free_cycles = np.zeros(base.s.size), base.s, None, 0
+        self.passing_id = 0
 
     def shifted_at(self, s: float) -> bool:
         """Whether the path from ``s`` on is shifted."""
@@ -106,7 +112,7 @@ class PassBy:
             self.no_way_id = int(scene.objects["id"][blocker])
         if detour is None or self._too_late_to_wait(scene, detour):
             return None
-        self.detour = detour
+        self.detour, self.passing_id = detour, 0
         return self._take(detour.profile)
 
     def _too_late_to_wait(self, scene: Scene, detour: Detour) -> bool:
@@ -130,15 +136,26 @@ class PassBy:
         start, end = self._new_s(detour.start_s), self._new_s(detour.end_s)
         distance = max(start - scene.s, 0.0)
         side = "left" if detour.offset > 0.0 else "right"
+        said = f"Passing object {subject} on the {side}."
         out = [
-            Constraint(
-                Kind.CAP, start, Cause.OBSTACLE, f"Passing object {subject} on the {side}.", subject, distance,
-                detour.speed, end,
-            )
+            Constraint(Kind.CAP, begin, Cause.OBSTACLE, said, subject, distance, speed, to)
+            for begin, to, speed in self._caps(scene, detour, start, end)
         ]  # fmt: skip
         if detour.borrowed is not None:
             out += self._wait(scene, detour, detour.borrowed)
-        return out
+        return out + self._let_pass(scene)
+
+    def _caps(self, scene: Scene, detour: Detour, start: float, end: float) -> list[tuple[float, float, float]]:
+        """(from, to, m/s): as slow as the wheels need it; beside somebody who moves that is only on the way out and
+        back."""
+        if not self.passing_id:
+            return [(start, end, detour.speed)]
+        out_s, back_s = map(self._new_s, self._beside(detour))
+        return [
+            (start, out_s, self.speeds[0]),
+            (out_s, back_s, scene.config.detour_speed),
+            (back_s, end, self.speeds[1]),
+        ]
 
     # ------------------------------------------------------------------ inside
 
@@ -290,20 +307,54 @@ class PassBy:
             return None
         if scene.stamp_ns - self.slow_since_ns < scene.config.overtake_patience * 1e9:
             return None
-        ground = swept(scene, leader)
-        if ground is None:
-            return None
-        standing = scene.objects[[i for i in range(scene.objects.size) if is_standing(scene, i)]]
-        detour = self.search.find(
-            self.base, self.base_features, self.profile, s, scene.speed, np.concatenate([ground, standing]), 0,
-            (scene.config.overtake_clearance,),
-        )  # fmt: skip
+        detour = self._round(scene, s, leader, scene.config.detour_speed, 0.0)
+        if detour is not None:
+            out_s, _ = self._beside(detour)
+            out_speed = self.search.fastest(self.base, detour, detour.start_s, out_s)
+            detour = self._round(scene, s, leader, out_speed, out_s - s)
         if detour is None or detour.oncoming or detour.offset < 0.0:
             return None
         if detour.borrowed is not None and self._needed_by(scene, detour, *map(self._new_s, detour.borrowed)):
             return None
-        self.detour = detour
+        self.detour, self.passing_id, self.waits = detour, who, False
+        out_s, back_s = self._beside(detour)
+        self.speeds = (
+            self.search.fastest(self.base, detour, detour.start_s, out_s),
+            self.search.fastest(self.base, detour, back_s, detour.end_s),
+        )
         return self._take(detour.profile)
+
+    def _beside(self, detour: Detour) -> tuple[float, float]:
+        """Where on the plain path the car is fully beside what it passes, first and last."""
+        assert self.base is not None
+        full = np.flatnonzero(np.abs(detour.profile - detour.offset) < LEFT_LANE)
+        return float(self.base.s[full[0]]), float(self.base.s[full[-1]])
+
+    def _round(self, scene: Scene, s: float, leader: int, out_speed: float, out_length: float) -> Detour | None:
+        """Past the leader and what stands there; see `swept`."""
+        assert self.base is not None and self.base_features is not None
+        ground = swept(scene, leader, out_speed, out_length)
+        if ground is None:
+            return None
+        standing = scene.objects[[i for i in range(scene.objects.size) if is_standing(scene, i)]]
+        return self.search.find(
+            self.base, self.base_features, self.profile, s, scene.speed, np.concatenate([ground, standing]), 0,
+            (scene.config.overtake_clearance,),
+        )  # fmt: skip
+
+    def _let_pass(self, scene: Scene) -> list[Constraint]:
+        """Who was to be overtaken and is still beside the car where it comes back goes first."""
+        if not self.passing_id or self.detour is None:
+            return []
+        back_s = self._new_s(self._beside(self.detour)[1])
+        found = np.flatnonzero(scene.objects["id"] == self.passing_id)
+        if not found.size or scene.s > back_s + BEGUN or not beside(scene, int(found[0]), back_s, self.waits):
+            self.waits = False
+            return []
+        i, distance = int(found[0]), max(back_s - scene.s, 0.0)
+        self.waits = scene.needed_deceleration(back_s) > scene.config.deceleration
+        sentence = stop_sentence(scene.standing, f"{scene.name(i)} is beside the car where it comes back", distance)
+        return [Constraint(Kind.STOP, max(back_s, scene.s), Cause.LANE_CHANGE, sentence, self.passing_id, distance)]
 
     # ------------------------------------------------------------------ others on the same ground
 

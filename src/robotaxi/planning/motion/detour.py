@@ -119,6 +119,11 @@ class DetourSearch:
                     break
         return min(found, key=self._cost) if found else None
 
+    def fastest(self, base: Reference, detour: Detour, a: float, b: float) -> float:
+        """Speed (m/s) that the wheels allow between arc lengths ``a`` and ``b`` of ``base``."""
+        _, _, _, arc, bend = shifted_points(base, detour.profile, base.index(a), base.index(b) + 1)
+        return self._speed(arc, bend, np.ones(arc.size, np.bool_))
+
     def _cost(self, detour: Detour) -> float:
         length = detour.borrowed[1] - detour.borrowed[0] if detour.borrowed else 0.0
         tight = self._config.detour_clearance - min(detour.clearance, self._config.detour_clearance)
