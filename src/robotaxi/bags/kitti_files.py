@@ -8,6 +8,9 @@ import numpy as np
 
 from robotaxi.types import FloatArray
 
+LIDAR_KEYS = ("Tr_velo_to_cam", "Tr_velo_cam", "Tr")
+"""Names of the transform from the lidar to the camera in a calibration file."""
+
 
 class KittiError(ValueError):
     """Data that is missing or broken; the message names the file and what is wrong with it."""
@@ -22,8 +25,9 @@ def read_text(path: Path) -> str:
 
 
 def read_numbers(path: Path) -> FloatArray:
-    """A table of numbers separated by blanks. KittiError names what is broken."""
-    rows = [line.split() for line in read_text(path).splitlines() if line.strip()]
+    """A table of numbers separated by blanks or commas, comments after a #. KittiError names what is broken."""
+    lines = (line.partition("#")[0].replace(",", " ").split() for line in read_text(path).splitlines())
+    rows = [words for words in lines if words]
     if not rows:
         raise KittiError(f"{path}: is empty")
     try:
@@ -36,8 +40,8 @@ def read_calibration(path: Path) -> dict[str, list[str]]:
     """Lines "name: numbers" of a calibration file, the numbers as text."""
     entries = {}
     for line in read_text(path).splitlines():
-        name, _, values = line.strip().replace(":", " ").partition(" ")
-        entries[name] = values.split()
+        name, *values = line.replace(":", " ").split() or [""]
+        entries[name] = values
     return entries
 
 
@@ -45,7 +49,7 @@ def camera_from_lidar(path: Path) -> FloatArray:
     """4x4 from the lidar to the rectified camera frame."""
     entries = read_calibration(path)
     out = np.eye(4)
-    for keys, columns in ((("Tr_velo_to_cam", "Tr_velo_cam", "Tr"), 4), (("R0_rect", "R_rect"), 3)):
+    for keys, columns in ((LIDAR_KEYS, 4), (("R0_rect", "R_rect"), 3)):
         found = next((entries[key] for key in keys if key in entries), None)
         if found is None and columns == 3:
             continue  # no rectification (KITTI odometry): the transform ends in the rectified frame already
@@ -55,7 +59,15 @@ def camera_from_lidar(path: Path) -> FloatArray:
             block = np.array(found, np.float64).reshape(3, columns)
         except ValueError as error:
             raise KittiError(f"{path}: '{keys[0]}': {error}") from error
+        if not np.isfinite(block).all() or not is_rotation(block[:, :3]):
+            raise KittiError(f"{path}: '{keys[0]}' holds no rotation")
         step = np.eye(4)
         step[:3, :columns] = block
         out = step @ out
     return out
+
+
+def is_rotation(block: FloatArray) -> bool:
+    """Whether (..., 3, 3) are rotations, as exactly as files write them."""
+    product = block @ np.swapaxes(block, -1, -2)
+    return bool(np.abs(product - np.eye(3)).max() < 0.02 and (np.linalg.det(block) > 0.0).all())

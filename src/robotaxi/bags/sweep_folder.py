@@ -3,7 +3,8 @@
 A sequence is a folder with ``velodyne/`` (``*.bin`` float32 x y z intensity, or ``*.npz``; also ``velodyne/NAME/`` and
 KITTI raw's ``velodyne_points/data/``), and beside it poses in one of ``poses.txt``, ``gt_poses.txt``,
 ``../../poses/NAME.txt`` (KITTI odometry: of the left camera, or of the lidar: told apart by what fits), or
-``kiss_icp_poses.txt`` (odometry, no truth); ``calib.txt``; ``times.txt``.
+``kiss_icp_poses.txt`` (odometry, no truth); ``calib.txt``; ``times.txt``. Poses and times are one a sweep; where there
+are more of them, the number in a sweep's name says which is its own (sweeps that are missing shift nothing).
 A bag gives its sweeps and, where a simulator recorded it, the true poses of the lidar.
 """
 
@@ -17,7 +18,14 @@ import numpy as np
 
 from robotaxi.bags import kitti
 from robotaxi.bags.kitti import SWEEP_PERIOD_NS
-from robotaxi.bags.kitti_files import KittiError, camera_from_lidar, read_numbers
+from robotaxi.bags.kitti_files import (
+    LIDAR_KEYS,
+    KittiError,
+    camera_from_lidar,
+    is_rotation,
+    read_calibration,
+    read_numbers,
+)
 from robotaxi.bags.sensor_log import SensorLogError, read_sensor_log, sweep_stamps
 from robotaxi.types import FloatArray, RecordArray
 
@@ -104,14 +112,28 @@ def _from_folder(place: Path, sweeps: Path, name: str) -> SweepSequence:
     times = place / "times.txt"
     if times.is_file():
         seconds = read_numbers(times)[:, 0]
-        if len(seconds) < len(paths) or not np.all(np.diff(seconds[: len(paths)]) > 0.0):
+        rows = _rows_of(paths, len(seconds))
+        if rows is None or not np.all(np.diff(seconds[rows]) > 0.0):
             raise KittiError(f"{times}: expected {len(paths)} rising times, one a sweep")
-        stamps = [round(float(s) * 1e9) for s in seconds[: len(paths)]]
-    references, is_truth = _references(place, name, len(paths))
+        stamps = [round(float(s) * 1e9) for s in seconds[rows]]
+    references, is_truth = _references(place, name, paths)
     return SweepSequence(name, stamps, lambda i: kitti.read_points(paths[i]), references, is_truth, skewed=False)
 
 
-def _references(place: Path, name: str, count: int) -> tuple[dict[str, FloatArray], bool]:
+def _number_of(path: Path) -> int | None:
+    """The number that a sweep's file is named by, None for other names."""
+    return int(path.stem) if path.stem.isascii() and path.stem.isdigit() else None
+
+
+def _rows_of(paths: list[Path], count: int) -> list[int] | None:
+    """Which of ``count`` rows, one a sweep, belongs to each; None where there are too few."""
+    numbers = [number for number in map(_number_of, paths) if number is not None]
+    if count > len(paths) == len(numbers) and numbers[-1] < count:
+        return numbers
+    return list(range(len(paths))) if count >= len(paths) else None
+
+
+def _references(place: Path, name: str, paths: list[Path]) -> tuple[dict[str, FloatArray], bool]:
     candidates = [(place / file, True) for file in _TRUTH_FILES]
     candidates += [(parent / f"{name}.txt", True) for parent in (place.parent.parent / "poses", place / "poses", place)]
     candidates += [(place / file, False) for file in _ODOMETRY_FILES]
@@ -123,13 +145,17 @@ def _references(place: Path, name: str, count: int) -> tuple[dict[str, FloatArra
             rows = rows[:, :12]
         if rows.shape[1] != 12 or not np.isfinite(rows).all():
             raise KittiError(f"{path}: expected 12 finite numbers a line (row-major 3x4)")
-        if len(rows) < count:
-            raise KittiError(f"{path}: {len(rows)} poses for {count} sweeps")
-        poses = np.tile(np.eye(4), (count, 1, 1))
-        poses[:, :3] = rows[:count].reshape(-1, 3, 4)
+        mine = _rows_of(paths, len(rows))
+        if mine is None:
+            raise KittiError(f"{path}: {len(rows)} poses for {len(paths)} sweeps")
+        poses = np.tile(np.eye(4), (len(paths), 1, 1))
+        poses[:, :3] = rows[mine].reshape(-1, 3, 4)
+        if not is_rotation(poses[:, :3, :3]):
+            raise KittiError(f"{path}: some poses hold no rotation")
         out = {f"{path.name} (lidar)": poses}
-        if is_truth and (place / "calib.txt").is_file():
-            T_camera_lidar = camera_from_lidar(place / "calib.txt")
+        calibration = place / "calib.txt"
+        if is_truth and calibration.is_file() and set(LIDAR_KEYS) & set(read_calibration(calibration)):
+            T_camera_lidar = camera_from_lidar(calibration)
             out[f"{path.name} (camera)"] = np.linalg.inv(T_camera_lidar) @ poses @ T_camera_lidar
         return out, is_truth
     return {}, False

@@ -1,17 +1,12 @@
-"""How well inertial samples bridge the gaps between satellite fixes: positions held out between those used.
-
-Reads the files of the gtsam wheel: ``*Imu.txt`` (Time dt accelX..Z omegaX..Z, blanks), its
-``*_metadata.txt``, and ``*Gps_converted.txt`` (Time,X,Y,Z in a local frame, x east, y north, z up).
-"""
+"""How well inertial samples bridge the gaps between satellite fixes: positions held out between those used."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from robotaxi.evaluation.gnss_imu_files import Recording, RecordingError
 from robotaxi.localization.batch_smoother import SmootherConfig, smooth
 from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.eskf import initial_filter
@@ -21,60 +16,6 @@ _GNSS_SIGMA = 0.07  # m, RTK-grade positions as gtsam's own example takes them
 _SIDEWAYS_SIGMA = 0.5  # m/s
 _FEWEST_FIXES = 4
 _LONGEST_STEP = 0.05  # s, longer gaps are bridged in several steps
-
-
-class RecordingError(ValueError):
-    """Files that are missing or broken; the message names file and line."""
-
-
-@dataclass(frozen=True)
-class Recording:
-    """``imu`` (N, 7): time, specific force, angular rate. ``fixes`` (M, 4): time, position."""
-
-    name: str
-    imu: FloatArray
-    fixes: FloatArray
-
-
-def read_recordings(folder: str | Path) -> list[Recording]:
-    """Every recording in ``folder``, or in the Data folder of gtsam below it. RecordingError when there is none."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise RecordingError(f"{folder}: no such folder")
-    pairs = []
-    for imu in sorted(folder.rglob("*Imu.txt")):
-        prefix = imu.name.split("Equiv")[0] if "Equiv" in imu.name else imu.name[: -len("Imu.txt")]
-        gps = sorted(p for p in imu.parent.glob(f"{prefix}*Gps*.txt"))
-        if gps:
-            pairs.append((imu, gps[0]))
-    if not pairs:
-        raise RecordingError(f"{folder}: holds no recording; expected *Imu.txt beside *Gps_converted.txt")
-    out = []
-    for imu_path, gps_path in pairs:
-        samples, fixes = _table(imu_path, 8), _table(gps_path, 4)
-        out.append(Recording(imu_path.name[: -len(".txt")], samples[:, [0, 2, 3, 4, 5, 6, 7]], fixes[:, :4]))
-    return out
-
-
-def _table(path: Path, columns: int) -> FloatArray:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        words = line.replace(",", " ").split()
-        if not words or (number == 1 and words[0][:1].isalpha()):
-            continue
-        try:
-            values = [float(w) for w in words[:columns]]
-        except ValueError as error:
-            raise RecordingError(f"{path}: line {number}: {error}") from error
-        if len(values) < columns or not np.isfinite(values).all():
-            raise RecordingError(f"{path}: line {number}: expected {columns} finite numbers, found {len(values)}")
-        rows.append(values)
-    if len(rows) < 10:
-        raise RecordingError(f"{path}: {len(rows)} lines, expected at least 10")
-    table = np.array(rows)
-    if not np.all(np.diff(table[:, 0]) > 0.0):
-        raise RecordingError(f"{path}: times do not rise")
-    return table
 
 
 def held_out(recording: Recording, interval: float) -> dict[str, Any]:

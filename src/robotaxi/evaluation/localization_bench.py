@@ -126,12 +126,11 @@ def map_of(
     folder: str | Path,
     origin: tuple[float, float, float],
     lever_arm: FloatArray,
-    progress: Callable[[int, int], None] | None = None,
 ) -> MapInfo:
     """A localization map made of the logs' sensor readings (not of their truth); one log in memory at a time."""
     drives: list[Keyframes] = []
     names = []
-    for number, log in enumerate(logs):
+    for log in logs:
         if log.T_base_lidar is None:
             raise ValueError(f"{log.name}: does not say where its lidar is")
         drives.append(
@@ -141,8 +140,6 @@ def map_of(
             )
         )  # fmt: skip
         names.append(log.name)
-        if progress is not None:
-            progress(number + 1, number + 1)
     config = MappingConfig()
     made = make_map(config, drives)
     return write_map(folder, made.points, made.plane, made.kind, origin, 50.0, config.voxel_size, config.spacing, names)

@@ -1,8 +1,8 @@
 """Sensor logs from the simulator in one process: no middleware, no stack, as fast as the rays can be cast.
 
 The car follows routes through the map by true pose, keeps its distance from traffic and stops now and then,
-so a log has what localization meets on a ride. Each ``day`` some parked cars are others than on day 0, and
-some buildings are gone.
+so a log has what localization meets on a ride. On other days than day 0 some parked cars and some buildings are not
+there.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from robotaxi.evaluation.drive_log import SensorLog, Truth, held
+from robotaxi.evaluation.drive_log import SensorLog, Sweeps, Truth
 from robotaxi.hdmap.lane_map import LaneMap, RouteError
 from robotaxi.hdmap.route_path import RoutePath
 from robotaxi.interfaces import TICK_NS
@@ -42,7 +44,7 @@ class DriveOptions:
     duration: float = 60.0
     changed_cars: float = 0.2
     changed_buildings: float = 0.05
-    lidar: bool = True
+    way_of: DriveOptions | None = None  # go the way of that drive
     top_speed: float = _SLOW
     world: WorldConfig = field(default_factory=lambda: WorldConfig(traffic_cars=20, pedestrian_count=10))
 
@@ -74,46 +76,64 @@ def changed_scenery(scenery: Scenery, day: int, cars: float, buildings: float) -
     return replace(scenery, mesh=scenery.mesh.take(keep), instance=scenery.instance[keep], parked=parked)
 
 
+@dataclass(frozen=True)
+class Town:
+    """Where drives take place, and the car. ``scenery``: of day 0."""
+
+    lane_map: LaneMap
+    scenery: Scenery
+    vehicle: VehicleParams
+    rig: SensorRig
+
+
 def simulate(
-    lane_map: LaneMap,
-    vehicle: VehicleParams,
-    rig: SensorRig,
-    scenery: Scenery,
-    options: DriveOptions,
-    take: Callable[[WorldView, SensorLog], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    town: Town, options: DriveOptions, file: str | Path, progress: Callable[[int, int], None] | None = None
 ) -> SensorLog:
-    """Drive ``options.duration`` seconds. ``scenery``: of day 0. ``take`` gets each tick's view and the log."""
-    today = changed_scenery(scenery, options.day, options.changed_cars, options.changed_buildings)
-    sensors = SimulatedRig(today, rig, lane_map.origin, options.seed)
-    log = SensorLog(f"seed{options.seed}-day{options.day}", T_base_lidar=rig.T_base_lidar)
+    """Drive ``options.duration`` seconds. The sweeps go to ``file``, a gigabyte a minute, and are read from there as
+    long as it exists. Raises RouteError for a map without routes."""
+    today = changed_scenery(town.scenery, options.day, options.changed_cars, options.changed_buildings)
+    sensors = SimulatedRig(today, town.rig, town.lane_map.origin, options.seed)
+    log = SensorLog(f"{town.lane_map.name}-seed{options.seed}-day{options.day}", T_base_lidar=town.rig.T_base_lidar)
     stamps, poses, speeds = [], [], []
-    sweeps: list[tuple[int, RecordArray]] = []
+    counts: list[tuple[int, int]] = []
+    dtype = np.dtype([])
     ticks = round(options.duration * 1e9) // TICK_NS
-    for number, tick in enumerate(drive(lane_map, vehicle, today, options)):
-        view, ego = tick.view, tick.view.ego
-        stamps.append(view.stamp_ns)
-        poses.append((ego.x, ego.y, ego.z, ego.yaw))
-        speeds.append(ego.speed)
-        log.imu.append(sensors.imu(view))
-        log.reports.append(sensors.wheels(view, tick.world.report()))
-        if view.stamp_ns % _FIX_NS == 0:
-            log.fixes.append(sensors.gnss(view))
-        if options.lidar and view.stamp_ns % SWEEP_NS == 0:
-            sweeps.append((view.stamp_ns, sensors.lidar(view)))
-        if take is not None:
-            take(view, log)
-        if progress is not None and number % 50 == 49:
-            progress(number + 1, ticks)
-    log.sweeps = held(sweeps)
+    with Path(file).open("wb") as out:
+        for number, tick in enumerate(drive(town.lane_map, town.vehicle, today, options)):
+            view, ego = tick.view, tick.view.ego
+            stamps.append(view.stamp_ns)
+            poses.append((ego.x, ego.y, ego.z, ego.yaw))
+            speeds.append(ego.speed)
+            log.imu.append(sensors.imu(view))
+            log.reports.append(sensors.wheels(view, tick.world.report()))
+            if view.stamp_ns % _FIX_NS == 0:
+                log.fixes.append(sensors.gnss(view))
+            if view.stamp_ns % SWEEP_NS == 0:
+                records = sensors.lidar(view)
+                records.tofile(out)
+                counts.append((view.stamp_ns, len(records)))
+                dtype = records.dtype
+            if progress is not None and number % 50 == 49:
+                progress(number + 1, ticks)
+    log.sweeps = Sweeps([stamp for stamp, _ in counts], lambda: _sweeps(Path(file), counts, dtype))
     log.truth = Truth(np.array(stamps, np.int64), np.array(poses), np.array(speeds))
     return log
 
 
+def _sweeps(file: Path, counts: list[tuple[int, int]], dtype: np.dtype[Any]) -> Iterator[tuple[int, RecordArray]]:
+    with file.open("rb") as source:
+        for stamp, count in counts:
+            yield stamp, np.fromfile(source, dtype, count)
+
+
+def way(lane_map: LaneMap, options: DriveOptions) -> FloatArray:
+    """(N, 2) the line that the drive follows, map."""
+    return _planned(lane_map, options)[0].points[:, :2]
+
+
 def drive(lane_map: LaneMap, vehicle: VehicleParams, scenery: Scenery, options: DriveOptions) -> Iterator[Tick]:
     """The world tick by tick; ``scenery`` is that of the day. Raises RouteError for a map without routes."""
-    rng = np.random.default_rng([options.seed, zlib.crc32(b"simulated_drive")])
-    path, start = _route(lane_map, rng, options.duration * 0.75 * options.top_speed)
+    path, start = _planned(lane_map, options)
     world = World(lane_map, vehicle, options.world, options.seed, start, parked=scenery.parked)
     driver = _Driver(path, vehicle, options.top_speed)
     for _ in range(round(options.duration * 1e9) // TICK_NS):
@@ -121,6 +141,12 @@ def drive(lane_map: LaneMap, vehicle: VehicleParams, scenery: Scenery, options: 
         command = driver.command(view)
         yield Tick(world, view, driver.ahead)
         world.step(command)
+
+
+def _planned(lane_map: LaneMap, options: DriveOptions) -> tuple[RoutePath, Pose2]:
+    options = options.way_of or options
+    rng = np.random.default_rng([options.seed, zlib.crc32(b"simulated_drive")])
+    return _route(lane_map, rng, options.duration * 0.75 * options.top_speed)
 
 
 def _route(lane_map: LaneMap, rng: np.random.Generator, length: float) -> tuple[RoutePath, Pose2]:

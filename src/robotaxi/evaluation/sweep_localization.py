@@ -23,6 +23,7 @@ _PLACES = 20
 _PATIENCE_NS = 5_000_000_000
 _RIGHT, _RIGHT_TURN = 0.5, math.radians(3.0)
 _ENOUGH = 20  # sweeps, fewer make no map
+_STANDS = 5.0  # m, no more than poses scatter about a car that stands
 
 
 class SweepSource(Protocol):
@@ -47,9 +48,7 @@ def localize_sweeps(sequence: SweepSource, T_base_lidar: FloatArray, places: int
     out: dict[str, Any] = {"sweeps": len(sequence), "held": True, "why": "", "reference": "none"}
     if not sequence.references or len(sequence) < _ENOUGH:
         return {**out, "says": f"{len(sequence)} sweeps without poses" if sequence.references == {} else "too short"}
-    name, poses = next(iter(sequence.references.items()))  # the lidar's own come first
-    if len(sequence.references) > 1:
-        name, poses = _upright(sequence.references)
+    name, poses = upright(sequence.references)
     T = T_base_lidar @ poses @ inverse(T_base_lidar)  # of base_link, in base_link of the first pose
     with tempfile.TemporaryDirectory() as scratch:
         info = _map(sequence, poses, T_base_lidar, Path(scratch))
@@ -77,15 +76,18 @@ def localize_sweeps(sequence: SweepSource, T_base_lidar: FloatArray, places: int
     return {**out, **figures, "held": held, "why": "" if held else "was not followed or found everywhere", "says": says}
 
 
-def _upright(references: dict[str, FloatArray]) -> tuple[str, FloatArray]:
-    """The reading of the poses under which the car drives forward (x) and not up or sideways."""
+def upright(references: dict[str, FloatArray]) -> tuple[str, FloatArray]:
+    """The reading of the poses under which the car drives forward (x) and not up or sideways. ValueError where it does
+    under none."""
 
     def share(name: str) -> float:
-        poses = references[name]
-        moved = np.array([(inverse(a) @ b)[:3, 3] for a, b in pairwise(poses)])
-        return float(np.abs(moved[:, 0]).sum() / max(np.abs(moved).sum(), 1e-9))
+        moved = np.array([(inverse(a) @ b)[:3, 3] for a, b in pairwise(references[name])])
+        whole = np.abs(moved).sum()
+        return float(np.abs(moved[:, 0]).sum() / whole) if whole > _STANDS else 1.0
 
     best = max(references, key=share)
+    if share(best) < 0.5:
+        raise ValueError(f"by the poses of {best} the car drives sideways: whose they are takes a calib.txt with 'Tr'")
     return best, references[best]
 
 
