@@ -137,6 +137,84 @@ def traffic(client: Any, port: int) -> dict[str, Any]:
     return found
 
 
+def walkers(client: Any, port: int) -> dict[str, Any]:
+    """Pedestrians that the client walks by itself over the town's navigation mesh."""
+    world = client.get_world()
+    settings = world.get_settings()
+    settings.synchronous_mode, settings.fixed_delta_seconds = True, 0.05
+    world.apply_settings(settings)
+    world.set_pedestrians_seed(4)
+    world.set_pedestrians_cross_factor(0.0)
+    library, spawn = world.get_blueprint_library(), carla.command.SpawnActor
+    places = [world.get_random_location_from_navigation() for _ in range(8)]
+    people = library.filter("walker.pedestrian.*")
+    answers = client.apply_batch_sync([spawn(people[k], carla.Transform(p)) for k, p in enumerate(places)], True)
+    ids = [answer.actor_id for answer in answers if not answer.error]
+    mind = library.find("controller.ai.walker")
+    answers = client.apply_batch_sync([spawn(mind, carla.Transform(), number) for number in ids], True)
+    minds = world.get_actors([answer.actor_id for answer in answers])
+    world.tick()
+    for each in minds:
+        each.start()
+        each.go_to_location(world.get_random_location_from_navigation())
+        each.set_max_speed(1.4)
+    start = {number: world.get_actor(number).get_location() for number in ids}
+    places = []
+    for k in range(160):
+        world.tick()
+        if k % 20 == 19:
+            here = [world.get_actor(number).get_location() for number in ids]
+            places += [[p.x, -p.y, p.z] for p in here]
+    moved = [world.get_actor(number).get_location().distance(start[number]) for number in ids]
+    for each in minds:
+        each.stop()
+    client.apply_batch_sync([carla.command.DestroyActor(k) for k in [*(m.id for m in minds), *ids]], True)
+    return {"walkers": len(ids), "moved": sum(m > 3.0 for m in moved), "places": places}
+
+
+def queries(client: Any, port: int) -> dict[str, Any]:
+    """What a client can ask of cars, lights and signs."""
+    world = client.get_world()
+    settings = world.get_settings()
+    settings.synchronous_mode, settings.fixed_delta_seconds = True, 0.05
+    world.apply_settings(settings)
+    town = world.get_map()
+    lights = world.get_actors().filter("traffic.traffic_light")
+    found: dict[str, Any] = {"stop_waypoints": sum(len(light.get_stop_waypoints()) > 0 for light in lights)}
+    found["lights"] = len(lights)
+    world.freeze_all_traffic_lights(True)
+    light = lights[0]
+    light.set_state(carla.TrafficLightState.Red)
+    place = light.get_stop_waypoints()[0].transform
+    place.location.z += 0.3
+    car = world.spawn_actor(world.get_blueprint_library().find("vehicle.tesla.model3"), place)
+    world.tick()
+    world.tick()
+    found["at_light"] = [car.is_at_traffic_light(), str(car.get_traffic_light_state()), car.get_traffic_light().id]
+    found["this_light"] = light.id
+    signs = [mark for mark in town.get_all_landmarks() if mark.type in ("205", "206")]
+    found["signs"] = len(signs)
+    found["sign_actors"] = sum(world.get_traffic_sign(sign) is not None for sign in signs)
+    control = car.get_physics_control()
+    wheels = control.wheels
+    for wheel in wheels:
+        wheel.tire_friction = 1.0
+    control.mass, control.wheels = 2000.0, wheels
+    car.apply_physics_control(control)
+    world.tick()
+    kept = car.get_physics_control()
+    found["kept"] = [kept.mass, kept.wheels[0].tire_friction, len(kept.wheels)]
+    found["telemetry"] = [
+        len(car.get_telemetry_data().wheels),
+        car.get_wheel_pitch_angle(carla.VehicleWheelLocation(0)),
+    ]
+    number = car.id
+    car.destroy()
+    world.tick()
+    found["left"] = number in [actor.id for actor in world.get_actors()]
+    return found
+
+
 def refusals(client: Any, port: int) -> dict[str, Any]:
     """What a client is told when it asks for what is not there."""
     world = client.get_world()

@@ -38,6 +38,10 @@ class Actor:
     jump: bool = False
     # vehicles
     light_state: int = 0
+    physics_control: list[Any] | None = None  # as a client has set it
+    ackermann_settings: list[float] = field(default_factory=lambda: [0.15, 0.0, 0.25, 0.01, 0.0, 0.01])
+    # lights and signs: the box that they watch
+    box: list[Any] | None = None
     # sensors: simulated time of the next measurement, and of the last
     due: float = 0.0
     measured: float | None = None
@@ -57,5 +61,5 @@ class Actor:
         tag = bytes([self.body.tag]) if self.body else b""
         size = self.body.size if self.body else (0.0, 0.0, 0.0)
         middle = 0.0 if self.kind == "walker" else size[2] / 2.0
-        box = wire.bounding_box((0.0, 0.0, middle), [v / 2.0 for v in size], actor=self.id)
+        box = self.box or wire.bounding_box((0.0, 0.0, middle), [v / 2.0 for v in size], actor=self.id)
         return [self.id, self.parent, self.description, box, tag, token]

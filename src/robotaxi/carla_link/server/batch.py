@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from robotaxi.carla_link.server.episode import ActorError, Episode
+from robotaxi.carla_link.server.physics import apply_physics
 
 if TYPE_CHECKING:
     from robotaxi.carla_link.server.server import CarlaServer
@@ -26,15 +27,15 @@ _KINDS: dict[int, Callable[..., None]] = {
     2: Episode.control,
     3: Episode.ackermann,
     4: Episode.walk,
-    5: _nothing,  # physics control
+    5: apply_physics,
     6: Episode.move,
     7: Episode.walker_state,
     8: Episode.set_velocity,
     9: Episode.set_angular_velocity,
     10: Episode.push,
     11: lambda episode, actor, force: episode.push(actor, force, episode.delta),
-    12: _nothing,  # angular impulse
-    13: _nothing,  # torque
+    12: Episode.twist,
+    13: lambda episode, actor, torque: episode.twist(actor, torque, episode.delta),
     14: Episode.simulate_physics,
     15: _nothing,  # gravity
     16: _nothing,  # autopilot is the client's TrafficManager

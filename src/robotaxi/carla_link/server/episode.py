@@ -15,8 +15,10 @@ from robotaxi.carla_link.server import wire
 from robotaxi.carla_link.server.actors import Actor
 from robotaxi.carla_link.server.blueprints import Blueprint, Body, Tag, build_library
 from robotaxi.carla_link.server.collisions import Touch, Walls, overlaps, resolve
-from robotaxi.carla_link.server.lights import TrafficLights
-from robotaxi.carla_link.server.sensors import Scene, Sensor, SensorError, Sight, make_sensor
+from robotaxi.carla_link.server.lights import Light, TrafficLights
+from robotaxi.carla_link.server.records import Records
+from robotaxi.carla_link.server.sensors import Sensor, SensorError, Sight, make_sensor
+from robotaxi.carla_link.server.surroundings import Surroundings
 from robotaxi.carla_link.server.town import Town
 from robotaxi.carla_link.server.vehicles import CONTROL_SIZE, MAX_STEER_DEG, REVERSE, Fleet
 from robotaxi.sim.ego import AX, AY, VX, VY, YAW, YAW_RATE, X, Y
@@ -34,6 +36,8 @@ _LABEL = {
     Tag.BICYCLE: ObjectClass.BICYCLE,
     Tag.PEDESTRIANS: ObjectClass.PEDESTRIAN,
 }
+_BEFORE_LINE = 1.0  # m from a stop line to the middle of the box that a light watches
+_REMEMBERED = 10_000  # boxes of actors that are gone
 _STREAMLESS = ("sensor.other.lane_invasion",)
 _LARGEST = 1e7  # of any number that a client sends, in SI units
 _ACKERMANN_GAIN = 0.6  # pedal per m/s that the speed differs
@@ -46,33 +50,48 @@ class ActorError(ValueError):
 
 
 class Episode:
-    """``scene`` None: nothing can be seen, sensors that look are refused."""
+    """A town with what surrounds its lanes; ``number`` counts the episodes of a server."""
 
-    def __init__(self, town: Town, seed: int, number: int, scene: Scene | None, walls: RecordArray) -> None:
-        self.town, self.seed, self.number, self.scene = town, seed, number, scene
+    def __init__(self, town: Town, seed: int, number: int, surroundings: Surroundings) -> None:
+        self.town, self.seed, self.number, self.surroundings = town, seed, number, surroundings
         self.blueprints: dict[str, Blueprint] = build_library()
         self.actors: dict[int, Actor] = {}
         self.sensors: dict[int, Sensor] = {}
         self.fleet = Fleet.empty()
-        self.walls = Walls(walls)
+        self.walls = Walls(surroundings.walls)
         self.frame, self.time, self.delta = 0, 0.0, 0.0
         self.weather = list(_CLEAR_NOON)
         self.touches: list[Touch] = []
         self._yaw_rate_before: dict[int, float] = {}
-        self._light_table: Any = None
+        self.records = Records(self)
         self._ackermann: dict[int, tuple[float, float]] = {}
+        self._gone: dict[int, Any] = {}
         start = town.spawn_points[0] if town.spawn_points else None
         pose = planar(start.x, start.y, start.z + 30.0, start.yaw, 0.9) if start else np.eye(4)
         self.actors[SPECTATOR] = Actor(SPECTATOR, "spectator", [0, "spectator", []], {}, pose)
         self.lights = TrafficLights(town, FIRST_LIGHT)
         for light in self.lights.lights.values():
-            signal = town.lane_map.signals[light.signal]
-            x, y, z = signal.position.tolist()
-            pose = planar(x, y, z, signal.yaw)
-            name = "traffic.traffic_light"
-            self.actors[light.actor] = Actor(light.actor, name, [0, name, []], {}, pose)
-        self._next_actor = FIRST_LIGHT + len(self.lights.lights)
+            self._add_light(light)
+        first_sign = FIRST_LIGHT + len(self.lights.lights)
+        self.signs = dict(enumerate(town.signs, first_sign))
+        for number, sign in self.signs.items():
+            box = wire.bounding_box((sign.watched[0], -sign.watched[1], sign.watched[2]), sign.extent, actor=number)
+            self.actors[number] = Actor(number, sign.kind, [0, sign.kind, []], {}, sign.T, box=box)
+        self._next_actor = self._first_own = first_sign + len(self.signs)
         self._next_stream = _FIRST_STREAM
+
+    def _add_light(self, light: Light) -> None:
+        """x of a light points to the right of its traffic; its box lies over the lanes before the stop line."""
+        signal = self.town.lane_map.signals[light.signal]
+        x, y, z = signal.position.tolist()
+        T = planar(x, y, z, signal.yaw + math.pi / 2.0)
+        line = self.town.lane_map.stop_lines[signal.stop_line_id].points
+        back = np.array([math.cos(signal.yaw), math.sin(signal.yaw), 0.0])
+        middle = T[:3, :3].T @ (line.mean(axis=0) + _BEFORE_LINE * back - T[:3, 3])
+        extent = (0.5 * float(np.linalg.norm(line[1] - line[0])), _BEFORE_LINE, 1.0)
+        box = wire.bounding_box((float(middle[0]), -float(middle[1]), float(middle[2])), extent, actor=light.actor)
+        name = "traffic.traffic_light"
+        self.actors[light.actor] = Actor(light.actor, name, [0, name, []], {}, T, box=box)
 
     # ------------------------------------------------------------------ actors
 
@@ -81,6 +100,11 @@ class Episode:
         if found is None:
             raise ActorError(f"unable to find actor {number!r}")
         return found
+
+    def box(self, number: Any) -> Any:
+        """The bounding box of an actor, also of one that is gone: a client's TrafficManager asks for what it saw in the
+        frame before, and a refusal ends that client."""
+        return self._gone[number] if number in self._gone else self.actor(number).wire(b"")[3]
 
     def vehicle(self, number: Any) -> tuple[Actor, int]:
         """The actor and its row in the fleet."""
@@ -103,10 +127,10 @@ class Episode:
         self._place(actor)
         if actor.kind == "sensor":
             if name.split(".")[1] in ("camera", "lidar") or name == "sensor.other.radar":
-                if self.scene is None:
+                if self.surroundings.scene is None:
                     raise ActorError(f"'{name}' needs something to see, and this server runs with --no-rendering")
                 try:
-                    self.sensors[number] = make_sensor(self.scene, actor, self.seed)
+                    self.sensors[number] = make_sensor(self.surroundings.scene, actor, self.seed)
                 except SensorError as error:
                     raise ActorError(str(error)) from error
             actor.due = self.time
@@ -156,7 +180,7 @@ class Episode:
     def destroy(self, number: Any) -> list[int]:
         """Streams that end with the actor. Raises ActorError when there is none."""
         actor = self.actor(number)
-        if number < FIRST_LIGHT + len(self.lights.lights):
+        if number < self._first_own:
             raise ActorError(f"actor {number} is a '{actor.type_id}', part of the town, and stays")
         for child in self.actors.values():
             if child.parent == number:
@@ -165,6 +189,9 @@ class Episode:
         self.walls.forget(actor.id)
         self._ackermann.pop(actor.id, None)
         self.sensors.pop(actor.id, None)
+        self._gone[actor.id] = actor.wire(b"")[3]
+        if len(self._gone) > _REMEMBERED:
+            del self._gone[next(iter(self._gone))]
         del self.actors[actor.id]
         return [actor.stream] if actor.stream else []
 
@@ -226,9 +253,10 @@ class Episode:
         actor.speed, actor.jump = float(read_numbers([values[1]], 1, "walker speed")[0]), bool(values[2])
 
     def walker_state(self, number: Any, transform: Any, speed: Any) -> None:
-        """What the client's walker navigation sends."""
+        """What the client's walker navigation sends: where the feet are."""
         actor = self._walker(number)
         before, pose = actor.T[:3, 3].copy(), read_transform(transform)
+        pose[2, 3] += actor.body.size[2] / 2.0 if actor.body else 0.0
         actor.T = pose
         actor.speed = float(read_numbers([speed], 1, "walker speed")[0])
         actor.velocity = (pose[:3, 3] - before) / self.delta if self.delta > 0.0 else np.zeros(3)
@@ -276,6 +304,15 @@ class Episode:
             c, s = math.cos(yaw), math.sin(yaw)
             self.fleet.state[row, VX] += c * change[0] + s * change[1]
             self.fleet.state[row, VY] += c * change[1] - s * change[0]
+
+    def twist(self, number: Any, vector: Any, seconds: float | None = None) -> None:
+        """An angular impulse (kg m^2 deg/s), or a torque for ``seconds``, about the upright axis."""
+        actor = self.actor(number)
+        impulse = math.radians(-float(read_numbers(vector, 3, "angular impulse")[2]))
+        if actor.kind == "vehicle":
+            row = self.fleet.row(actor.id)
+            inertia = self.fleet.constants[row, 1]
+            self.fleet.state[row, YAW_RATE] += impulse * (1.0 if seconds is None else seconds) / inertia
 
     def simulate_physics(self, number: Any, on: Any) -> None:
         actor = self.actor(number)
@@ -398,75 +435,6 @@ class Episode:
         along = s[AX] - rate * rate * lever[0] - turn * lever[1]
         aside = s[AY] + turn * (lever[0] + half) - rate * rate * lever[1]
         return R @ np.array([along, aside, 0.0]), R @ np.array([0.0, 0.0, rate])
-
-    def world_state(self, *, map_change: bool) -> bytes:
-        """Payload of the world's stream for this frame."""
-        parts = [self._vehicle_records(), self._light_records()]
-        for actor in self.actors.values():
-            if actor.kind != "vehicle" and actor.id not in self.lights.lights:
-                parts.append(self._record(actor))
-        return wire.world_state(self.number, self.time, self.delta, parts, map_change=map_change)
-
-    def _vehicle_records(self) -> Any:
-        fleet = self.fleet
-        out = np.zeros(len(fleet), wire.VEHICLE_DTYPE)
-        if not len(fleet):
-            return out
-        state, control = fleet.state, fleet.control
-        velocity, acceleration = fleet.motion()
-        out["id"], out["state"] = fleet.ids, wire.ACTIVE
-        z, pitch = fleet.ground.T
-        yaw = (-np.degrees(state[:, YAW]) + 180.0) % 360.0 - 180.0
-        out["transform"] = np.stack([state[:, X], -state[:, Y], z, -np.degrees(pitch), yaw, 0.0 * z], axis=1)
-        for name, values in (("velocity", velocity), ("acceleration", acceleration)):
-            out[name] = values * (1.0, -1.0, 1.0)
-        out["angular_velocity"][:, 2] = -np.degrees(state[:, YAW_RATE])
-        for row in np.flatnonzero(~fleet.physics).tolist():
-            _common(out[row], self.actors[int(fleet.ids[row])])
-        for column, name in enumerate(("throttle", "steer", "brake", "hand_brake", "reverse", "manual_gear", "gear")):
-            out[name] = control[:, column]
-        driven = out["manual_gear"] == 0
-        out["gear"][driven] = np.where(control[driven, 4] > 0, -1, np.where(state[driven, VX] > 0.1, 1, 0))
-        out["speed_limit"] = self.town.ground(state[:, [X, Y]])[1]
-        signals = self.town.lights_ahead(state[:, X], state[:, Y], state[:, YAW], state[:, VX])
-        out["light_state"] = 2  # green where there is none, as in CARLA
-        for k in np.flatnonzero(signals >= 0).tolist():
-            light = self.lights.lights[self.lights.by_signal[int(signals[k])]]
-            out["light_state"][k], out["has_light"][k], out["light_id"][k] = light.state, True, light.actor
-        return out
-
-    def _light_records(self) -> Any:
-        """Only times and colours change."""
-        lights = list(self.lights.lights.values())
-        if self._light_table is None:
-            self._light_table = np.zeros(len(lights), wire.LIGHT_DTYPE)
-            for record, light in zip(self._light_table, lights, strict=True):
-                _common(record, self.actors[light.actor])
-                record["sign_id"], record["pole_index"] = str(light.signal).encode(), light.pole
-        table = self._light_table
-        table["green_time"], table["yellow_time"] = [x.green for x in lights], [x.yellow for x in lights]
-        table["red_time"], table["elapsed_time"] = [x.red for x in lights], [x.elapsed for x in lights]
-        table["light"], table["frozen"] = [x.state for x in lights], self.lights.frozen
-        return table
-
-    def _record(self, actor: Actor) -> Any:
-        if actor.kind == "walker":
-            out = np.zeros(1, wire.WALKER_DTYPE)
-            out["direction"], out["speed"], out["jump"] = actor.direction * (1, -1, 1), actor.speed, actor.jump
-        else:
-            out = np.zeros(1, wire.ACTOR_DTYPE)
-        _common(out[0], actor)
-        return out
-
-
-def _common(record: Any, actor: Actor) -> None:
-    location, rotation = actor.carla_pose()
-    v, w, a = actor.velocity, actor.angular_velocity, actor.acceleration
-    record["id"], record["state"] = actor.id, wire.ACTIVE
-    record["transform"] = (*location, *rotation)
-    record["velocity"] = (v[0], -v[1], v[2])
-    record["angular_velocity"] = (-math.degrees(w[0]), math.degrees(w[1]), -math.degrees(w[2]))
-    record["acceleration"] = (a[0], -a[1], a[2])
 
 
 def pose_of(T: FloatArray) -> tuple[float, float, float, float]:

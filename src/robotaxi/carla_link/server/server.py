@@ -22,12 +22,11 @@ from robotaxi.carla_link.server.actors import Actor
 from robotaxi.carla_link.server.calls import Calls
 from robotaxi.carla_link.server.episode import ActorError, Episode, read_numbers
 from robotaxi.carla_link.server.network import Network, RpcPeer, StreamPeer
-from robotaxi.carla_link.server.sensors import MATERIAL_TAG, Scene, gnss_payload, imu_payload
+from robotaxi.carla_link.server.sensors import MATERIAL_TAG, gnss_payload, imu_payload
+from robotaxi.carla_link.server.surroundings import Surroundings, surroundings_of
 from robotaxi.carla_link.server.town import Town, load_town
 from robotaxi.carla_link.server.vehicles import warm_up
 from robotaxi.hdmap.lane_map import MapError
-from robotaxi.sim.scenery import build_scenery
-from robotaxi.sim.view import AGENT_DTYPE
 from robotaxi.types import FloatArray, RecordArray
 
 LOG = logging.getLogger("robotaxi.carla_server")
@@ -85,7 +84,7 @@ class CarlaServer:
         self._announced: dict[int, float] = {}
         self._last_state = b""
         self._stopped = False
-        self._built: dict[str, tuple[Town, Scene | None, RecordArray]] = {}
+        self._built: dict[str, tuple[Town, Surroundings]] = {}
         calls = Calls(self)
         self.network = Network(port, calls.answer, self._on_subscribe, host)
         self.port = self.network.port
@@ -149,7 +148,7 @@ class CarlaServer:
     def _send_world(self) -> None:
         episode = self.episode
         head = wire.header(wire.Stream.WORLD, episode.frame, episode.time, (0.0,) * 6)
-        self._last_state = head + episode.world_state(map_change=self._map_change)
+        self._last_state = head + episode.records.world_state(map_change=self._map_change)
         self._map_change = False
         self.network.send(wire.WORLD_STREAM, self._last_state)
 
@@ -284,24 +283,16 @@ class CarlaServer:
             if name == GENERATED:
                 raise MapError("send the OpenDRIVE text before loading it: client.generate_opendrive_world(text)")
             self._built[name] = self._build(self._sources[name])
-        town, scene, walls = self._built[name]
-        return Episode(town, self._seed, number, scene, walls)
+        town, surroundings = self._built[name]
+        return Episode(town, self._seed, number, surroundings)
 
-    def _build(self, source: str) -> tuple[Town, Scene | None, RecordArray]:
+    def _build(self, source: str) -> tuple[Town, Surroundings]:
         town = load_town(source)
-        if not self._rendering:
-            return town, None, np.zeros(0, AGENT_DTYPE)
-        scenery = build_scenery(town.lane_map)
-        scene = Scene(scenery)
-        scene.warm_up()
-        return town, scene, scenery.obstacles
-
-    def navigation_mesh(self) -> bytes:
-        return b""
+        return town, surroundings_of(town, rendering=self._rendering)
 
     def cast(self, start: FloatArray, end: FloatArray) -> list[Any]:
         """The first thing of the scenery between two CARLA points: [[location, tag]] or nothing."""
-        scene = self.episode.scene
+        scene = self.episode.surroundings.scene
         length = float(np.linalg.norm(end - start))
         if scene is None or length < 1e-6:
             return []

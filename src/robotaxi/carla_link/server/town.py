@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from robotaxi.carla_link.server.signs import Sign, read_signs
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import LaneMap, MapError
 from robotaxi.params import load_yaml
@@ -39,8 +40,8 @@ class SpawnPoint:
 class Town:
     """Immutable. ``name`` is the file's, as a client sees it."""
 
-    def __init__(self, name: str, opendrive: str, lane_map: LaneMap) -> None:
-        self.name, self.opendrive, self.lane_map = name, opendrive, lane_map
+    def __init__(self, name: str, opendrive: str, lane_map: LaneMap, signs: list[Sign]) -> None:
+        self.name, self.opendrive, self.lane_map, self.signs = name, opendrive, lane_map, signs
         lanes = [lane_map.lanes[i] for i in sorted(lane_map.lanes)]
         if not lanes:
             raise MapError(f"map '{name}' has no drivable lanes")
@@ -110,7 +111,7 @@ def load_town(name_or_path: str) -> Town:
             raise MapError(f"{description}: this map has no 'opendrive' file, which a CARLA server needs")
         path = description.parent / file
     lane_map = load_map(path)
-    return Town(path.stem, path.read_text(encoding="utf-8", errors="replace"), lane_map)
+    return Town(path.stem, path.read_text(encoding="utf-8", errors="replace"), lane_map, read_signs(path))
 
 
 def _spawn_points(lane_map: LaneMap) -> list[SpawnPoint]:

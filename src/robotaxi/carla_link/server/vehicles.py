@@ -30,7 +30,7 @@ _REVERSE_SPEED = 8.0  # m/s
 _ROLLING = 0.15  # m/s^2
 _DRAG = 4.0e-4  # 1/m, air drag per speed squared
 _ENGINE_BRAKE = 0.35  # m/s^2 without throttle
-_FRICTION = 3.0  # CARLA's tyres hold more than any real ones: its own default is 3.5
+FRICTION = 3.0  # CARLA's tyres hold more than any real ones: its own default is 3.5
 _STEERING_RATE = 8.0  # rad/s: CARLA's wheels turn at once
 _PEDAL_LAG = 0.05  # s
 _FRONT_STIFFNESS, _REAR_STIFFNESS = 120.0, 150.0  # N/rad per kg of mass
@@ -131,7 +131,7 @@ def constants_of(body: Body) -> FloatArray:
     inertia = mass * (body.size[0] ** 2 + body.size[1] ** 2) / 12.0
     stiffness = (mass * _FRONT_STIFFNESS, mass * _REAR_STIFFNESS)
     limits = (math.radians(MAX_STEER_DEG), _STEERING_RATE, 0.0, _PEDAL_LAG, 0.0)
-    return np.array([mass, inertia, half, half, *stiffness, _FRICTION * GRAVITY, 6.0, 9.0, *limits])
+    return np.array([mass, inertia, half, half, *stiffness, FRICTION * GRAVITY, 6.0, 9.0, *limits])
 
 
 @njit(cache=True)

@@ -84,8 +84,9 @@ LIGHT_DTYPE = np.dtype(
         ("light", "u1"),
     ]
 )
+SIGN_DTYPE = np.dtype([*_COMMON, ("sign_id", "S32"), ("rest", "V22")])
 WALKER_DTYPE = np.dtype([*_COMMON, ("direction", "<f4", 3), ("speed", "<f4"), ("jump", "?"), ("rest", "V37")])
-assert {d.itemsize for d in (ACTOR_DTYPE, VEHICLE_DTYPE, LIGHT_DTYPE, WALKER_DTYPE)} == {119}
+assert {d.itemsize for d in (ACTOR_DTYPE, VEHICLE_DTYPE, LIGHT_DTYPE, SIGN_DTYPE, WALKER_DTYPE)} == {119}
 
 
 def token(stream_id: int, port: int, address: str) -> bytes:
