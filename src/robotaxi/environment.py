@@ -73,8 +73,7 @@ class DomainReservation:
         self._file.flush()
 
     def release(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self._file.close()
+        self._file.close()  # the file stays: who has just opened it would hold a lock that the next one does not see
 
 
 def reserve_domain(namespace: str = "") -> DomainReservation:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from robotaxi.commands.progress import bar
-from robotaxi.faults.crew import run_jobs
+from robotaxi.crew import run_jobs
 
 
 def _work(job: str, tell) -> None:

@@ -23,6 +23,15 @@ def test_second_stack_in_a_domain_is_refused_with_the_holder_named():
     DomainReservation(7).release()
 
 
+def test_who_came_while_the_domain_was_let_go_holds_it_alone():
+    first = DomainReservation(7)
+    with open(first.path, "a+") as waiting:
+        first.release()
+        fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(AlreadyRunning):
+            DomainReservation(7)
+
+
 def test_namespaces_share_a_domain():
     first, second = DomainReservation(7, "car1"), DomainReservation(7, "car2")
     first.release()

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from test_planning import CAR, Drive, clear_of, crossing, front, lane, lane_map, person, start, straight, thing, two_way
 
 from robotaxi.hdmap.lane_map import LaneMap
@@ -103,6 +105,12 @@ def test_room_that_is_lost_until_the_brake_bites_is_counted(acceleration: float)
     lost = REACTION * (1.0 + acceleration / braking) * speed
     assert lost + speed**2 / (2.0 * braking) == pytest.approx(room)
     assert braking_for(room, speed, -2.5) == pytest.approx(2.5)  # it bites: nothing is lost any more
+
+
+@given(st.floats(-5.0, 200.0), st.floats(0.05, 40.0), st.floats(-9.0, 3.0))
+@example(1.0, 0.8, -1.0)  # at -speed / (2 * REACTION) the speed is gone as the brake bites
+def test_braking_for_what_is_ahead_is_never_less_than_at_once(room: float, speed: float, acceleration: float) -> None:
+    assert speed**2 / (2.0 * max(room, 0.05)) <= braking_for(room, speed, acceleration) < math.inf
 
 
 def test_what_rides_onto_the_road_close_ahead_is_braked_for_at_once_rather_than_harder_later() -> None:

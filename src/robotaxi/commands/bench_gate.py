@@ -15,9 +15,9 @@ import numpy as np
 
 from robotaxi.commands.bench import add_json, finish
 from robotaxi.commands.progress import bar, until_interrupted
+from robotaxi.crew import run_jobs
 from robotaxi.environment import AlreadyRunning
 from robotaxi.evaluation.hostile import attack, blocks
-from robotaxi.faults.crew import run_jobs
 from robotaxi.params import ParameterError
 from robotaxi.safety import GateConfig
 from robotaxi.vehicle import load_vehicle

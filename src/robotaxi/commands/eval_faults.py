@@ -16,7 +16,7 @@ from typing import Any
 
 from robotaxi.commands.eval_rides import seeds
 from robotaxi.commands.progress import bar, until_interrupted
-from robotaxi.faults.crew import run_jobs
+from robotaxi.crew import run_jobs
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import MapError
 from robotaxi.params import ParameterError

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from robotaxi.commands.eval_results import add_results, earlier, told
 from robotaxi.commands.progress import bar, until_interrupted
-from robotaxi.faults.crew import run_jobs
+from robotaxi.crew import run_jobs
 from robotaxi.params import ParameterError
 from robotaxi.supervisor import die_with
 

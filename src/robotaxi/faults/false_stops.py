@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from robotaxi.crew import NOTE, run_jobs
 from robotaxi.faults.catalog import SWEEP
-from robotaxi.faults.crew import NOTE, run_jobs
 from robotaxi.faults.twin import Twin
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import LaneMap

@@ -115,9 +115,10 @@ def braking_for(room: float, speed: float, acceleration: float) -> float:
     From ``acceleration`` on, ``REACTION * (1 + acceleration / braking)`` seconds are lost; solved for the braking.
     """
     plain = speed**2 / (2.0 * max(room, 0.05))
-    if acceleration <= -plain:
-        return plain  # it has built up
-    left = (room - REACTION * speed) / (1.0 + 2.0 * REACTION * acceleration / speed)
+    share = 1.0 + 2.0 * REACTION * acceleration / speed
+    if acceleration <= -plain or share <= 0.0:
+        return plain  # it has built up, or the speed is gone before it does
+    left = (room - REACTION * speed) / share
     return max(speed**2 / (2.0 * max(left, 0.05)), plain)
 
 
