@@ -33,6 +33,7 @@ from robotaxi.nodes.records import to_record
 
 T = TypeVar("T")
 _WATCH_PERIOD_S = 0.1
+_CONNECT_PATIENCE_S = 15.0  # then a node says which ends are not matched
 _SAME_CLOCK_NS = 10_000_000_000  # a trigger farther back was stamped by another clock than ours
 _TRIGGER_JITTER = 0.1  # of a period by which a car's messages may come early
 _DIAGNOSTIC_PERIOD_NS = 1_000_000_000
@@ -76,6 +77,8 @@ class StackNode(LifecycleNode):
         self._waiting_since: float | None = None
         self._active = False
         self._announced = False
+        self._active_since = 0.0
+        self._told_missing = False
         self._pumping = False
         self._last_due_ns = -(1 << 62)
         self._latency_ms: list[float] = []
@@ -167,6 +170,7 @@ class StackNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._active = True
+        self._active_since = time.monotonic()
         self._watch = self.create_timer(_WATCH_PERIOD_S, self._on_watch, clock=steady_clock())
         if self.self_paced and not self.lockstep and self._bus is None:
             self._pacer = self.create_timer(self.period_ns * 1e-9, self._on_pace, clock=steady_clock())
@@ -295,10 +299,8 @@ class StackNode(LifecycleNode):
             self._waiting_since = time.monotonic()
 
     def _on_watch(self) -> None:
-        if not self._announced and self._connected():
-            self._announced = True
-            self._expect_nothing_of_the_absent()
-            self.write(_READY.topic, to_record(self.get_name(), "ready", {}, 0))
+        if not self._announced:
+            self._announce()
         if self._waiting_since is None or time.monotonic() - self._waiting_since < self.wait_timeout_s:
             return
         at_ns = self._pending[0]
@@ -312,25 +314,39 @@ class StackNode(LifecycleNode):
         self._waiting_since = None
         self._pump()
 
+    def _announce(self) -> None:
+        """Say that this node is ready once its ends are matched, or what they still lack."""
+        missing = self._missing_ends()
+        if not missing and self.is_ready():
+            self._announced = True
+            self._expect_nothing_of_the_absent()
+            self.write(_READY.topic, to_record(self.get_name(), "ready", {}, 0))
+        elif missing and not self._told_missing and time.monotonic() - self._active_since > _CONNECT_PATIENCE_S:
+            self._told_missing = True
+            self.get_logger().warning(f"not connected after {_CONNECT_PATIENCE_S:g} s: {'; '.join(missing)}")
+
     def is_ready(self) -> bool:
         """Whether more than connections is in place; subclasses may add conditions."""
         return True
 
-    def _connected(self) -> bool:
-        """Every end of the table that has a living peer is matched with it."""
+    def _missing_ends(self) -> list[str]:
+        """Ends of the table that are not matched with a living peer, as people read it."""
         peers = {name for name in self.get_parameter("peers").value if name}
         if not peers:
-            return self.is_ready()
+            return []
         profile = self.get_parameter("record_profile").value
+        missing = []
         for item in inputs_of(self.role):
             if (item.producer in peers or item.topic in self._played) and self.count_publishers(item.topic) == 0:
-                return False
+                missing.append(f"nobody writes {item.topic} ({item.producer})")
         for item in outputs_of(self.role):
-            wanted = sum(1 for consumer in item.consumers if consumer in peers)
-            wanted += bool(self._played) or (bool(profile) and records(profile, item.topic))
-            if self._outputs[item.topic].get_subscription_count() < wanted:
-                return False
-        return self.is_ready()
+            consumers = [consumer for consumer in item.consumers if consumer in peers]
+            if self._played or (profile and records(profile, item.topic)):
+                consumers.append("bag_player" if self._played else "recorder")
+            heard = self._outputs[item.topic].get_subscription_count()
+            if heard < len(consumers):
+                missing.append(f"{heard} of {len(consumers)} hear {item.topic} ({', '.join(consumers)})")
+        return missing
 
     def _diagnose(self, at_ns: int) -> None:
         if at_ns - self._last_diagnostic_ns < _DIAGNOSTIC_PERIOD_NS:
