@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from robotaxi.carla_link.bridge.actuation import SteeringGear
+from robotaxi.carla_link.bridge.guard import TrafficGuard
 from robotaxi.carla_link.bridge.measure import beam_groups, rear_axle
 from robotaxi.carla_link.frames import carla_from_map, map_from_carla, planar
 from robotaxi.sensor_rig import Mounting, SensorRig
@@ -133,12 +135,14 @@ class CarlaConnection:
         self._held: dict[str, Any] = {}
         self.collisions: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._manager: Any = None
+        self._guard: TrafficGuard | None = None
         try:
             self.ego = self._adopt() or self._spawn(start)
             self._spawn_traffic(start)
             for _ in range(_SETTLE_TICKS):
                 self.ego.apply_control(self._carla.VehicleControl(brake=1.0))
-                self.world.tick()
+                with self._guard or nullcontext():
+                    self.world.tick()
             self._survey()
         except Exception:
             self.close()
@@ -205,7 +209,10 @@ class CarlaConnection:
             )
             for blueprint, k in zip(chosen, order, strict=True)
         ]
-        for response in self.client.apply_batch_sync(batch, True):
+        self._guard = TrafficGuard(self.world, self._manager)
+        with self._guard:
+            responses = self.client.apply_batch_sync(batch, True)
+        for response in responses:
             if not response.error:
                 self._owned.append(self.world.get_actor(response.actor_id))
 
@@ -317,7 +324,8 @@ class CarlaConnection:
     def tick(self, throttle: float, steer: float, brake: float) -> Any:
         """Apply the pedals, advance one frame and return its snapshot. RuntimeError: the server is gone."""
         self.ego.apply_control(self._carla.VehicleControl(throttle=throttle, steer=steer, brake=brake))
-        frame = self.world.tick(_TIMEOUT_S)
+        with self._guard or nullcontext():
+            frame = self.world.tick(_TIMEOUT_S)
         snapshot = self.world.get_snapshot()
         if snapshot.frame != frame:
             LOG.warning("somebody else ticks this server: frame %d after %d", snapshot.frame, frame)
@@ -335,6 +343,8 @@ class CarlaConnection:
 
     def close(self) -> None:
         """Leave the server as it was found, as far as it still answers."""
+        if self._guard is not None:
+            self._guard.close()
         try:
             self.client.set_timeout(_FAREWELL_S)
             self.client.get_server_version()  # the farewell below would end the process on a server that is gone

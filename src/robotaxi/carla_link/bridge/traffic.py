@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from robotaxi.carla_link.bridge.connection import CarlaError, connect, leave, parse_address
+from robotaxi.carla_link.bridge.guard import TrafficGuard
 
 _FRAME_S = 0.05
 _RUN_UP_FRAMES = 60
@@ -39,6 +40,7 @@ def drive(host: str, port: int, cars: int, seconds: float, seed: int) -> dict[st
     manager = client.get_trafficmanager(port + 6000 if port < 59000 else port - 6000)
     manager.set_synchronous_mode(True)
     manager.set_random_device_seed(seed)
+    guard = TrafficGuard(world, manager)
     library = world.get_blueprint_library().filter("vehicle.*")
     kinds = sorted((b for b in library if b.get_attribute("base_type").as_str() == "car"), key=lambda b: str(b.id))
     rng = random.Random(seed)
@@ -46,13 +48,16 @@ def drive(host: str, port: int, cars: int, seconds: float, seed: int) -> dict[st
     rng.shuffle(points)
     spawn, future, autopilot = carla.command.SpawnActor, carla.command.FutureActor, carla.command.SetAutopilot
     batch = [spawn(rng.choice(kinds), p).then(autopilot(future, True, manager.get_port())) for p in points[:cars]]
-    ids = [answer.actor_id for answer in client.apply_batch_sync(batch, True) if not answer.error]
+    with guard:
+        answers = client.apply_batch_sync(batch, True)
+    ids = [answer.actor_id for answer in answers if not answer.error]
     offsets: list[float] = []
     frames_ms: list[float] = []
     last: dict[int, Any] = {}
     driven = dict.fromkeys(ids, 0.0)
     for k in range(round(seconds / _FRAME_S)):
-        frames_ms.append(_timed(world.tick))
+        with guard:
+            frames_ms.append(_timed(world.tick))
         if k < _RUN_UP_FRAMES or k % _EVERY:
             continue
         snapshot = world.get_snapshot()
@@ -83,7 +88,9 @@ def drive(host: str, port: int, cars: int, seconds: float, seed: int) -> dict[st
         "bare_frame_ms_p50": _percentile(bare, 50),
         "frame_ms_p50": _percentile(frames_ms, 50),
         "frame_ms_p95": _percentile(frames_ms, 95),
+        "woken": guard.woken,
     }
+    guard.close()
     manager.shut_down()
     client.apply_batch_sync([carla.command.DestroyActor(number) for number in ids], True)
     world.apply_settings(before)
