@@ -49,6 +49,7 @@ class Fleet:
         _, payload = Sender(vehicle, "boot", lambda: f"up-{next(self.ids)}", lambda: 1).wrap(
             body, message_id=message_id
         )
+        self.desk._outbound.look(True)  # a car answers what was sent to it
         self.desk._book([(f"rt/v1/demo/{vehicle}/up/{body_name(body)}", payload)])
         self.desk._outbound.look(True)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -87,9 +89,11 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     for bridge in town.bridges:
         bridge.close(0.0)
     for child in (town.desk, town.broker):
-        for _ in range(3):  # impatient people
+        while child.process.poll() is None:  # impatient people
             child.process.send_signal(signal.SIGINT)
-        assert child.stop() == 0
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(0.003)
+        assert child.process.returncode == 0
 
 
 def run_until(bridge: Bridge, car: Car, done: Callable[[], bool], steps: int = 2000) -> None:

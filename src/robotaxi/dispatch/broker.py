@@ -24,10 +24,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from robotaxi.dispatch.mqtt.packets import Publish
 from robotaxi.dispatch.mqtt.server import BrokerLimits, MqttServer
 from robotaxi.dispatch.pki import ROLE_DISPATCHER, ROLE_VEHICLE, TestPki
+from robotaxi.dispatch.process import STOP_SIGNALS, ignore_stops
 from robotaxi.dispatch.revocation import RevocationList
 from robotaxi.dispatch.tls import Holder, TlsError, holder, reload_context, server_context
 
@@ -155,8 +157,13 @@ def serve(pki: TestPki, host: str, port: int, on_ready: OnReady) -> None:
 async def _serve(pki: TestPki, host: str, port: int, on_ready: OnReady) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+
+    def on_signal(number: int, frame: Any) -> None:
+        ignore_stops()
+        loop.call_soon_threadsafe(stop.set)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, on_signal)
     check_free(host, port)
     context = server_context(pki.broker.ca, pki.broker.cert, pki.broker.key)
     revoked = RevocationList(pki.crl, pki.ca)
@@ -174,6 +181,7 @@ async def _serve(pki: TestPki, host: str, port: int, on_ready: OnReady) -> None:
             await asyncio.wait_for(stop.wait(), RELOAD_PERIOD_S)
         except asyncio.TimeoutError:
             continue
+    ignore_stops()
     await server.stop()
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StartError(RuntimeError):
@@ -126,6 +127,12 @@ def _first_line(process: subprocess.Popen[bytes], timeout_s: float) -> bytes:
     return line
 
 
+def ignore_stops() -> None:
+    """Nothing interrupts the clean-up from here on, nor the interpreter's end, which resets handlers of our own."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class StopRequest:
     """The child's side: SIGINT, SIGTERM or `ask` end `wait`; later ones change nothing.
 
@@ -137,14 +144,15 @@ class StopRequest:
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda *_: ignore_stops())
 
     def ask(self) -> None:
         os.write(self._write, b".")
 
     def wait(self) -> None:
         os.read(self._read, 1)
+        ignore_stops()
 
     def wait_for(self, timeout_s: float) -> bool:
         """Whether it was asked for within ``timeout_s``."""
