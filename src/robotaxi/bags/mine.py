@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from robotaxi.bags.messages import messages
 from robotaxi.bags.reader import bag_info, known_types, open_bag, table_topic
 from robotaxi.bags.writer import BagError, BagWriter, header_stamp_ns
 from robotaxi.interfaces import INTERFACES
@@ -138,7 +139,7 @@ def rows_of(bag: Path) -> dict[str, Any]:
         chosen = [c for c in reader.connections if names[c.topic] in TOPICS
                   and c.msgtype == INTERFACES[names[c.topic]].type]  # fmt: skip
         state = _Row(str(bag), store)
-        for connection, _, raw in reader.messages(chosen) if chosen else ():
+        for connection, _, raw in messages(reader, chosen) if chosen else ():
             topic = names[connection.topic]
             state.take(topic, connection.msgtype, raw)
     return state.columns()
@@ -271,7 +272,7 @@ def cut(moment: Moment, out: Path, margin_s: float) -> Path:
         with open_bag(moment.bag) as reader:
             for connection in reader.connections:
                 writer.add_topic(connection.topic, connection.msgtype, (connection.msgdef.data, connection.digest))
-            for connection, stamp_ns, raw in reader.messages():
+            for connection, stamp_ns, raw in messages(reader):
                 if first <= stamp_ns <= last or connection.topic.endswith("tf_static"):
                     writer.write(connection.topic, raw, stamp_ns)
     finally:

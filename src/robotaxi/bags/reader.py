@@ -22,6 +22,7 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from robotaxi.bags.messages import messages
 from robotaxi.bags.writer import NATIVE, ORIGIN, BagError, header_stamp_ns
 from robotaxi.interfaces import INTERFACES
 
@@ -171,15 +172,20 @@ def table_topic(topic: str) -> str:
     return ""
 
 
-def ordered(reader: Reader, connections: Collection[Connection]) -> Iterator[tuple[int, str, bytes]]:
-    """(stamp, topic, cdr) in the order of header stamps, whatever the order of writing was."""
+def ordered(
+    reader: Reader, connections: Collection[Connection], start_ns: int | None = None, stop_ns: int | None = None
+) -> Iterator[tuple[int, str, bytes]]:
+    """(stamp, topic, cdr) in the order of header stamps, whatever the order of writing was.
+
+    ``start_ns``, ``stop_ns``: of the storage's times, from the first to before the second; None for all.
+    """
     heap: list[tuple[int, int, str, bytes]] = []
     newest = -(1 << 62)
     if not connections:
         return
-    for number, (connection, _, raw) in enumerate(reader.messages(connections)):
+    for number, (connection, _, raw) in enumerate(messages(reader, connections, start_ns, stop_ns)):
         stamp = header_stamp_ns(raw)
-        heapq.heappush(heap, (stamp, number, connection.topic, bytes(raw)))
+        heapq.heappush(heap, (stamp, number, connection.topic, raw))
         newest = max(newest, stamp)
         while heap and heap[0][0] < newest - _HORIZON_NS:
             oldest = heapq.heappop(heap)
@@ -187,6 +193,11 @@ def ordered(reader: Reader, connections: Collection[Connection]) -> Iterator[tup
     while heap:
         oldest = heapq.heappop(heap)
         yield oldest[0], oldest[2], oldest[3]
+
+
+def span(first_ns: int, last_ns: int) -> tuple[int | None, int | None]:
+    """What `ordered` takes for header stamps from first to last of a native bag; no format knows times below 0."""
+    return (first_ns if first_ns > 0 else None), (last_ns + 1 if 0 <= last_ns < 1 << 62 else None)
 
 
 def stamps_by_topic(path: str | Path) -> dict[str, NDArray[np.int64]]:

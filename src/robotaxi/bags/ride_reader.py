@@ -12,6 +12,7 @@ import numpy as np
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
+from robotaxi.bags.messages import messages
 from robotaxi.evaluation.ride_log import (
     CommandSeries,
     EgoSeries,
@@ -84,7 +85,7 @@ def _by_topic(bag: Path) -> dict[str, list[Any]]:
                   if c.topic == "/" + name or c.topic.endswith("/" + name)}  # fmt: skip
         skipped = ("sensing/", TRUTH_PREFIX + "agents", "perception/")
         connections = [c for c in reader.connections if c.id in wanted and not wanted[c.id].startswith(skipped)]
-        for connection, _, raw in reader.messages(connections) if connections else ():
+        for connection, _, raw in messages(reader, connections) if connections else ():
             out[wanted[connection.id]].append(types.deserialize_cdr(raw, connection.msgtype))
     for rows in out.values():
         rows.sort(key=_stamp)

@@ -12,6 +12,7 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import Stores, get_typestore
 
 from robotaxi.bags.kitti_files import KittiError
+from robotaxi.bags.messages import messages
 from robotaxi.bags.reader import custom_data
 from robotaxi.bags.writer import header_stamp_ns
 from robotaxi.evaluation.perception_case import TRUTH_DTYPE, Frame, Recording, in_base, truth_of_agents
@@ -98,7 +99,7 @@ def _map(name: str) -> LaneMap | None:
 def _messages(bag: Path, topic: str) -> Iterator[tuple[int, Any]]:
     with Reader(bag) as reader:
         connections = [c for c in reader.connections if c.topic.endswith("/" + topic)]
-        for connection, _, raw in reader.messages(connections) if connections else ():
+        for connection, _, raw in messages(reader, connections) if connections else ():
             yield header_stamp_ns(raw), _TYPES.deserialize_cdr(raw, connection.msgtype)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
+from robotaxi.bags.messages import messages
 from robotaxi.bags.reader import custom_data
 from robotaxi.bags.transforms import TF_TYPE
 from robotaxi.evaluation.drive_log import SensorLog, Sweeps, Truth
@@ -138,7 +139,7 @@ def _raw(bag: Path, topics: tuple[str, ...]) -> Iterator[tuple[str, str, bytes]]
                 if c.msgtype == _TYPES[t] and (c.topic == "/" + t or c.topic.endswith("/" + t))
             }
             connections = [c for c in reader.connections if c.id in names]
-            for connection, _, raw in reader.messages(connections) if connections else ():
+            for connection, _, raw in messages(reader, connections) if connections else ():
                 yield names[connection.id], connection.msgtype, raw
     except Exception as error:
         raise SensorLogError(f"{bag}: is no bag that can be read: {error}") from error

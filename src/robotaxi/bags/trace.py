@@ -8,6 +8,7 @@ from pathlib import Path
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
+from robotaxi.bags.messages import messages
 from robotaxi.interfaces import TRUTH_PREFIX
 
 _EGO = TRUTH_PREFIX + "ego"
@@ -40,11 +41,11 @@ def trace_sha256(bag: Path) -> tuple[str, dict[str, str]]:
             topic: [c for c in reader.connections if c.topic == topic or c.topic.endswith("/" + topic)]
             for topic in TRACE_TOPICS
         }
-        last = max((stamp for _, stamp, _ in reader.messages(ends[_EGO])), default=None) if ends[_EGO] else None
+        last = max((stamp for _, stamp, _ in messages(reader, ends[_EGO])), default=None) if ends[_EGO] else None
         until = None if last is None else last - _UNSETTLED_NS
         for topic, connections in ends.items():
             digest = hashlib.sha256()
-            rows = [(stamp, bytes(raw)) for _, stamp, raw in reader.messages(connections)] if connections else []
+            rows = [(stamp, bytes(raw)) for _, stamp, raw in messages(reader, connections)] if connections else []
             for stamp, raw in sorted(rows, key=lambda row: row[0]):
                 if until is not None and stamp > until:
                     break

@@ -10,6 +10,7 @@ from typing import Any
 
 from rosbags.typesys import Stores, get_typestore
 
+from robotaxi.bags.messages import messages
 from robotaxi.bags.reader import open_bag
 from robotaxi.bags.writer import BagError
 
@@ -65,7 +66,7 @@ def play(bag: str | Path, server: Server, stop: Any, rate: float = 1.0, from_s: 
             server.add(connection.topic, connection.msgtype, connection.msgdef.data)
         while True:
             begun, first_ns = time.monotonic(), None
-            for connection, stamp_ns, raw in reader.messages(start=round(from_s * 1e9) if from_s > 0.0 else None):
+            for connection, stamp_ns, raw in messages(reader, start=round(from_s * 1e9) if from_s > 0.0 else None):
                 first_ns = stamp_ns if first_ns is None else first_ns
                 ahead = (stamp_ns - first_ns) / 1e9 / rate - (time.monotonic() - begun) if math.isfinite(rate) else 0.0
                 if ahead > _BATCH_S and select.select([stop], [], [], ahead)[0]:

@@ -22,7 +22,7 @@ from rosgraph_msgs.msg import Clock
 
 from robotaxi.bags.plan import NEVER_NS, ReplayPlan, plan_replay
 from robotaxi.bags.provenance import captured
-from robotaxi.bags.reader import open_bag, ordered, stamps_by_topic, table_topic
+from robotaxi.bags.reader import open_bag, ordered, span, stamps_by_topic, table_topic
 from robotaxi.bags.remote import GO, PAUSE, STEP, RemoteEnd
 from robotaxi.bags.writer import BagWriter, header_stamp_ns
 from robotaxi.interfaces import INTERFACES, MS
@@ -226,7 +226,8 @@ class BagPlayerNode(Node):
 
     def _grouped(self) -> Iterator[tuple[int, list[tuple[str, bytes]]]]:
         wanted = [c for c in self._reader.connections if table_topic(c.topic) in self._ends]
-        rows = (row for row in ordered(self._reader, wanted) if self._from_ns <= row[0] <= self._to_ns)
+        rows = ordered(self._reader, wanted, *span(self._from_ns, self._to_ns))
+        rows = (row for row in rows if self._from_ns <= row[0] <= self._to_ns)
         for stamp_ns, group in groupby(rows, key=lambda row: row[0]):
             yield stamp_ns, [(table_topic(topic), cdr) for _, topic, cdr in group]
 

@@ -30,8 +30,9 @@ from rclpy.serialization import serialize_message
 
 from robotaxi.bags.plan import plan_replay
 from robotaxi.bags.provenance import captured
-from robotaxi.bags.reader import open_bag, ordered, stamps_by_topic, table_topic
+from robotaxi.bags.reader import open_bag, ordered, span, stamps_by_topic, table_topic
 from robotaxi.bags.writer import BagWriter
+from robotaxi.environment import keep_memory
 from robotaxi.interfaces import INTERFACES, Interface
 from robotaxi.nodes.__main__ import EXECUTABLES, load_node
 from robotaxi.nodes.cdr import decoder
@@ -117,6 +118,7 @@ def _serialised(message: Any) -> bytes:
 def main() -> int:
     """One stage. Parameters as for the bag player; ``own``, ``later``: the nodes of this stage and of those after it;
     ``first``, ``last``: whether it is that in the chain."""
+    keep_memory()
     rclpy.init(args=sys.argv)
     settings = Node("bag_player")
     value = _parameters(settings)
@@ -269,7 +271,7 @@ class _Upstream:
 def _groups(path: Path, topics: set[str], first_ns: int, last_ns: int) -> Groups:
     with open_bag(path) as reader:
         chosen = [c for c in reader.connections if table_topic(c.topic) in topics]
-        rows = (row for row in ordered(reader, chosen) if first_ns <= row[0] <= last_ns)
+        rows = (row for row in ordered(reader, chosen, *span(first_ns, last_ns)) if first_ns <= row[0] <= last_ns)
         for stamp_ns, group in groupby(rows, key=lambda row: row[0]):
             yield stamp_ns, ((table_topic(topic), cdr) for _, topic, cdr in group)
 
