@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from robotaxi.control.config import ControlConfig
 from robotaxi.control.lateral_dynamics import lateral_step, slip_share, steering_after
@@ -21,12 +23,13 @@ from robotaxi.control.steering_delay import SteeringDelay
 from robotaxi.geometry.se2 import wrap_angle
 from robotaxi.types import EgoState, FloatArray, VehicleParams, VehicleReport
 
+IntArray = NDArray[np.int64]
 _SUBSTEP = 0.01  # s, of the forward prediction
 _HISTORY = 64  # commands kept; 1.28 s at 20 ms
+_DEAD_TIME, _LEARNED = 1, slice(6, 11)  # of the prediction's parameters: what changes while driving
 
 
-@dataclass(frozen=True)
-class PredictedState:
+class PredictedState(NamedTuple):
     """State of ``base_link`` in ``map`` at the time the next command takes effect."""
 
     x: float
@@ -50,6 +53,34 @@ class Disturbance:
     acceleration: float = 0.0  # m/s^2, grade and brake bias
 
 
+class _Sent:
+    """The newest `_HISTORY` commands, as arrays that need not be made for each prediction."""
+
+    def __init__(self) -> None:
+        self._begin = self._end = 0
+        self._stamps = np.zeros(4 * _HISTORY, np.int64)
+        self._values = np.zeros((2, 4 * _HISTORY))
+
+    def __len__(self) -> int:
+        return self._end - self._begin
+
+    def add(self, stamp_ns: int, steering: float, acceleration: float) -> None:
+        if self._end == len(self._stamps):
+            kept = slice(self._begin, self._end)
+            self._begin, self._end = 0, len(self)
+            self._stamps[: self._end] = self._stamps[kept]
+            self._values[:, : self._end] = self._values[:, kept]
+        self._stamps[self._end] = stamp_ns
+        self._values[:, self._end] = steering, acceleration
+        self._end += 1
+        self._begin = max(self._begin, self._end - _HISTORY)
+
+    def columns(self) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Stamps (ns), tyre angles and accelerations, oldest first."""
+        kept = slice(self._begin, self._end)
+        return self._stamps[kept], self._values[0, kept], self._values[1, kept]
+
+
 class ActuationModel:
     """Keeps the commands sent, follows the actuators, observes the disturbance."""
 
@@ -58,13 +89,24 @@ class ActuationModel:
         self._vehicle = vehicle
         self._calibrated_dead_time = config.command_latency + vehicle.steering_delay
         self.drive_dead_time = config.command_latency + vehicle.drive_delay
+        self._parameters = np.array(
+            [
+                vehicle.wheelbase,
+                0.0,  # `_DEAD_TIME`
+                max(vehicle.steering_lag, 1e-3),
+                vehicle.max_steering_rate,
+                self.drive_dead_time,
+                max(vehicle.drive_lag, 1e-3),
+                *(0.0, 0.0, 0.0, 0.0, 0.0),  # `_LEARNED`
+                config.cg_fraction,
+                config.inertia_ratio,
+            ]
+        )
         self.reset()
 
     def reset(self) -> None:
         """Forget everything, as before the first command."""
-        self._stamps: list[int] = []
-        self._steering: list[float] = []
-        self._acceleration: list[float] = []
+        self._sent = _Sent()
         self._last: EgoState | None = None
         self._pose = (0.0, 0.0, 0.0)
         self._beta = self._kappa = 0.0
@@ -77,11 +119,7 @@ class ActuationModel:
 
     def sent(self, stamp_ns: int, steering: float, acceleration: float) -> None:
         """Record a command given to the car."""
-        self._stamps.append(stamp_ns)
-        self._steering.append(steering)
-        self._acceleration.append(acceleration)
-        if len(self._stamps) > _HISTORY:
-            del self._stamps[0], self._steering[0], self._acceleration[0]
+        self._sent.add(stamp_ns, steering, acceleration)
 
     @property
     def steering_dead_time(self) -> float:
@@ -137,12 +175,12 @@ class ActuationModel:
         age = min(max(age, 0.0), 0.1)
         gain = self._config.steering_measurement_gain
         self._tyre_angle = before.steering + gain * (angle + rate * age - before.steering)
-        if not self._stamps:
+        if not self._sent:
             self._modelled_angle = angle
             return
-        ages = np.array([(stamp_ns - last.stamp_ns) * 1e-9 for stamp_ns in self._stamps])
+        stamps, steering, _ = self._sent.columns()
         modelled = steering_after(
-            self._modelled_angle, ages, np.array(self._steering), self._calibrated_dead_time,
+            self._modelled_angle, stamps, last.stamp_ns, steering, self._calibrated_dead_time,
             max(self._vehicle.steering_lag, 1e-3), self._vehicle.max_steering_rate, dt,
         )  # fmt: skip
         rate = (modelled - self._modelled_angle) / dt
@@ -184,37 +222,24 @@ class ActuationModel:
         return min(max(value, -config.max_grade_acceleration), config.max_grade_acceleration)
 
     def _predict(self, state: EgoState, horizon: float) -> PredictedState:
-        if not self._stamps:
-            columns: list[list[float]] = [[0.0], [self._tyre_angle], [0.0]]
-        else:
-            ages = [(stamp_ns - state.stamp_ns) * 1e-9 for stamp_ns in self._stamps]
-            columns = [ages, self._steering, self._acceleration]
-        vehicle, config = self._vehicle, self._config
+        columns = self._sent.columns() if self._sent else self._as_if_sent(state)
+        learned = self.disturbance
+        self._parameters[_DEAD_TIME] = self.steering_dead_time
+        self._parameters[_LEARNED] = (
+            learned.curvature, learned.slip, learned.acceleration, self.understeer_gradient, self.rear_slip_gradient,
+        )  # fmt: skip
         x, y, yaw, speed, angle, drive, beta, kappa = _roll(
             np.array([*self._pose, state.speed, self._tyre_angle, self._drive, self._beta, self._kappa]),
-            np.array(columns[0]),
-            np.array(columns[1]),
-            np.array(columns[2]),
+            *columns,
+            state.stamp_ns,
             horizon,
-            np.array(
-                [
-                    vehicle.wheelbase,
-                    self.steering_dead_time,
-                    max(vehicle.steering_lag, 1e-3),
-                    vehicle.max_steering_rate,
-                    self.drive_dead_time,
-                    max(vehicle.drive_lag, 1e-3),
-                    self.disturbance.curvature,
-                    self.disturbance.slip,
-                    self.disturbance.acceleration,
-                    self.understeer_gradient,
-                    self.rear_slip_gradient,
-                    config.cg_fraction,
-                    config.inertia_ratio,
-                ]
-            ),
+            self._parameters,
         )
         return PredictedState(x, y, yaw, speed, angle, drive + self.disturbance.acceleration, beta, kappa)
+
+    def _as_if_sent(self, state: EgoState) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Before the first command: as if the tyres had been told to stay."""
+        return np.array([state.stamp_ns]), np.array([self._tyre_angle]), np.zeros(1)
 
 
 @njit(cache=True)
@@ -225,7 +250,13 @@ def bicycle_curvature(steering: float, speed: float, wheelbase: float, understee
 
 @njit(cache=True)
 def _roll(
-    start: FloatArray, stamps: FloatArray, steering: FloatArray, acceleration: FloatArray, horizon: float, p: FloatArray
+    start: FloatArray,
+    stamps: IntArray,
+    steering: FloatArray,
+    acceleration: FloatArray,
+    now_ns: int,
+    horizon: float,
+    p: FloatArray,
 ) -> tuple[float, float, float, float, float, float, float, float]:
     x, y, yaw, v = start[0], start[1], start[2], start[3]
     angle, drive, beta, kappa = start[4], start[5], start[6], start[7]
@@ -240,9 +271,9 @@ def _roll(
     i_steer = i_drive = 0
     for k in range(steps):
         middle = (k + 0.5) * h
-        while i_steer + 1 < n and stamps[i_steer + 1] + steer_dead <= middle:
+        while i_steer + 1 < n and (stamps[i_steer + 1] - now_ns) * 1e-9 + steer_dead <= middle:
             i_steer += 1
-        while i_drive + 1 < n and stamps[i_drive + 1] + drive_dead <= middle:
+        while i_drive + 1 < n and (stamps[i_drive + 1] - now_ns) * 1e-9 + drive_dead <= middle:
             i_drive += 1
         turn = (steering[i_steer] - angle) * (1.0 - keep_steer)
         turn = min(max(turn, -steer_rate * h), steer_rate * h)

@@ -17,7 +17,6 @@ from robotaxi.types import (
     TRAJECTORY_DTYPE,
     Command,
     EgoState,
-    FloatArray,
     Trajectory,
     VehicleParams,
     VehicleReport,
@@ -58,6 +57,9 @@ class Controller:
         self._reference_fault = ""
         self._steering: float | None = None
         self._last_stamp_ns: int | None = None
+        # the middle of each step of the horizon, and what is then left of a difference in speed
+        self._times = np.asarray((np.arange(config.mpc_steps) + 0.5) * config.mpc_step_time, np.float64)
+        self._decay = np.asarray(np.exp(-self._times / config.speed_error_time), np.float64)
 
     def warm_up(self) -> None:
         """Compile the hot loops before the first step, so that it is as fast as the others."""
@@ -142,7 +144,9 @@ class Controller:
         return min(max(angle, -self._vehicle.max_steering), self._vehicle.max_steering), status
 
     def _solve(self, reference: Reference, predicted: PredictedState, at: Projection, last: float) -> float | None:
-        speeds, arc = self._horizon(reference, predicted.speed, at.s)
+        speeds, curvatures = reference.along(
+            at.s, predicted.speed, self._times, self._decay, self._config.mpc_step_time
+        )
         disturbance = self._actuation.disturbance
         return self._mpc.solve(
             at.lateral,
@@ -151,24 +155,13 @@ class Controller:
             predicted.beta,
             predicted.kappa,
             speeds,
-            reference.curvature_along(arc),
+            curvatures,
             last,
             disturbance.curvature,
             disturbance.slip,
             self._actuation.understeer_gradient,
             self._actuation.rear_slip_gradient,
         )
-
-    def _horizon(self, reference: Reference, speed: float, s: float) -> tuple[FloatArray, FloatArray]:
-        """Expected speeds and arc lengths (mpc_steps,) in the middle of each step of the horizon."""
-        config = self._config
-        dt = config.mpc_step_time
-        start = float(np.interp(s, reference.s, reference.t))
-        times = (np.arange(config.mpc_steps) + 0.5) * dt
-        wanted = np.interp(start + times, reference.t, reference.speed)
-        error = speed - float(np.interp(start, reference.t, reference.speed))
-        speeds = np.maximum(wanted + error * np.exp(-times / config.speed_error_time), 0.0)
-        return speeds, s + np.cumsum(speeds) * dt - 0.5 * dt * speeds
 
     def _drive(
         self, reference: Reference, predicted: PredictedState, measured_speed: float, now: float

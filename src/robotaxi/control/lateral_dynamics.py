@@ -82,17 +82,24 @@ def slip_share(speed: float) -> float:
 
 @njit(cache=True)
 def steering_after(
-    angle: float, ages: object, steering: object, dead_time: float, lag: float, max_rate: float, dt: float
+    angle: float,
+    stamps_ns: object,
+    now_ns: int,
+    steering: object,
+    dead_time: float,
+    lag: float,
+    max_rate: float,
+    dt: float,
 ) -> float:
-    """Tyre angle after ``dt`` under the commands ``steering`` of ``ages`` (s before now negative)."""
-    n = len(ages)  # type: ignore[arg-type]
+    """Tyre angle ``dt`` after ``now_ns`` under the commands ``steering`` of the times ``stamps_ns``."""
+    n = len(stamps_ns)  # type: ignore[arg-type]
     steps = max(math.ceil(dt / 0.01 - 1e-9), 1)
     h = dt / steps
     keep = math.exp(-h / lag)
     i = 0
     for k in range(steps):
         middle = (k + 0.5) * h
-        while i + 1 < n and ages[i + 1] + dead_time <= middle:  # type: ignore[index]
+        while i + 1 < n and (stamps_ns[i + 1] - now_ns) * 1e-9 + dead_time <= middle:  # type: ignore[index]
             i += 1
         turn = (steering[i] - angle) * (1.0 - keep)  # type: ignore[index]
         angle += min(max(turn, -max_rate * h), max_rate * h)

@@ -25,18 +25,33 @@ from robotaxi.control.config import ControlConfig
 from robotaxi.control.lateral_dynamics import lateral_matrices, slip_share
 from robotaxi.types import FloatArray, VehicleParams
 
+_LEARNED = slice(3, 7)  # of the parameters: what `LateralMpc.solve` is told anew each time
+
 
 class LateralMpc:
     """Built once for one vehicle; `solve` is called at each control step."""
 
     def __init__(self, config: ControlConfig, vehicle: VehicleParams) -> None:
-        self._config = config
-        self._vehicle = vehicle
         n = config.mpc_steps
         self._difference = np.asfortranarray(np.eye(n) - np.eye(n, k=-1))  # rows: u[k] - u[k-1]
         self._rate = np.full(n, vehicle.max_steering_rate * config.mpc_step_time)
         self._rate[0] = vehicle.max_steering_rate * config.period
         self._angle = np.full(n, vehicle.max_steering)
+        self._parameters = np.array(
+            [
+                config.mpc_step_time,
+                vehicle.wheelbase,
+                max(vehicle.steering_lag, 1e-3),
+                *(0.0, 0.0, 0.0, 0.0),  # `_LEARNED`
+                config.lateral_weight,
+                config.heading_weight,
+                config.terminal_weight,
+                config.steering_rate_weight,
+                config.lateral_jerk_weight,
+                config.cg_fraction,
+                config.inertia_ratio,
+            ]
+        )
         self._solver = self._new_solver()
         self._ready = False
 
@@ -68,30 +83,13 @@ class LateralMpc:
         at the time the command takes effect; ``last_command`` is the one sent before; ``understeer`` and
         ``rear_slip``: rad per m/s^2 of lateral acceleration.
         """
-        config = self._config
+        self._parameters[_LEARNED] = understeer, rear_slip, curvature_bias, slip_bias
         hessian, gradient = _condense(
             np.array([lateral, heading, steering, beta, kappa]),
             speeds,
             curvatures,
             last_command,
-            np.array(
-                [
-                    config.mpc_step_time,
-                    self._vehicle.wheelbase,
-                    max(self._vehicle.steering_lag, 1e-3),
-                    understeer,
-                    rear_slip,
-                    curvature_bias,
-                    slip_bias,
-                    config.lateral_weight,
-                    config.heading_weight,
-                    config.terminal_weight,
-                    config.steering_rate_weight,
-                    config.lateral_jerk_weight,
-                    config.cg_fraction,
-                    config.inertia_ratio,
-                ]
-            ),
+            self._parameters,
         )
         low, high = -self._rate, self._rate.copy()
         low[0] += last_command

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+from robotaxi.geometry.interpolate import interpolate, interpolate_all
 from robotaxi.geometry.se2 import wrap_angle
 from robotaxi.types import FloatArray, Trajectory
 
 _ARC_BEYOND = 2.0  # m; the car may be this far off an end before the arc there is no longer trusted
+_COLUMNS = ("x", "y", "yaw", "t", "s", "speed", "acceleration", "curvature")
 _MIN_SEGMENT = 1e-3  # m; shorter segments carry no direction (the car stands)
 
 
@@ -19,8 +21,7 @@ class TrajectoryError(ValueError):
     """A trajectory that cannot be followed; the message says why."""
 
 
-@dataclass(frozen=True)
-class Projection:
+class Projection(NamedTuple):
     """A pose seen from the path.
 
     ``s``: arc length of the nearest path point (beyond the last point it goes on along the tangent);
@@ -32,8 +33,7 @@ class Projection:
     heading: float
 
 
-@dataclass(frozen=True)
-class TimedPoint:
+class TimedPoint(NamedTuple):
     """Where the trajectory wants the car at one time. ``s`` in its own arc length."""
 
     s: float
@@ -52,20 +52,19 @@ class Reference:
         if len(points) == 0:
             raise TrajectoryError("trajectory has no points")
         self.stamp_ns = trajectory.stamp_ns
-        columns = [
-            np.ascontiguousarray(points[name], dtype=np.float64)
-            for name in ("x", "y", "yaw", "t", "s", "speed", "acceleration", "curvature")
-        ]
-        for name, column in zip(
-            ("x", "y", "yaw", "t", "s", "speed", "acceleration", "curvature"), columns, strict=True
-        ):
-            if not np.isfinite(column).all():
-                raise TrajectoryError(f"trajectory field '{name}' is not finite")
+        columns = np.empty((len(_COLUMNS), len(points)))
+        for row, name in zip(columns, _COLUMNS, strict=True):
+            row[:] = points[name]
+        finite = np.isfinite(columns)
+        if not finite.all():
+            raise TrajectoryError(f"trajectory field '{_COLUMNS[int(np.argmin(finite.all(axis=1)))]}' is not finite")
         self.x, self.y, yaw, self.t, self.s, self.speed, self.acceleration, self.curvature = columns
-        self.yaw = np.unwrap(yaw).astype(np.float64)
-        if (np.diff(self.t) < 0.0).any():
+        steps = columns[:, 1:] - columns[:, :-1]
+        turning = bool((np.abs(steps[2]) >= math.pi).any())
+        self.yaw = np.asarray(np.unwrap(yaw), np.float64) if turning else yaw
+        if (steps[3] < 0.0).any():
             raise TrajectoryError("trajectory times do not increase")
-        if (np.diff(self.s) < 0.0).any():
+        if (steps[4] < 0.0).any():
             raise TrajectoryError("trajectory arc length does not increase")
 
     @property
@@ -84,33 +83,80 @@ class Reference:
 
     def at_time(self, t: float) -> TimedPoint:
         """State wanted ``t`` seconds after the stamp; before and after, the ends go on at their speed."""
-        first, last = float(self.t[0]), float(self.t[-1])
-        inside = min(max(t, first), last)
-        s = float(np.interp(inside, self.t, self.s))
-        speed = float(np.interp(inside, self.t, self.speed))
-        if t > last:
-            return TimedPoint(s + speed * (t - last), speed, 0.0)
-        if t < first:
-            return TimedPoint(s - speed * (first - t), speed, 0.0)
-        return TimedPoint(s, speed, float(np.interp(t, self.t, self.acceleration)))
+        return TimedPoint(*_at_time(t, self.t, self.s, self.speed, self.acceleration))
 
     def max_speed_between(self, t0: float, t1: float) -> float:
         """Highest wanted speed from ``t0`` to ``t1`` seconds after the stamp."""
-        inside = (self.t >= t0) & (self.t <= t1)
-        ends = np.interp([t0, t1], self.t, self.speed)
-        return float(max(ends.max(), self.speed[inside].max() if inside.any() else 0.0))
+        return _max_speed(t0, t1, self.t, self.speed)
 
     def point_at(self, s: float) -> tuple[float, float, float]:
         """Position and yaw at arc length ``s``; straight on beyond the ends."""
         inside = min(max(s, float(self.s[0])), float(self.s[-1]))
-        yaw = float(np.interp(inside, self.s, self.yaw))
-        x = float(np.interp(inside, self.s, self.x)) + (s - inside) * math.cos(yaw)
-        y = float(np.interp(inside, self.s, self.y)) + (s - inside) * math.sin(yaw)
+        yaw = interpolate(inside, self.s, self.yaw)
+        x = interpolate(inside, self.s, self.x) + (s - inside) * math.cos(yaw)
+        y = interpolate(inside, self.s, self.y) + (s - inside) * math.sin(yaw)
         return x, y, yaw
 
     def curvature_along(self, s: FloatArray) -> FloatArray:
         """Curvature (N,) at arc lengths (N,)."""
-        return np.interp(s, self.s, self.curvature)
+        return interpolate_all(s, self.s, self.curvature)  # type: ignore[no-any-return]
+
+    def along(
+        self, s: float, speed: float, times: FloatArray, decay: FloatArray, dt: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Speeds and path curvatures (N,) expected at ``times`` (N,) from ``s`` on, steps ``dt`` long.
+
+        ``decay``: (N,) what is left then of the difference between ``speed`` and the one wanted at ``s``.
+        """
+        return _along(s, speed, times, decay, dt, self.t, self.s, self.speed, self.curvature)
+
+
+@njit(cache=True)
+def _at_time(
+    t: float, ts: FloatArray, ss: FloatArray, speeds: FloatArray, accelerations: FloatArray
+) -> tuple[float, float, float]:
+    first, last = ts[0], ts[-1]
+    inside = min(max(t, first), last)
+    s, speed = interpolate(inside, ts, ss), interpolate(inside, ts, speeds)
+    if t > last:
+        return s + speed * (t - last), speed, 0.0
+    if t < first:
+        return s - speed * (first - t), speed, 0.0
+    return s, speed, interpolate(t, ts, accelerations)
+
+
+@njit(cache=True)
+def _max_speed(t0: float, t1: float, ts: FloatArray, speeds: FloatArray) -> float:
+    out = max(interpolate(t0, ts, speeds), interpolate(t1, ts, speeds))
+    inside, found = 0.0, False
+    for i in range(len(ts)):
+        if t0 <= ts[i] <= t1:
+            inside = max(inside, speeds[i]) if found else speeds[i]
+            found = True
+    return max(out, inside)
+
+
+@njit(cache=True)
+def _along(
+    s: float,
+    speed: float,
+    times: FloatArray,
+    decay: FloatArray,
+    dt: float,
+    ts: FloatArray,
+    ss: FloatArray,
+    wanted: FloatArray,
+    curvatures: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    start = interpolate(s, ss, ts)
+    error = speed - interpolate(start, ts, wanted)
+    speeds, bends = np.empty(len(times)), np.empty(len(times))
+    way = 0.0
+    for i in range(len(times)):
+        speeds[i] = max(interpolate(start + times[i], ts, wanted) + error * decay[i], 0.0)
+        way += speeds[i]
+        bends[i] = interpolate(s + way * dt - 0.5 * dt * speeds[i], ss, curvatures)
+    return speeds, bends
 
 
 @njit(cache=True)
