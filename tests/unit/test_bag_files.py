@@ -11,7 +11,7 @@ import yaml
 from bag_helpers import RECORD, every, record, write_bag
 from rosbags.rosbag2 import Reader
 
-from robotaxi.bags.reader import bag_info, open_bag, stamps_by_topic
+from robotaxi.bags.reader import bag_info, custom_data, open_bag, stamps_by_topic
 from robotaxi.bags.repair import repair
 from robotaxi.bags.writer import BagError, BagFormat, BagWriter
 
@@ -161,3 +161,26 @@ def test_a_full_disk_keeps_what_was_written(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         bag.close()
     assert repair(tmp_path / "bag", tmp_path / "saved").messages == 1
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_a_file_without_its_folder_is_still_ours(tmp_path, form):
+    bag = write_bag(tmp_path / "bag", explanations(), form, {"seed": "7", "map": "town"})
+    file = next(p for p in bag.iterdir() if p.suffix in (".mcap", ".db3"))
+    file = file.rename(tmp_path / f"alone{file.suffix}")
+    info = bag_info(file)
+    assert info.native and (info.custom["seed"], info.custom["map"]) == ("7", "town")
+    assert stamps_by_topic(file)["/" + TOPIC].tolist() == every(100, 1000)
+
+
+def test_a_damaged_file_says_nothing_of_its_origin(tmp_path):
+    bag = write_bag(tmp_path / "bag", explanations(), custom={"seed": "7"})
+    whole = (bag / "bag_0.mcap").read_bytes()
+    random = np.random.default_rng(0)
+    for number in range(60):
+        body = bytearray(whole[: len(whole) if number % 2 else int(random.integers(0, len(whole)))])
+        for at in random.integers(0, max(len(body), 1), 8 if body else 0):
+            body[at] ^= 0x5A
+        damaged = tmp_path / "damaged.mcap"
+        damaged.write_bytes(body)
+        assert len(custom_data(damaged)) in (0, 2)

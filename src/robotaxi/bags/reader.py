@@ -6,7 +6,7 @@ import heapq
 import sqlite3
 import struct
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from robotaxi.bags.messages import messages
+from robotaxi.bags.stored_metadata import stored_metadata
 from robotaxi.bags.writer import NATIVE, ORIGIN, BagError, header_stamp_ns
 from robotaxi.interfaces import INTERFACES
 
@@ -33,6 +34,7 @@ _RECORD = struct.Struct("<BQ")
 _SQLITE_STAMPS = (  # a damaged file may hold anything
     "SELECT topic_id, timestamp FROM messages WHERE typeof(topic_id) = 'integer' AND typeof(timestamp) = 'integer'"
 )
+_INFORMATION = "rosbag2_bagfile_information"
 _DAMAGES = (ReaderError, SerdeError, zstd.ZstdError, struct.error, sqlite3.DatabaseError)  # met while reading messages
 
 
@@ -109,20 +111,29 @@ def bag_info(path: str | Path) -> BagInfo:
 
 
 def custom_data(path: Path) -> dict[str, str]:
-    """What the recorder noted of the bag's origin; empty for bags of others."""
+    """What the recorder noted of the bag's origin; empty for bags of others.
+
+    ``path``: the bag's folder, or one of its files, which says the same of itself.
+    """
+    if not path.is_dir():
+        return _noted(stored_metadata(path), None)
     found: dict[str, str] = {}
-    for name, key in ((ORIGIN, None), ("metadata.yaml", "rosbag2_bagfile_information")):
-        file = path / name
-        if not path.is_dir() or not file.exists():
-            continue
-        try:
-            body: Any = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, OSError, UnicodeDecodeError):
-            continue
-        values = body.get(key, {}).get("custom_data") if key and isinstance(body, dict) else body
-        if isinstance(values, dict):
-            found.update({str(k): str(v) for k, v in values.items()})
+    for name, key in ((ORIGIN, None), ("metadata.yaml", _INFORMATION)):
+        with suppress(OSError, UnicodeDecodeError):
+            found.update(_noted((path / name).read_text(encoding="utf-8"), key, everything=name == ORIGIN))
     return found
+
+
+def _noted(text: str, key: str | None, everything: bool = False) -> dict[str, str]:
+    """The custom data in YAML, under ``key``; ``everything``: the whole of it is custom data."""
+    try:
+        body: Any = yaml.safe_load(text) or {}
+    except yaml.YAMLError:
+        return {}
+    if key is not None:
+        body = body.get(key) if isinstance(body, dict) else None
+    values = body if everything or not isinstance(body, dict) else body.get("custom_data")
+    return {str(k): str(v) for k, v in values.items()} if isinstance(values, dict) else {}
 
 
 @lru_cache(maxsize=1)
@@ -220,7 +231,7 @@ def stamps_by_topic(path: str | Path) -> dict[str, NDArray[np.int64]]:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    information = yaml.safe_load((path / "metadata.yaml").read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
+    information = yaml.safe_load((path / "metadata.yaml").read_text(encoding="utf-8"))[_INFORMATION]
     return [path / name for name in information["relative_file_paths"]]
 
 
