@@ -39,7 +39,8 @@ non-zero when what it checks does not hold.
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(command: str = "") -> argparse.ArgumentParser:
+    """The parser of every command; of one alone where a module has its name, without what the others import."""
     parser = argparse.ArgumentParser(
         prog="robotaxi",
         description="ROS 2 autonomy stack of a robotaxi: from a ride order to the drop-off.",
@@ -47,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in _COMMANDS:
+    for module in [name for name in _COMMANDS if name.endswith(f".commands.{command}")] or _COMMANDS:
         import_module(module).register(subparsers)
     return parser
 
@@ -55,7 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point. Ctrl-C ends with status 130 and no traceback."""
     keep_memory()
-    args = build_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    args = build_parser(words[0] if words else "").parse_args(words)
     try:
         return int(args.run(args) or 0)
     except KeyboardInterrupt:

@@ -90,7 +90,7 @@ def replay(folder, *options):
 
 
 def test_a_replay_through_all_nodes_gives_every_recorded_byte(short_ride, tmp_path):
-    status, figures, printed = replay(tmp_path, short_ride[2]["bag"], "--compare")
+    status, figures, printed = replay(tmp_path, short_ride[2]["bag"], "--compare", "--processes")
     assert status == 0, printed
     compared = figures["compare"]
     assert compared["same"] and compared["exact"] and figures["left_out"] == {}

@@ -1,10 +1,11 @@
 """Keys of a running replay: what they say to the player, where they seek to, and the pipe between."""
 
 import os
+import threading
 
 import pytest
 
-from robotaxi.bags.remote import Remote, RemoteEnd
+from robotaxi.bags.remote import Pace, Remote, RemoteEnd
 from robotaxi.replay.controls import HELP, Controls
 
 LAST_NS = 60_000_000_000
@@ -83,3 +84,22 @@ def test_a_player_that_reads_nothing_holds_nobody_up(tmp_path):
         remote.say("pause")
     assert remote.position_ns() is None
     remote.close()
+
+
+def test_a_player_at_full_speed_pauses_steps_and_goes_on(desk):
+    controls, player, press = desk
+    pace, played = Pace(player), []
+    press(b"ss")
+
+    def play():
+        for stamp in range(40):
+            pace.hold(stamp)
+            played.append(stamp)
+
+    thread = threading.Thread(target=play, daemon=True)
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive() and played == [0, 1] and controls.position_s() == pytest.approx(2e-9)
+    press(b" ")
+    thread.join(20.0)
+    assert played == list(range(40))

@@ -6,12 +6,15 @@ What a person presses becomes a word in the pipe ``commands``; where the player 
 from __future__ import annotations
 
 import os
+import select
+import time
 from contextlib import suppress
 from pathlib import Path
 
 PAUSE, GO, STEP = "pause", "go", "step"
 _COMMANDS, _POSITION = "commands", "position"
 _DIGITS = 20
+_LOOK_S = 0.05  # wall time between two looks at what the person wants
 
 
 class Remote:
@@ -45,6 +48,10 @@ class RemoteEnd:
         self._position = os.open(folder / _POSITION, os.O_WRONLY | os.O_CLOEXEC)
         self._rest = b""
 
+    def fileno(self) -> int:
+        """Readable when something was said."""
+        return self._commands
+
     def words(self) -> list[str]:
         """What was said since the last call."""
         with suppress(BlockingIOError):
@@ -58,3 +65,29 @@ class RemoteEnd:
     def close(self) -> None:
         os.close(self._commands)
         os.close(self._position)
+
+
+class Pace:
+    """Holds a player at full speed as the person at the ``remote`` wants."""
+
+    def __init__(self, remote: RemoteEnd) -> None:
+        self._remote = remote
+        self._paused, self._steps = False, 0
+        self._next_look = 0.0
+
+    def hold(self, stamp_ns: int) -> None:
+        """Return when the stamp may be played."""
+        if not self._paused and time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + _LOOK_S
+        self._remote.tell(stamp_ns)
+        self._hear()
+        while self._paused and self._steps == 0:
+            select.select([self._remote], [], [])
+            self._hear()
+        self._steps = max(self._steps - 1, 0)
+
+    def _hear(self) -> None:
+        for word in self._remote.words():
+            self._paused = word in (PAUSE, STEP)
+            self._steps = self._steps + 1 if word == STEP else 0

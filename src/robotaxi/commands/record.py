@@ -71,11 +71,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _record(args: argparse.Namespace, bag: Path) -> int:
-    from robotaxi.nodes.event_recorder import EventRecorderNode
     from robotaxi.nodes.host import run as host
     from robotaxi.nodes.recorder import RecorderNode
 
-    node = EventRecorderNode if args.events else RecorderNode
+    node = RecorderNode
+    if args.events:
+        from robotaxi.nodes.event_recorder import EventRecorderNode
+
+        node = EventRecorderNode
     values = {
         "bag": bag, "record_profile": args.profile, "storage": args.storage, "metadata_version": args.metadata_version,
         "split_mb": args.split_mb, "split_s": args.split_s, "record_s": args.duration, "map": args.map,

@@ -27,9 +27,9 @@ def register(subparsers: Any) -> None:
     replay = subparsers.add_parser(
         "replay",
         help="play a bag through nodes of the stack, and compare what they make",
-        description="Plays the recorded inputs of a bag through the nodes named, each in its process, as fast as they "
-        "go: the player owns the time, nothing is dropped or reordered, and the same code makes the same bytes "
-        "each time. What the nodes make is left as a bag beside the recorded one.",
+        description="Plays the recorded inputs of a bag through the nodes named, as fast as they go: the player owns "
+        "the time, nothing is dropped or reordered, and the same code makes the same bytes each time. What the nodes "
+        "make is left as a bag beside the recorded one.",
         epilog="examples:\n"
         "  robotaxi replay runs/20260101-120000/bag --compare\n"
         "  robotaxi replay BAG --nodes planning,control --from 10 --to 40 --rate 1\n"
@@ -44,8 +44,12 @@ def register(subparsers: Any) -> None:
     replay.add_argument("--from", dest="from_s", type=float, metavar="S", help="first stamp, s")
     replay.add_argument("--to", dest="to_s", type=float, metavar="S", help="last stamp, s")
     replay.add_argument("--loop", type=int, default=1, metavar="N", help="play it so many times (default once)")
-    replay.add_argument("--compose", action="store_true", help="all nodes in one process")
-    replay.add_argument("--direct", action="store_true", help="without middleware: the same nodes and bytes, faster")
+    how = replay.add_mutually_exclusive_group()
+    how.add_argument("--direct", action="store_true",
+                     help="without middleware: the same nodes and bytes, faster (default with --rate max)")  # fmt: skip
+    how.add_argument("--processes", action="store_true",
+                     help="each node in its process, over the middleware (default with any other --rate)")  # fmt: skip
+    how.add_argument("--compose", action="store_true", help="all nodes in one process, over the middleware")
     replay.add_argument(
         "--compare", nargs="?", const=_ITSELF, metavar="REF",
         help="compare with the recorded outputs, or with those of the bag REF",
@@ -105,6 +109,8 @@ def _replay(args: argparse.Namespace, summary: dict[str, Any]) -> int:
 
     begun = time.monotonic()
     tolerance = _tolerance(args)
+    if args.direct and args.rate != 0.0:
+        raise BagError("--direct plays as fast as it goes; leave --rate out, or take --processes")
     if args.update and args.compare in (None, _ITSELF):
         raise BagError("--update needs --compare REF, the bag of outputs to renew")
     folder = new_run_folder(args.runs.resolve())
@@ -113,7 +119,7 @@ def _replay(args: argparse.Namespace, summary: dict[str, Any]) -> int:
     options = ReplayOptions(
         source.resolve(), folder, args.nodes or ("" if known.get("map") or args.map else "perception"), args.map,
         args.vehicle, args.sensors, bool(args.on_map or known.get("map") or args.map), args.rate, args.from_s,
-        args.to_s, args.params_file, args.compose, args.direct,
+        args.to_s, args.params_file, args.compose, args.rate == 0.0 and not (args.processes or args.compose),
     )  # fmt: skip
     screen = Console(stderr=True)
     summary["strangers"] = strangers(known, args.map, args.vehicle, args.sensors)
@@ -122,7 +128,7 @@ def _replay(args: argparse.Namespace, summary: dict[str, Any]) -> int:
     if args.rate < 0.0:
         screen.print("step by step: each call of the service /bag_player/step plays one stamp")
     with keyboard() as terminal:
-        controls = Controls(terminal) if terminal is not None and not args.direct else None
+        controls = Controls(terminal) if terminal is not None else None
         if controls is not None:
             screen.print(HELP)
         code, number, result = 0, 0, None

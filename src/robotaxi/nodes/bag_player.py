@@ -26,10 +26,10 @@ from robotaxi.bags.reader import open_bag, ordered, span, stamps_by_topic, table
 from robotaxi.bags.remote import GO, PAUSE, STEP, RemoteEnd
 from robotaxi.bags.writer import BagWriter, header_stamp_ns
 from robotaxi.interfaces import INTERFACES, MS
+from robotaxi.nodes.clocks import steady_clock
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_time
-from robotaxi.nodes.runtime import steady_clock
 
 _LOOK_AHEAD_NS = 300 * MS  # keeps every node busy; far below the depth of the topics' queues
 _WATCH_PERIOD_S = 0.1

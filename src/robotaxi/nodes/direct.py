@@ -31,6 +31,7 @@ from rclpy.serialization import serialize_message
 from robotaxi.bags.plan import plan_replay
 from robotaxi.bags.provenance import captured
 from robotaxi.bags.reader import open_bag, ordered, span, stamps_by_topic, table_topic
+from robotaxi.bags.remote import Pace, RemoteEnd
 from robotaxi.bags.writer import BagWriter
 from robotaxi.environment import keep_memory
 from robotaxi.interfaces import INTERFACES, Interface
@@ -164,9 +165,12 @@ def _run(value: Callable[[str, Any], Any]) -> int:
     bus.sinks.append(keep)
     here = {topic for topic in played if own & set(INTERFACES[topic].consumers)}
     there = {topic for topic in played if later & set(INTERFACES[topic].consumers)}
+    hand = Pace(RemoteEnd(Path(remote))) if first and (remote := value("remote", "")) else None
     upstream = None if first else _Upstream(os.fdopen(os.dup(0), "rb", buffering=_PIPE_BYTES))
     begun, used, seen = 0.0, 0.0, -1
     for stamp_ns, messages in upstream.groups() if upstream else _groups(path, played, from_ns, to_ns):
+        if hand is not None:
+            hand.hold(stamp_ns)
         if seen < 0:
             begun, used, seen = time.monotonic(), time.process_time(), stamp_ns
         for topic, cdr in messages:

@@ -16,10 +16,10 @@ from robotaxi.bags.provenance import origin as origin_of
 from robotaxi.bags.transforms import TF_STATIC, TF_TYPE, static_transforms
 from robotaxi.bags.writer import BagFormat, BagWriter, header_stamp_ns
 from robotaxi.interfaces import INTERFACES, Qos
+from robotaxi.nodes.clocks import steady_clock
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_record
-from robotaxi.nodes.runtime import steady_clock
 from robotaxi.params import ParameterError
 from robotaxi.sensor_rig import load_rig
 

@@ -25,6 +25,7 @@ from robotaxi import params
 from robotaxi.bags.profiles import records
 from robotaxi.interfaces import INTERFACES, Interface, inputs_of, outputs_of
 from robotaxi.nodes.cdr import CdrError, decoder, publishable, stamp_ns
+from robotaxi.nodes.clocks import steady_clock
 from robotaxi.nodes.inject import Injector
 from robotaxi.nodes.let import InputBuffer, is_scheduled
 from robotaxi.nodes.messages import message_type
@@ -364,11 +365,3 @@ class StackNode(LifecycleNode):
 def joined(samples: Sequence[float]) -> str:
     """Samples as one value of a diagnostic message."""
     return ",".join(f"{value:.2f}" for value in samples)
-
-
-def steady_clock() -> Any:
-    """Wall time that never jumps: for watching, not for driving (a node's own clock may be simulated)."""
-    from rclpy.clock import Clock
-    from rclpy.clock_type import ClockType
-
-    return Clock(clock_type=ClockType.STEADY_TIME)

@@ -21,12 +21,13 @@ from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.interfaces import INTERFACES, MS, TICK_NS, TRUTH_PREFIX, VEHICLE
 from robotaxi.nodes import convert
 from robotaxi.nodes.cdr import decoder, publishable
+from robotaxi.nodes.clocks import steady_clock
 from robotaxi.nodes.common import load_lane_map, load_sensor_rig, load_vehicle_params
 from robotaxi.nodes.let import is_scheduled
 from robotaxi.nodes.messages import message_type
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_cloud, to_record, to_time
-from robotaxi.nodes.runtime import StackNode, joined, steady_clock
+from robotaxi.nodes.runtime import StackNode, joined
 from robotaxi.params import ParameterError
 from robotaxi.sensor_rig import SensorRig
 from robotaxi.sim.cabin import RiderPlan
