@@ -40,11 +40,13 @@ def write_road(folder: Path) -> Path:
 
 
 @contextmanager
-def served(path: Path, *, rendering: bool = False) -> Iterator[Any]:
-    """A server on a free port, running in a thread until the end of the block."""
+def served(path: Path, *, rendering: bool = False, synchronous: bool = False) -> Iterator[Any]:
+    """A server on a free port, running in a thread until the end of the block; ``synchronous``: no frame goes by
+    before a client ticks."""
     from robotaxi.carla_link.server.server import CarlaServer
 
     server = CarlaServer([str(path)], port=0, seed=1, rendering=rendering)
+    server.settings.synchronous = synchronous
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

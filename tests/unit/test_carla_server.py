@@ -65,7 +65,7 @@ def drive(client: BareClient, frames: int) -> list[bytes]:
 def test_the_same_calls_give_the_same_bytes(tmp_path: Path) -> None:
     runs = []
     for _ in range(2):
-        with served(write_road(tmp_path)) as running:
+        with served(write_road(tmp_path), synchronous=True) as running:
             bare = BareClient(running.port)
             bare.value("set_episode_settings", SYNCHRONOUS)
             first = bare.value("tick_cue")

@@ -46,3 +46,14 @@ def planar(x: float, y: float, z: float, yaw: float, pitch: float = 0.0) -> Floa
     """T_map_actor (4x4) of an upright body; positive ``pitch`` looks down (REP-103)."""
     c, s, cp, sp = math.cos(yaw), math.sin(yaw), math.cos(pitch), math.sin(pitch)
     return np.array([[c * cp, -s, c * sp, x], [s * cp, c, s * sp, y], [-sp, 0.0, cp, z], [0.0, 0.0, 0.0, 1.0]])
+
+
+def planar_many(x: FloatArray, y: FloatArray, z: FloatArray, yaw: FloatArray, pitch: FloatArray) -> FloatArray:
+    """(N, 4, 4) of N bodies: see `planar`."""
+    c, s, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
+    out = np.zeros((len(x), 4, 4))
+    out[:, 0, 0], out[:, 0, 1], out[:, 0, 2], out[:, 0, 3] = c * cp, -s, c * sp, x
+    out[:, 1, 0], out[:, 1, 1], out[:, 1, 2], out[:, 1, 3] = s * cp, c, s * sp, y
+    out[:, 2, 0], out[:, 2, 2], out[:, 2, 3] = -sp, cp, z
+    out[:, 3, 3] = 1.0
+    return out

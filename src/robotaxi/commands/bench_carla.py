@@ -139,7 +139,8 @@ def _words(figures: dict[str, Any]) -> str:
             row["error"]
             if "error" in row
             else f"{row['map'].rpartition('/')[2]}: {row['cars']} cars {row['seconds']:g} s, "
-            f"offset p95 {row['lane_offset_p95_m']:.2f} m, server {row['server_cpu_ms_per_frame']:.1f} ms a frame"
+            + (f"{row['cars'] - row['still_there']} taken away, " if row["still_there"] < row["cars"] else "")
+            + f"offset p95 {row['lane_offset_p95_m']:.2f} m, server {row['server_cpu_ms_per_frame']:.1f} ms a frame"
         )
     said += [f"{row['map']}: paths within {row['apart_max_m']:.2f} m" for row in figures["agreement"]]
     if "fuzz" in figures:

@@ -21,7 +21,9 @@ _CALLS = (
     "set_weather_parameters", "get_weather_parameters", "draw_debug_shape", "get_physics_control",
     "apply_physics_control", "is_traffic_manager_running", "add_traffic_manager_running", "get_light_boxes",
     "get_group_traffic_lights", "set_traffic_light_state", "freeze_traffic_light", "set_actor_simulate_physics",
-    "reset_all_traffic_lights", "start_recorder", "set_light_state", "no_such_call",
+    "reset_all_traffic_lights", "start_recorder", "set_light_state", "no_such_call", "get_required_files",
+    "request_file", "get_telemetry_data", "apply_ackermann_controller_settings", "add_actor_torque",
+    "get_actor_bounding_box", "get_environment_objects", "get_bones_transform", "get_actor_component_world_transform",
 )  # fmt: skip
 _JUNK: tuple[Any, ...] = (None, True, False, -1, 0, 1, 2, 3, 24, 10**18, 2**64 - 1, -(2**63), 0.5, 1e308, float("inf"),
          float("nan"), "", "x" * 300, b"\0", b"\xff" * 24, [], [[]], [1, [2]], {}, {"a": 1}, "vehicle.tesla.model3",

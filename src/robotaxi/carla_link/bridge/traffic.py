@@ -55,6 +55,7 @@ def drive(host: str, port: int, cars: int, seconds: float, seed: int) -> dict[st
     frames_ms: list[float] = []
     last: dict[int, Any] = {}
     driven = dict.fromkeys(ids, 0.0)
+    lost: dict[int, float] = {}
     for k in range(round(seconds / _FRAME_S)):
         with guard:
             frames_ms.append(_timed(world.tick))
@@ -63,6 +64,9 @@ def drive(host: str, port: int, cars: int, seconds: float, seed: int) -> dict[st
         snapshot = world.get_snapshot()
         for number in ids:
             state = snapshot.find(number)
+            if state is None:  # TrafficManager takes away who has stood for 90 s
+                lost.setdefault(number, round(k * _FRAME_S, 1))
+                continue
             here, velocity = state.get_transform().location, state.get_velocity()
             if number in last:
                 driven[number] += here.distance(last[number])
@@ -72,12 +76,14 @@ def drive(host: str, port: int, cars: int, seconds: float, seed: int) -> dict[st
                 yaw = math.radians(lane.transform.rotation.yaw)
                 dx, dy = here.x - lane.transform.location.x, here.y - lane.transform.location.y
                 offsets.append(abs(math.cos(yaw) * dy - math.sin(yaw) * dx))
-    left = [world.get_actor(number) for number in ids]
     found = {
         "map": str(town.name),
         "cars": len(ids),
         "seconds": seconds,
-        "still_there": sum(actor is not None for actor in left),
+        "still_there": len(ids) - len(lost),
+        "taken_away": [
+            {"after_s": t, "x": round(last[n].x, 1), "y": round(last[n].y, 1)} for n, t in lost.items() if n in last
+        ],
         "lane_offset_p50_m": _percentile(offsets, 50),
         "lane_offset_p95_m": _percentile(offsets, 95),
         "measured": len(offsets),

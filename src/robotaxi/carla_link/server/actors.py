@@ -47,9 +47,8 @@ class Actor:
     measured: float | None = None
     _posed: tuple[FloatArray, tuple[list[float], list[float]]] | None = None
 
-    @property
-    def kind(self) -> str:
-        return self.type_id.split(".", 1)[0]
+    def __post_init__(self) -> None:
+        self.kind = self.type_id.split(".", 1)[0]  # vehicle, walker, sensor ...
 
     def carla_pose(self) -> tuple[list[float], list[float]]:
         """Location and rotation; ``T`` is replaced, never changed, so it is worked out once for each."""

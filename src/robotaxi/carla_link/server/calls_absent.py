@@ -115,4 +115,4 @@ class AbsentCalls:
 
     def _no_component(self, actor: Any, name: Any) -> Any:
         kind = self._server.episode.actor(actor).type_id
-        return wire.bad(f"actor {actor}, a '{kind}', has no component '{name}': bodies are boxes here")
+        return wire.bad(f"actor {actor}, a '{kind}', has no component '{str(name)[:80]}': bodies are boxes here")

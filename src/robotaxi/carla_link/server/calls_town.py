@@ -55,7 +55,7 @@ class TownCalls:
     def request_file(self, name: str) -> Any:
         around = self._server.episode.surroundings
         if name != around.navigation_file:
-            return wire.bad(f"there is no file '{name}': this server has no asset but '{around.navigation_file}'")
+            return wire.bad(f"there is no file '{str(name)[:80]}'; this server has '{around.navigation_file}'")
         return wire.good(around.navigation)
 
     def get_navigation_mesh(self) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from robotaxi.carla_link.frames import carla_from_map, map_from_carla, planar
+from robotaxi.carla_link.frames import carla_from_map, map_from_carla, planar, planar_many
 from robotaxi.carla_link.server import wire
 from robotaxi.carla_link.server.actors import Actor
 from robotaxi.carla_link.server.blueprints import Blueprint, Body, Tag, build_library
@@ -170,7 +170,7 @@ class Episode:
             )
         ground = float(self.town.ground(np.array([[x, y]]))[0][0])
         if actor.kind == "vehicle":
-            self.fleet.add(actor.id, body, x, y, yaw)
+            self.fleet.add(actor.id, body, x, y, yaw, self._label(actor))
             actor.T = planar(x, y, ground, yaw)
         elif actor.kind == "walker":
             actor.T = planar(x, y, ground + body.size[2] / 2.0, yaw)
@@ -221,9 +221,9 @@ class Episode:
 
     def control(self, number: Any, values: Any) -> None:
         _, row = self.vehicle(number)
-        numbers = read_numbers(values, CONTROL_SIZE, "vehicle control")
-        numbers[:3] = np.clip(numbers[:3], (0.0, -1.0, 0.0), (1.0, 1.0, 1.0))
-        self.fleet.control[row] = numbers
+        _check_numbers(values, CONTROL_SIZE, "vehicle control")
+        throttle, steer, brake = (min(max(v, low), 1.0) for v, low in zip(values, (0.0, -1.0, 0.0), strict=False))
+        self.fleet.control[row] = (throttle, steer, brake, *values[3:])
         self._ackermann.pop(number, None)
 
     def ackermann(self, number: Any, values: Any) -> None:
@@ -371,13 +371,14 @@ class Episode:
         half = 0.3 * self.fleet.size[rows, 0]
         ahead = np.stack([np.cos(state[:, YAW]), np.sin(state[:, YAW])], axis=1) * half[:, None]
         middle = state[:, [X, Y]]
-        heights, _ = self.town.ground(np.concatenate([middle, middle + ahead, middle - ahead]))
+        heights, limits = self.town.ground(np.concatenate([middle, middle + ahead, middle - ahead]))
         z, front, rear = heights.reshape(3, -1)
+        self.fleet.limit[rows] = limits[: len(rows)]
         pitch = -np.arctan2(np.clip(front - rear, -half, half), 2.0 * half)
         self.fleet.ground[rows] = np.stack([z, pitch], axis=1)
-        poses = np.stack([state[:, X], state[:, Y], z, state[:, YAW], pitch], axis=1).tolist()
+        poses = planar_many(state[:, X], state[:, Y], z, state[:, YAW], pitch)
         for number, pose in zip(self.fleet.ids[rows].tolist(), poses, strict=True):
-            self.actors[number].T = planar(*pose)
+            self.actors[number].T = pose
 
     # ------------------------------------------------------------------ what is seen
 
@@ -392,7 +393,7 @@ class Episode:
         cars["x"], cars["y"], cars["yaw"], cars["yaw_rate"] = fleet.state[:, [X, Y, YAW, YAW_RATE]].T
         cars["length"], cars["width"], cars["height"] = fleet.size.T
         cars["vx"], cars["vy"], cars["z"] = velocity[:, 0], velocity[:, 1], fleet.ground[:, 0]
-        cars["label"] = [self._label(self.actors[k]) for k in fleet.ids.tolist()]
+        cars["label"] = fleet.label
         for k, actor in enumerate(others, count):
             body: Body = actor.body  # type: ignore[assignment]
             x, y, z, yaw = pose_of(actor.T)
@@ -444,11 +445,16 @@ def pose_of(T: FloatArray) -> tuple[float, float, float, float]:
 
 def read_numbers(values: Any, count: int, what: str) -> FloatArray:
     """Finite numbers (count,) from a message. Raises ActorError."""
+    _check_numbers(values, count, what)
+    return np.array([float(v) for v in values])
+
+
+def _check_numbers(values: Any, count: int, what: str) -> None:
     if not isinstance(values, list) or len(values) != count:
         raise ActorError(f"malformed {what}: expected {count} numbers; this server speaks CARLA {wire.VERSION}")
-    if not all(isinstance(v, int | float) and math.isfinite(v) and abs(v) < _LARGEST for v in values):
-        raise ActorError(f"malformed {what}: {values!r} are not {count} finite numbers below {_LARGEST:g}")
-    return np.array([float(v) for v in values])
+    for value in values:
+        if not isinstance(value, int | float) or not -_LARGEST < value < _LARGEST:  # NaN is not between them either
+            raise ActorError(f"malformed {what}: {values!r} are not {count} finite numbers below {_LARGEST:g}")
 
 
 def read_transform(value: Any) -> FloatArray:

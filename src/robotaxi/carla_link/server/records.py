@@ -50,7 +50,10 @@ class Records:
             out[name] = control[:, column]
         driven = out["manual_gear"] == 0
         out["gear"][driven] = np.where(control[driven, 4] > 0, -1, np.where(state[driven, VX] > 0.1, 1, 0))
-        out["speed_limit"] = episode.town.ground(state[:, [X, Y]])[1]
+        out["speed_limit"] = fleet.limit
+        unknown = np.flatnonzero(~fleet.physics | (fleet.limit <= 0.0))  # not put on the ground in this frame
+        if len(unknown):
+            out["speed_limit"][unknown] = episode.town.ground(state[unknown][:, [X, Y]])[1]
         signals = episode.town.lights_ahead(state[:, X], state[:, Y], state[:, YAW], state[:, VX])
         out["light_state"] = 2  # green where there is none, as in CARLA
         for k in np.flatnonzero(signals >= 0).tolist():

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
 from robotaxi.carla_link.frames import planar
+from robotaxi.hdmap.lane_map import MapError
 from robotaxi.hdmap.opendrive_roads import SPEED_UNITS, Road, read_road
 from robotaxi.hdmap.xml_source import XmlSource
 from robotaxi.types import FloatArray
 
+LOG = logging.getLogger("robotaxi.carla_server")
 _KINDS = {"206": "traffic.stop", "205": "traffic.yield"}
 _LIMIT = "274"
 _WATCHED = (3.0, 1.5, 1.0)  # m: half length across the lane, half depth along it, half height of the watched box
@@ -30,14 +33,21 @@ class Sign:
 
 
 def read_signs(path: Path) -> list[Sign]:
-    """Stop, yield and speed limit signs of a file, in its order. Raises MapError."""
+    """Stop, yield and speed limit signs of a file, in its order; one that says not where it stands is left out.
+
+    Raises MapError for a file or a road that cannot be read.
+    """
     source = XmlSource(path, "OpenDRIVE")
     signs = []
     for element in source.root.findall("road"):
         wanted = [e for e in element.iter("signal") if _kind(e)]
         if wanted:
             road = read_road(source, element)
-            signs += [_sign(source, road, e) for e in wanted]
+            for sign in wanted:
+                try:
+                    signs.append(_sign(source, road, sign))
+                except MapError as error:
+                    LOG.warning("left out: %s", error)
     return signs
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import shapely
 
 from robotaxi.carla_link.server import wire
 from robotaxi.carla_link.server.blueprints import Tag
@@ -18,6 +20,7 @@ from robotaxi.sim.scenery import build_scenery
 from robotaxi.sim.view import AGENT_DTYPE
 from robotaxi.types import RecordArray
 
+LOG = logging.getLogger("robotaxi.carla_server")
 ANY = 255  # carla.CityObjectLabel.Any
 _TAGS = {
     "building": Tag.BUILDINGS,
@@ -85,7 +88,11 @@ def surroundings_of(town: Town, *, rendering: bool) -> Surroundings:
         things = things_of(walls)
     else:
         scene, walls, layout, things = None, np.zeros(0, AGENT_DTYPE), None, []
-    navigation = navigation_mesh(town.lane_map, layout, walls)
+    try:
+        navigation = navigation_mesh(town.lane_map, layout, walls)
+    except (shapely.errors.GEOSException, ValueError) as error:  # outlines that cross themselves beyond repair
+        LOG.warning("'%s' has no ground that pedestrians find their way on: %s", town.name, error)
+        navigation = b""
     # a client keeps files by their names, so the name tells the contents
     name = f"Carla/Maps/Nav/{town.name}-{hashlib.sha256(navigation).hexdigest()[:12]}.bin"
     return Surroundings(scene, walls, things, navigation, name)

@@ -8,7 +8,7 @@ with speed, as CARLA's default steering curve has it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numba import njit
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robotaxi.carla_link.server.blueprints import Body, Tag
 from robotaxi.sim.ego import AX, AY, DRIVE, GRAVITY, STATE_SIZE, STEERING, VX, VY, YAW, YAW_RATE, X, Y, _integrate
-from robotaxi.types import FloatArray
+from robotaxi.types import FloatArray, ObjectClass
 
 MAX_STEER_DEG = 45.0
 STEERING_CURVE = ((0.0, 1.0), (20.0, 0.9), (60.0, 0.8), (120.0, 0.7))  # km/h, share of the full angle
@@ -42,9 +42,10 @@ CONTROL_SIZE = 7
 @dataclass
 class Fleet:
     """Rows in order of spawning. ``state`` (N, STATE_SIZE) about the centre of mass, which lies in the
-    middle of the wheelbase; ``control`` (N, 7) as the client sent it; ``constants`` (N, 14) of `_integrate`;
-    ``size`` (N, 3); ``physics`` (N,) whether it moves by itself; ``constant_speed`` (N, 2) body velocity that
-    is kept up, NaN for none; ``ground`` (N, 2) height of the ground below and pitch along it (REP-103)."""
+        middle of the wheelbase; ``control`` (N, 7) as the client sent it; ``constants`` (N, 14) of `_integrate`;
+        ``size`` (N, 3); ``physics`` (N,) whether it moves by itself; ``constant_speed`` (N, 2) body velocity that
+    is kept up, NaN for none; ``ground`` (N, 2) height of the ground below and pitch along it (REP-103); ``limit`` (N,)
+        speed limit there in km/h; ``label`` (N,) of `ObjectClass`."""
 
     ids: NDArray[np.int64]
     state: FloatArray
@@ -54,6 +55,8 @@ class Fleet:
     physics: NDArray[np.bool_]
     constant_speed: FloatArray
     ground: FloatArray
+    limit: FloatArray
+    label: NDArray[np.int64]
 
     @staticmethod
     def empty() -> Fleet:
@@ -66,6 +69,8 @@ class Fleet:
             np.zeros(0, bool),
             np.zeros((0, 2)),
             np.zeros((0, 2)),
+            np.zeros(0),
+            np.zeros(0, np.int64),
         )
 
     def __len__(self) -> int:
@@ -86,7 +91,7 @@ class Fleet:
         velocity = ahead * self.state[:, [VX]] + left * self.state[:, [VY]]
         return velocity, ahead * self.state[:, [AX]] + left * self.state[:, [AY]]
 
-    def add(self, actor: int, body: Body, x: float, y: float, yaw: float) -> None:
+    def add(self, actor: int, body: Body, x: float, y: float, yaw: float, label: int) -> None:
         state = np.zeros(STATE_SIZE)
         state[[X, Y, YAW]] = x, y, yaw
         parked = np.zeros(CONTROL_SIZE)
@@ -98,11 +103,12 @@ class Fleet:
         self.physics = np.append(self.physics, True)
         self.constant_speed = np.vstack([self.constant_speed, [np.nan, np.nan]])
         self.ground = np.vstack([self.ground, [0.0, 0.0]])
+        self.limit, self.label = np.append(self.limit, 0.0), np.append(self.label, label)
         self.__post_init__()
 
     def remove(self, actor: int) -> None:
         keep = self.ids != actor
-        for name in ("ids", "state", "control", "constants", "size", "physics", "constant_speed", "ground"):
+        for name in (field.name for field in fields(self)):
             setattr(self, name, getattr(self, name)[keep])
         self.__post_init__()
 
@@ -119,7 +125,7 @@ class Fleet:
 def warm_up() -> None:
     """Compile or load what steps the cars, so that nobody's first frame waits for it."""
     fleet = Fleet.empty()
-    fleet.add(1, Body((4.5, 1.8, 1.5), 1500.0, Tag.CAR, 2.7), 0.0, 0.0, 0.0)
+    fleet.add(1, Body((4.5, 1.8, 1.5), 1500.0, Tag.CAR, 2.7), 0.0, 0.0, 0.0, int(ObjectClass.CAR))
     for control in ((0.5, 0.1, 0.0, 0.0, 0.0), (0.5, 0.0, 0.0, 0.0, 1.0)):
         fleet.control[0, :5] = control
         fleet.step(0.05)
