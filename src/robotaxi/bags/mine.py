@@ -15,15 +15,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from robotaxi.bags.messages import messages
+from robotaxi.bags.quick_read import CloudReader, JointReader, odometry
 from robotaxi.bags.reader import bag_info, known_types, open_bag, table_topic
 from robotaxi.bags.writer import BagError, BagWriter, header_stamp_ns
 from robotaxi.interfaces import INTERFACES
-from robotaxi.pointcloud2 import CloudError, from_cloud, require
+from robotaxi.pointcloud2 import CloudError, require
 
 PERIOD_NS = 100_000_000
 HARD_BRAKE = -3.0  # m/s^2; comfort ends there (ISO 15622 limits adaptive cruise control to -3.5)
@@ -145,6 +146,29 @@ def rows_of(bag: Path) -> dict[str, Any]:
     return state.columns()
 
 
+class _State(NamedTuple):
+    """What the index needs of a nav_msgs/Odometry. ``known``: it holds a pose."""
+
+    x: float
+    y: float
+    turn_z: float
+    turn_w: float
+    speed: float
+    yaw_rate: float
+    known: bool
+
+    @classmethod
+    def of_numbers(cls, numbers: Sequence[float]) -> _State:
+        """Of those that `odometry` reads."""
+        return cls(numbers[0], numbers[1], numbers[5], numbers[6], numbers[43], numbers[48], numbers[7] >= 0.0)
+
+    @classmethod
+    def of(cls, message: Any) -> _State:
+        place, turn, twist = message.pose.pose.position, message.pose.pose.orientation, message.twist.twist
+        return cls(float(place.x), float(place.y), float(turn.z), float(turn.w), float(twist.linear.x),
+                   float(twist.angular.z), bool(message.pose.covariance[0] >= 0.0))  # fmt: skip
+
+
 class _Row:
     """The newest of every topic, written down at each 100 ms of the state."""
 
@@ -157,6 +181,8 @@ class _Row:
         self._newest: dict[str, tuple[str, Any]] = {}  # read only when a row needs it
         self._said: dict[str, bytes] = {}  # what was read last of each topic
         self._next_ns = -(1 << 62)
+        self._joints = JointReader()
+        self._clouds = CloudReader(lambda raw: store.deserialize_cdr(raw, INTERFACES["perception/objects"].type))
 
     def take(self, topic: str, kind: str, raw: Any) -> None:
         if topic != "localization/kinematic_state":
@@ -165,28 +191,38 @@ class _Row:
         stamp_ns = header_stamp_ns(raw)
         if self._next_ns - _JUMP_NS <= stamp_ns < self._next_ns:
             return
-        message = self._store.deserialize_cdr(raw, kind)
-        if message.pose.covariance[0] >= 0.0:
+        numbers = odometry(raw)
+        state = _State.of_numbers(numbers.tolist()) if numbers is not None else _State.of(
+            self._store.deserialize_cdr(raw, kind))  # fmt: skip
+        if state.known:
             self._next_ns = stamp_ns + PERIOD_NS
             for name, (its_kind, its_raw) in self._newest.items():
-                said = bytes(its_raw[_AFTER_STAMP:])
+                said = its_raw[_AFTER_STAMP:]
                 if said != self._said.get(name):  # many say the same as before
                     self._said[name] = said
-                    self._read(name, self._store.deserialize_cdr(its_raw, its_kind))
+                    self._read(name, its_kind, its_raw)
             self._newest.clear()
-            self._write(message, stamp_ns)
+            self._write(state, stamp_ns)
 
-    def _read(self, topic: str, message: Any) -> None:
+    def _read(self, topic: str, kind: str, raw: bytes) -> None:
         if topic == "vehicle/status":
-            at = {name: i for i, name in enumerate(message.name)}.get("drive")
-            if at is not None and len(message.effort) > at:
-                self._now["acceleration"] = float(message.effort[at])
-        elif topic == "perception/objects":
+            found = self._joints.read(raw)
+            if found is None:
+                message = self._store.deserialize_cdr(raw, kind)
+                found = tuple(message.name), (message.position, message.velocity, message.effort)
+            names, (_, _, effort) = found
+            at = {name: i for i, name in enumerate(names)}.get("drive")
+            if at is not None and len(effort) > at:
+                self._now["acceleration"] = float(effort[at])
+            return
+        if topic == "perception/objects":
             with suppress(CloudError):  # objects of another stack: as if there were none
-                points = from_cloud(message)
+                points = self._clouds.read(raw)
                 require(points.dtype, _NEEDED)
                 self._objects = points
-        elif message.status:
+            return
+        message = self._store.deserialize_cdr(raw, kind)
+        if message.status:
             values = {pair.key: pair.value for pair in message.status[0].values}
             if topic == "system/mode":
                 self._now["mode"] = values.get("mode", "")
@@ -195,14 +231,13 @@ class _Row:
             else:
                 self._now["cause"], self._now["sentence"] = values.get("cause", ""), message.status[0].message
 
-    def _write(self, state: Any, stamp_ns: int) -> None:
-        place, turn = state.pose.pose.position, state.pose.pose.orientation
-        yaw, speed = 2.0 * math.atan2(turn.z, turn.w), float(state.twist.twist.linear.x)
-        self._around.append((self._objects, place.x, place.y, yaw, speed))
+    def _write(self, state: _State, stamp_ns: int) -> None:
+        yaw = 2.0 * math.atan2(state.turn_z, state.turn_w)
+        self._around.append((self._objects, state.x, state.y, yaw, state.speed))
         mode = self._now["mode"]
         row = {
-            **self._now, "bag": self._bag, "t": stamp_ns / 1e9, "x": float(place.x), "y": float(place.y),
-            "speed": speed, "yaw_rate": float(state.twist.twist.angular.z),
+            **self._now, "bag": self._bag, "t": stamp_ns / 1e9, "x": state.x, "y": state.y,
+            "speed": state.speed, "yaw_rate": state.yaw_rate,
             "hard_brake": self._now["acceleration"] < HARD_BRAKE,
             "disengagement": mode in ("COMFORTABLE_STOP", "EMERGENCY_STOP"),
         }  # fmt: skip
