@@ -21,7 +21,7 @@ import numpy as np
 
 from robotaxi.bags.messages import messages
 from robotaxi.bags.quick_read import CloudReader, JointReader, odometry
-from robotaxi.bags.reader import bag_info, known_types, open_bag, table_topic
+from robotaxi.bags.reader import bag_info, known_types, open_bag, parts_of, table_topic
 from robotaxi.bags.writer import BagError, BagWriter, header_stamp_ns
 from robotaxi.interfaces import INTERFACES
 from robotaxi.pointcloud2 import CloudError, require
@@ -134,15 +134,15 @@ def _key(bag: Path) -> str:
 
 def rows_of(bag: Path) -> dict[str, Any]:
     """Columns of the bag's index, one row every 100 ms. BagError for a bag that cannot be read."""
-    with open_bag(bag) as reader:
-        store, _ = known_types(reader)
-        names = {c.topic: table_topic(c.topic) for c in reader.connections}
-        chosen = [c for c in reader.connections if names[c.topic] in TOPICS
-                  and c.msgtype == INTERFACES[names[c.topic]].type]  # fmt: skip
-        state = _Row(str(bag), store)
-        for connection, _, raw in messages(reader, chosen) if chosen else ():
-            topic = names[connection.topic]
-            state.take(topic, connection.msgtype, raw)
+    state = _Row(str(bag))
+    for part in parts_of(bag):
+        with open_bag(part) as reader:
+            state.store, _ = known_types(reader)
+            names = {c.topic: table_topic(c.topic) for c in reader.connections}
+            chosen = [c for c in reader.connections if names[c.topic] in TOPICS
+                      and c.msgtype == INTERFACES[names[c.topic]].type]  # fmt: skip
+            for connection, _, raw in messages(reader, chosen) if chosen else ():
+                state.take(names[connection.topic], connection.msgtype, raw)
     return state.columns()
 
 
@@ -172,8 +172,9 @@ class _State(NamedTuple):
 class _Row:
     """The newest of every topic, written down at each 100 ms of the state."""
 
-    def __init__(self, bag: str, store: Any) -> None:
-        self._bag, self._store = bag, store
+    def __init__(self, bag: str) -> None:
+        self._bag = bag
+        self.store: Any = None  # of the types in the file that is read
         self._out: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         self._now: dict[str, Any] = {"acceleration": 0.0, "mode": "", "cause": "", "sentence": "", "trip": ""}
         self._objects: Any = None
@@ -182,7 +183,7 @@ class _Row:
         self._said: dict[str, bytes] = {}  # what was read last of each topic
         self._next_ns = -(1 << 62)
         self._joints = JointReader()
-        self._clouds = CloudReader(lambda raw: store.deserialize_cdr(raw, INTERFACES["perception/objects"].type))
+        self._clouds = CloudReader(lambda raw: self.store.deserialize_cdr(raw, INTERFACES["perception/objects"].type))
 
     def take(self, topic: str, kind: str, raw: Any) -> None:
         if topic != "localization/kinematic_state":
@@ -193,7 +194,7 @@ class _Row:
             return
         numbers = odometry(raw)
         state = _State.of_numbers(numbers.tolist()) if numbers is not None else _State.of(
-            self._store.deserialize_cdr(raw, kind))  # fmt: skip
+            self.store.deserialize_cdr(raw, kind))  # fmt: skip
         if state.known:
             self._next_ns = stamp_ns + PERIOD_NS
             for name, (its_kind, its_raw) in self._newest.items():
@@ -208,7 +209,7 @@ class _Row:
         if topic == "vehicle/status":
             found = self._joints.read(raw)
             if found is None:
-                message = self._store.deserialize_cdr(raw, kind)
+                message = self.store.deserialize_cdr(raw, kind)
                 found = tuple(message.name), (message.position, message.velocity, message.effort)
             names, (_, _, effort) = found
             at = {name: i for i, name in enumerate(names)}.get("drive")
@@ -221,7 +222,7 @@ class _Row:
                 require(points.dtype, _NEEDED)
                 self._objects = points
             return
-        message = self._store.deserialize_cdr(raw, kind)
+        message = self.store.deserialize_cdr(raw, kind)
         if message.status:
             values = {pair.key: pair.value for pair in message.status[0].values}
             if topic == "system/mode":

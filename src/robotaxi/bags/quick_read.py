@@ -39,7 +39,8 @@ class JointReader:
     """Reads sensor_msgs/JointState; the names, which hardly ever change, once."""
 
     def __init__(self) -> None:
-        self._head, self._end, self._names = b"", 0, ("",)
+        self._head, self._end = b"", 0
+        self._names: tuple[str, ...] = ()
 
     def read(self, cdr: bytes) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...]] | None:
         """(names, (positions, velocities, efforts))."""
@@ -80,7 +81,8 @@ class CloudReader:
 
     def __init__(self, parse: Callable[[bytes], Any]) -> None:
         self._parse = parse  # bytes to a message
-        self._fields, self._dtype = b"", np.dtype("u1")
+        self._fields = b""
+        self._dtype: np.dtype[Any] = np.dtype("u1")
 
     def read(self, cdr: bytes) -> Any:
         """Structured array (N,), read only. Raises what ``parse`` and `from_cloud` raise."""
@@ -98,7 +100,7 @@ class CloudReader:
                 cdr[:2] != _LITTLE
                 or cdr[at:end] != self._fields
                 or size != count * self._dtype.itemsize
-                or end + 8 + size + 1 != len(cdr)
+                or not 0 <= len(cdr) - (end + 8 + size + 1) < 4  # the middleware fills up to whole words
             ):
                 return None
             return np.frombuffer(cdr, self._dtype, count, end + 8)

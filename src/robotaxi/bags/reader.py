@@ -136,6 +136,22 @@ def _noted(text: str, key: str | None, everything: bool = False) -> dict[str, st
     return {str(k): str(v) for k, v in values.items()} if isinstance(values, dict) else {}
 
 
+def parts_of(path: Path) -> list[Path]:
+    """A bag's files in their order, each of which `open_bag` opens; the bag itself where it has to be opened as one.
+
+    A file by itself is open at once, while rosbags takes most of its time for the metadata of a small bag.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        body: Any = yaml.load((path / "metadata.yaml").read_text(encoding="utf-8"), loader)[_INFORMATION]
+        files = [path / Path(name).name for name in body["relative_file_paths"]]
+        if files and not body.get("compression_mode") and all(file.suffix == ".mcap" for file in files):
+            return files
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        pass  # opening the bag says what is wrong with it
+    return [path]
+
+
 @lru_cache(maxsize=1)
 def _known_store() -> Any:
     """ROS 2's types, with readers that are compiled once a process. Nobody registers others in it."""
