@@ -227,7 +227,7 @@ def test_a_path_laid_anew_on_the_way_into_a_bay_goes_on_into_it(room: float, asi
     road = straight()
     x = 300.0 - room
     route = replace(road.route(Pose2(x, 0.0, 0.0), Pose2(300.0, 0.0, 0.0)), goal_offset=-3.0)
-    reference = build_reference(road, route, Pose2(x, aside, yaw), PlannerConfig(), speed=1.0, tightest=0.2)
+    reference = build_reference(road, route, Pose2(x, aside, yaw), PlannerConfig(), speed=1.0, body=CAR)
     ahead = slice(reference.index(reference.start_s), reference.index(reference.goal_s) + 1)
     y = reference.y[ahead]
     assert y.max() < aside + 0.1 and y.min() > -3.1, "neither back to the lane nor beyond the bay"

@@ -32,7 +32,6 @@ from robotaxi.planning.pull_over import PULL_OVER, PullOver
 from robotaxi.planning.reference import SPACING, FloatArray, Reference, build_reference
 from robotaxi.planning.route_features import RouteFeatures, find_features
 from robotaxi.planning.scene import ObjectMemory, Scene, at_stamp, look, with_ghosts
-from robotaxi.planning.tight_bends import tightest_bend
 from robotaxi.prediction import LaneGraph, PredictionConfig
 from robotaxi.types import (
     Cause,
@@ -144,8 +143,8 @@ class Planner:
     def _lay_path(self, state: EgoState) -> None:
         memory, route = self._memory, self._mission.route
         assert route is not None
-        speed, tightest = max(state.speed, 0.0), tightest_bend(self.vehicle)
-        self._use(build_reference(self.lane_map, route, state.pose, self.config, speed=speed, tightest=tightest))
+        speed = max(state.speed, 0.0)
+        self._use(build_reference(self.lane_map, route, state.pose, self.config, speed=speed, body=self.vehicle))
         assert memory.reference is not None and memory.features is not None
         self._pass_by.reset(memory.reference, memory.features)
         memory.s, memory.plan = None, None
@@ -291,8 +290,7 @@ class Planner:
         delays = list(before.delays) + [0.0] * (len(before.changes) - len(before.delays))
         delays[number] += CHANGE_SHIFT
         later = build_reference(
-            self.lane_map, before.route, before.start, self.config, tuple(delays), before.start_speed,
-            tightest_bend(self.vehicle),
+            self.lane_map, before.route, before.start, self.config, tuple(delays), before.start_speed, self.vehicle
         )  # fmt: skip
         if later.changes[number].start_s < change.start_s + 0.5 * CHANGE_SHIFT:
             return False

@@ -18,8 +18,9 @@ from robotaxi.geometry.se2 import wrap_angle
 from robotaxi.hdmap.lane_map import LaneMap, Route
 from robotaxi.planning.config import PlannerConfig
 from robotaxi.planning.path_math import project
-from robotaxi.planning.tight_bends import eased
-from robotaxi.types import Pose2
+from robotaxi.planning.road_edges import kept_on_road
+from robotaxi.planning.tight_bends import eased, tightest_bend
+from robotaxi.types import Pose2, VehicleParams
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
@@ -95,11 +96,12 @@ def build_reference(
     config: PlannerConfig,
     delays: tuple[float, ...] = (),
     speed: float = 0.0,
-    tightest: float = math.inf,
+    body: VehicleParams | None = None,
 ) -> Reference:
     """Lay the path for ``route`` from ``start`` (base_link in map), where the car drives at ``speed`` (m/s).
 
-    ``tightest``: curvature (1/m) that the car can drive; bends of the map that ask for more are eased.
+    ``body``: bends of the map that this vehicle cannot drive are eased, and in those where a corner of it would leave
+    the road the path keeps to the other side; without one the path follows the map as it is.
     ``delays``: metres by which the first, second ... lane change is put off, as far as its lane allows.
     """
     raw, lane, goal_raw, changes = centre_line(lane_map, route, config, delays)
@@ -113,10 +115,14 @@ def build_reference(
     k, along, d0 = project(xyz[:, 0], xyz[:, 1], yaw, 0, int(np.searchsorted(s, LEAD_IN + 40.0)), start.x, start.y)
     slope = math.tan(float(np.clip(wrap_angle(start.yaw - yaw[k]), -0.6, 0.6)))
     start_at, goal_at = float(s[k] + along), float(np.interp(goal_raw, samples, s))
+    tightest = tightest_bend(body) if body is not None else math.inf
     offset, pull_out_at = _shifts(s, start_at, goal_at, float(d0), slope, speed, route.goal_offset, config, tightest)
     xyz[:, 0] -= np.sin(yaw) * offset
     xyz[:, 1] += np.cos(yaw) * offset
-    xyz = np.asarray(eased(xyz, SPACING, tightest, first=math.ceil(start_at / SPACING)), np.float64)
+    first, last = math.ceil(start_at / SPACING), math.floor(goal_at / SPACING)
+    xyz = np.asarray(eased(xyz, SPACING, tightest, first=first), np.float64)
+    if body is not None:
+        xyz = np.asarray(kept_on_road(xyz, SPACING, body, lane_map.drivable, first, last), np.float64)
 
     arc = _arc(xyz)
     final = np.arange(0.0, arc[-1], SPACING)
