@@ -12,6 +12,7 @@ from robotaxi.sim.view import WorldView
 from robotaxi.types import LIGHT_DTYPE, OBJECT_DTYPE, LightState, RecordArray
 
 RANGE = 60.0  # m
+STOREY, STEEPEST = 3.0, 0.15  # m, and m per m away: who is further above or below is on another road
 LIGHT_RANGE = 70.0  # m
 LIGHT_ANGLE = 1.0  # rad off the car's heading
 
@@ -41,7 +42,8 @@ class Perceiver:
 
     def objects(self, view: WorldView) -> RecordArray:
         agents = np.concatenate([view.agents, self._parked])
-        near = agents[np.hypot(agents["x"] - view.ego.x, agents["y"] - view.ego.y) < RANGE]
+        away = np.hypot(agents["x"] - view.ego.x, agents["y"] - view.ego.y)
+        near = agents[(away < RANGE) & (np.abs(agents["z"] - view.ego.z) < STOREY + STEEPEST * away)]
         self._moved |= {int(k) for k in near["id"][np.hypot(near["vx"], near["vy"]) > 0.5]}
         blur, rng = self._blur, self._rng
         out: RecordArray = np.zeros(near.size, OBJECT_DTYPE)

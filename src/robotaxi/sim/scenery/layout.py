@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from shapely.geometry.polygon import orient
 
 from robotaxi.hdmap.lane_map import Lane, LaneMap, MapError
+from robotaxi.sim.scenery.bridges import Bridges, find_bridges
 from robotaxi.sim.scenery.config import SceneryConfig
 from robotaxi.types import FloatArray
 
@@ -35,8 +36,9 @@ class EdgePoints:
 class Layout:
     """Regions of the map plane.
 
-    ``drivable``: lanes and bays. ``surface``: the paved road with gutters, corners and parking strips.
-    ``pavement``: beside it. ``sight``: between traffic and its signal heads, to be kept clear of tall things.
+    ``drivable``: lanes and bays. ``surface``: the paved road with gutters, corners and parking strips, without what
+    bridges carry. ``pavement``: beside it. ``sight``: between traffic and its signal heads, to be kept clear of tall
+    things. ``landings``: where the carriageway goes from the ground onto a bridge; no kerb or pavement there.
     """
 
     drivable: shapely.Geometry
@@ -47,6 +49,8 @@ class Layout:
     sight: shapely.Geometry
     flat: bool
     height: Heights
+    bridges: Bridges
+    landings: shapely.Geometry
 
     def edge_points(self, spacing: float) -> EdgePoints:
         """Points every ``spacing`` metres along the outlines of the road surface, the outside on the right."""
@@ -76,7 +80,7 @@ class Layout:
 
 
 class Heights:
-    """Ground height anywhere: that of the nearest point of a lane."""
+    """Ground height anywhere: that of the nearest point of a lane that rests on it."""
 
     def __init__(self, points: FloatArray) -> None:
         self._tree = cKDTree(points[:, :2])
@@ -113,14 +117,21 @@ def make_layout(lane_map: LaneMap, config: SceneryConfig, parking: shapely.Geome
         [shapely.make_valid(shapely.Polygon(c.polygon[:, :2])) for _, c in sorted(lane_map.crosswalks.items())]
     )
     drivable = shapely.union_all([*[lane_polygon(lane) for lane in lanes], bays])
-    paved = shapely.union_all([drivable, parking])
+    bridges = find_bridges(lanes)
+    carried = not bridges.area.is_empty
+    paved = shapely.union_all([*bridges.grounded(), bays, parking] if carried else [drivable, parking])
     surface = _buffer(_buffer(paved, config.closing + config.gutter), -config.closing)
     if flat:
         surface = shapely.simplify(surface, _SIMPLIFY)
     pavement = shapely.difference(_buffer(surface, config.pavement_width), surface)
     if flat:
         pavement = shapely.difference(shapely.simplify(_buffer(surface, config.pavement_width), _SIMPLIFY), surface)
-    return Layout(drivable, bays, crosswalks, surface, pavement, _sight(lane_map), flat, Heights(points))
+    landings = shapely.Polygon()
+    if carried:
+        landings = bridges.landings(config.pavement_width + 2.0 * config.gutter, config.gutter)
+        pavement = shapely.difference(pavement, landings)
+    heights = Heights(bridges.ground_points() if carried else points)
+    return Layout(drivable, bays, crosswalks, surface, pavement, _sight(lane_map), flat, heights, bridges, landings)
 
 
 def _buffer(region: shapely.Geometry, distance: float) -> shapely.Geometry:
