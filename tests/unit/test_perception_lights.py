@@ -120,6 +120,32 @@ def test_sunlit_leaves_behind_a_head_are_no_green():
         assert light.step(image, k * STEP_NS, ego())["state"][0] == LightState.RED
 
 
+def test_a_nearer_head_for_another_way_hides_ours_and_is_not_taken_for_it():
+    ours = signal(1, x=60.0, y=-6.0)
+    share = (30.0 - 1.8) / (60.0 - 1.8)  # on the ray from the camera to ours
+    other = Signal(2, np.array([30.0, -6.0 * share, 1.5 + 3.0 * share]), math.pi / 2.0, 41)
+    light = recognition(ours, other)
+    beside = EgoState(0, 0.0, 4.0, 0.0, 0.0)
+    before = draw([(ours, LightState.RED), (other, LightState.GREEN)], beside)
+    hidden = draw([(ours, LightState.RED), (other, LightState.GREEN)], ego())
+    assert light.step(before, 0, beside)["state"][0] == LightState.RED
+    for k in range(1, 20):
+        out = light.step(hidden, k * STEP_NS, ego())
+        assert out["state"][0] != LightState.GREEN
+    assert out["state"][0] == LightState.UNKNOWN, "it is long that it was seen"
+
+
+def test_a_head_behind_ours_or_for_the_same_way_hides_nothing():
+    ours = signal(1, x=30.0, y=-3.0)
+    share = (60.0 - 1.8) / (30.0 - 1.8)
+    for line in (40, 41):
+        behind = Signal(2, np.array([60.0, -3.0 * share, 1.5 + 3.0 * share]), math.pi, line)
+        light = recognition(ours, behind)
+        for k in range(2):
+            out = light.step(draw([(behind, LightState.RED), (ours, LightState.GREEN)], ego()), k * STEP_NS, ego())
+        assert out["state"][0] == LightState.GREEN
+
+
 def test_red_counts_at_once_and_green_when_seen_again():
     head = signal()
     light = recognition(head)

@@ -65,6 +65,8 @@ class TrafficLightRecognition:
         self._position = np.array([s.position for s in signals], np.float64).reshape(-1, 3)
         self._yaw = np.array([s.yaw for s in signals], np.float64)
         self._height = np.array([s.height for s in signals], np.float64)
+        self._width = np.array([s.width for s in signals], np.float64)
+        self._stop_line = np.array([s.stop_line_id for s in signals], np.int64)
         self._base_from_optical = np.asarray(camera.T_base_optical, np.float64)
         self._filter = LightFilter(config.green_frames, config.hold_green, config.hold_restrictive)
 
@@ -80,10 +82,12 @@ class TrafficLightRecognition:
         if state is None or not np.isfinite([state.x, state.y, state.z, state.yaw]).all():
             return _NO_STATE
         position, optical_from_map = self._camera_pose(state, stamp_ns)
-        index, pixels, depth = self._expected(position, optical_from_map)
+        offset = (self._position - position) @ optical_from_map.T
+        index, pixels, depth = self._expected(position, offset)
         out = np.zeros(len(index), LIGHT_DTYPE)
         for k, i in enumerate(index):
-            scores = self._score(image_bgr, pixels[k], depth[k], self._height[i])
+            hidden = self._hidden_by(int(i), offset)
+            scores = self._score(image_bgr, pixels[k], depth[k], self._height[i], hidden)
             seen, confidence = self._decide(scores)
             lamp, confidence = self._filter.update(int(self._ids[i]), seen, confidence, stamp_ns)
             out[k] = (*self._position[i], self._ids[i], int(lamp), confidence)
@@ -103,15 +107,16 @@ class TrafficLightRecognition:
         position = base + map_from_base @ self._base_from_optical[:3, 3]
         return position, (map_from_base @ self._base_from_optical[:3, :3]).T
 
-    def _expected(
-        self, position: FloatArray, optical_from_map: FloatArray
-    ) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
-        """Signals that should be in the image: index, pixel of the head's centre (K, 2), depth (K,)."""
+    def _expected(self, position: FloatArray, offset: FloatArray) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
+        """Signals that should be in the image: index, pixel of the head's centre (K, 2), depth (K,).
+
+        ``position`` (3,) of the camera in map; ``offset`` (N, 3) of the heads from it in the optical frame.
+        """
         config, camera = self._config, self._camera
-        offset = self._position - position
-        distance = np.hypot(offset[:, 0], offset[:, 1])
-        x, y, z = (offset @ optical_from_map.T).T
-        facing = -(np.cos(self._yaw) * offset[:, 0] + np.sin(self._yaw) * offset[:, 1])
+        in_map = self._position - position
+        distance = np.hypot(in_map[:, 0], in_map[:, 1])
+        x, y, z = offset.T
+        facing = -(np.cos(self._yaw) * in_map[:, 0] + np.sin(self._yaw) * in_map[:, 1])
         ours = facing > np.cos(np.radians(config.max_facing_deg)) * distance
         index = np.flatnonzero(ours & (distance < config.max_range) & (z > config.min_range))
         u = camera.fx * x[index] / z[index] + camera.cx
@@ -120,8 +125,21 @@ class TrafficLightRecognition:
         index = index[inside]
         return index, np.column_stack([u[inside], v[inside]]), z[index]
 
-    def _score(self, image: NDArray[np.uint8], pixel: FloatArray, depth: float, height: float) -> FloatArray:
-        """Evidence (3,) in 0..1 that the red, amber and green lamp is lit."""
+    def _hidden_by(self, i: int, offset: FloatArray) -> NDArray[np.int64]:
+        """Pixels (M, 4) left, right, top, bottom of nearer heads for other ways: what shows there is theirs."""
+        config, camera = self._config, self._camera
+        x, y, z = offset.T
+        near = (z > config.min_range) & (z < z[i]) & (self._stop_line != self._stop_line[i])
+        x, y, z = x[near], y[near], z[near]
+        u, v = camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy
+        beside = camera.fx * (0.5 * self._width[near] + 0.5 * config.position_error) / z + 1.0
+        above = camera.fy * (0.5 * self._height[near] + 0.5 * config.position_error) / z + 1.0
+        return np.stack([u - beside, u + beside + 1.0, v - above, v + above + 1.0], axis=1).astype(np.int64)
+
+    def _score(
+        self, image: NDArray[np.uint8], pixel: FloatArray, depth: float, height: float, hidden: NDArray[np.int64]
+    ) -> FloatArray:
+        """Evidence (3,) in 0..1 that the red, amber and green lamp is lit; none from ``hidden`` pixels."""
         config, camera = self._config, self._camera
         sigma = camera.fx * np.hypot(np.radians(config.pointing_error_deg), config.position_error / depth)
         spacing = camera.fy * height / len(_LAMPS) / depth
@@ -132,6 +150,8 @@ class TrafficLightRecognition:
         crop = image[top:bottom, left:right]
         value = crop.max(axis=2)
         lit = (value >= config.min_value) & (value - crop.min(axis=2) >= config.min_chroma)
+        for a, b, c, d in hidden.tolist():
+            lit[max(c - top, 0) : max(d - top, 0), max(a - left, 0) : max(b - left, 0)] = False
         if not lit.any():
             return np.zeros(len(_LAMPS))
         hue = cv2.cvtColor(crop, cv2.COLOR_BGR2HSV)[:, :, 0]
