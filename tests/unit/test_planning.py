@@ -388,6 +388,12 @@ def test_amber_too_late_to_stop_is_driven_through() -> None:
     assert min(state.speed for state, _ in drive.log) > 11.0
 
 
+def test_amber_whose_beginning_was_not_seen_is_not_trusted_to_last() -> None:
+    drive = start(straight("signal"), x=LINE_X - CAR.front - 37.0, speed=13.4)
+    drive.run(8.0, lights=lambda t: light(LightState.AMBER if t < 2.6 else LightState.RED))
+    assert drive.state.speed == 0.0 and front(drive.state) < LINE_X
+
+
 def test_unseen_light_stops_the_car_and_one_wrong_frame_does_not() -> None:
     drive = start(straight("signal"), x=60.0, speed=12.0)
     output = drive.run(25.0)

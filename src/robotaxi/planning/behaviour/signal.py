@@ -14,6 +14,7 @@ MIN_CONFIDENCE = 0.3
 LINE_PASSED = 0.6  # m beyond the line from which it no longer counts
 REACTION = 0.4  # s that pass until braking has built up
 STILL_STOPS = 5.5  # m/s^2 up to which who has begun to stop goes on stopping
+LATE_AMBER = 1.5  # s that an amber whose beginning was not seen is trusted to last
 WAIT_RANGE = 3.0  # m before the line within which an unseen light holds a standing car
 
 
@@ -23,6 +24,7 @@ class _Seen:
     stamp_ns: int = 0
     candidate: LightState = LightState.UNKNOWN
     count: int = 0
+    begun: bool = False  # an amber that was seen to follow green: as long as they last is left of it
 
 
 @dataclass
@@ -49,7 +51,12 @@ class LightMemory:
             first_sight = seen.state == LightState.UNKNOWN and state != LightState.GREEN
             after_green = seen.state == LightState.GREEN and state == LightState.AMBER
             if state == seen.state or first_sight or after_green or seen.count >= config.light_confirmations:
+                seen.begun = after_green or (seen.begun and state == seen.state)
                 seen.state, seen.stamp_ns = state, stamp_ns
+
+    def saw_it_begin(self, signal_ids: tuple[int, ...]) -> bool:
+        """Whether green was seen to end at one of these heads."""
+        return any(self.signals[key].begun for key in signal_ids if key in self.signals)
 
     def state(self, signal_ids: tuple[int, ...], stamp_ns: int, config: PlannerConfig) -> LightState:
         """The strictest state that the heads of one line show."""
@@ -99,7 +106,10 @@ def _must_stop(scene: Scene, item: RouteLine, state: LightState, memory: LightMe
             memory.going.add(key)
         return key not in memory.going
     # braking builds up late: who has begun to stop goes on stopping; slowed down it would be over the line at red
-    if needed > (STILL_STOPS if begun else config.amber_deceleration):
+    limit = config.amber_deceleration
+    if state == LightState.AMBER and room > LATE_AMBER * scene.speed and not memory.saw_it_begin(item.line.signal_ids):
+        limit = config.red_deceleration  # it may turn red before the line is reached
+    if needed > (STILL_STOPS if begun else limit):
         memory.going.add(key)
     if key in memory.going:
         return False
