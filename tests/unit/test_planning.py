@@ -394,6 +394,13 @@ def test_amber_whose_beginning_was_not_seen_is_not_trusted_to_last() -> None:
     assert drive.state.speed == 0.0 and front(drive.state) < LINE_X
 
 
+def test_who_stops_for_a_light_not_seen_goes_on_stopping_when_it_turns_out_amber() -> None:
+    drive = start(straight("signal"), x=LINE_X - CAR.front - 44.0, speed=13.9)
+    drive.run(0.8)
+    drive.run(10.0, lights=lambda t: light(LightState.AMBER if t < 3.4 else LightState.RED))
+    assert drive.state.speed == 0.0 and front(drive.state) < LINE_X
+
+
 def test_unseen_light_stops_the_car_and_one_wrong_frame_does_not() -> None:
     drive = start(straight("signal"), x=60.0, speed=12.0)
     output = drive.run(25.0)

@@ -34,7 +34,7 @@ class LightMemory:
     signals: dict[int, _Seen] = field(default_factory=dict)
     stamp_ns: int = -1
     going: set[int] = field(default_factory=set)
-    stopping: set[int] = field(default_factory=set)  # lines that it stops at since amber
+    stopping: set[int] = field(default_factory=set)  # lines that it has begun to stop at
 
     def update(self, lights: RecordArray, stamp_ns: int, config: PlannerConfig) -> None:
         """Take one message; a change counts after ``light_confirmations`` equal ones, amber at once."""
@@ -117,6 +117,8 @@ def _must_stop(scene: Scene, item: RouteLine, state: LightState, memory: LightMe
         memory.stopping.add(key)
         return True
     reach = scene.speed**2 / (2.0 * config.unknown_deceleration) + 0.5 * scene.speed + WAIT_RANGE
+    if room < reach:
+        memory.stopping.add(key)
     return room < reach
 
 
