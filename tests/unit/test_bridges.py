@@ -14,6 +14,7 @@ from robotaxi.evaluation.perfect import Blur, Perceiver
 from robotaxi.hdmap.lane_map import Lane, LaneMap
 from robotaxi.sim.scenery import Scenery, build_scenery
 from robotaxi.sim.scenery.bridges import ABUTMENT, find_bridges
+from robotaxi.sim.terrain import ground_heights
 from robotaxi.sim.view import AGENT_DTYPE
 from robotaxi.sim.world import World
 from robotaxi.sim.world_config import WorldConfig
@@ -112,3 +113,18 @@ def test_only_who_is_on_the_same_road_can_be_hit_or_seen(crossing: LaneMap, heig
     for _ in range(300):
         world.step(Command(world.stamp_ns, 0.0, 2.0))
     assert bool(world.infractions) is hits
+
+
+def test_lanes_that_a_map_lets_cross_at_different_heights_make_no_step() -> None:
+    along = np.arange(-60.0, 61.0, 2.0)
+    level, lower = (np.column_stack([a, b, c]) for a, b, c in (
+        (along, 0.0 * along, 0.0 * along), (0.0 * along, along, 0.0 * along - 0.67)))  # fmt: skip
+    z = ground_heights(np.concatenate([level, lower]))
+    assert np.abs(np.diff(z[: len(along)])).max() < 0.2, "less than one in ten"
+    at_the_crossing = len(along) // 2
+    assert abs(z[at_the_crossing] - z[len(along) + at_the_crossing]) < 0.01
+    assert abs(z[0]) < 0.01 and abs(z[-1] + 0.67) < 0.01
+    over = np.concatenate([level, np.add(lower, (0.0, 0.0, TOP))])
+    assert np.abs(ground_heights(over) - over[:, 2]).max() < 1e-9
+    flat = np.concatenate([level, lower * [1.0, 1.0, 0.3]])
+    assert np.array_equal(ground_heights(flat), flat[:, 2])

@@ -27,6 +27,7 @@ from robotaxi.sim.events.stage import Director
 from robotaxi.sim.infractions import Infraction, Referee
 from robotaxi.sim.lights import Lights
 from robotaxi.sim.pedestrians import Pedestrians
+from robotaxi.sim.terrain import STOREY, ground_heights
 from robotaxi.sim.traffic.network import RoadNetwork, points_in_polygon
 from robotaxi.sim.traffic.presence import Presence
 from robotaxi.sim.traffic.traffic import Surroundings, spawn
@@ -38,7 +39,6 @@ FloatArray = NDArray[np.float64]
 
 _DT = TICK_NS * 1e-9
 _GROUND_RADIUS = 30.0  # m within which the nearest lane gives the height of the ground
-_STOREY = 3.0  # m between roads that pass over each other, at least
 _LANE = 4.0  # m beside the nearest lane that others are looked for at the start
 _WALKING_ROOM = 0.5  # m between a walker's line and what stands there
 _FALLEN_SIZE = 1.5  # m, what a person on the ground takes
@@ -100,6 +100,7 @@ class World:
         self._battery = Battery(config.battery_at_start)
         self._clock = Clock(0, {})
         self._director = Director(script, self._net) if script is not None else None
+        self._ground_z = ground_heights(self._net.samples)
         self._height = self._start_height(start)
 
     # ------------------------------------------------------------------ public
@@ -259,21 +260,22 @@ class World:
         if not math.isfinite(distance):
             return 0.0
         near = np.array(self._net.tree.query_ball_point((start.x, start.y), float(distance) + _LANE), np.int64)
-        if np.ptp(self._net.samples[near, 2]) > _STOREY:
+        if np.ptp(self._ground_z[near]) > STOREY:
             nearest = near[np.argmax(np.cos(self._net.yaw[near] - start.yaw))]
-        return float(self._net.samples[nearest, 2])
+        return float(self._ground_z[nearest])
 
     def _ground(self, x: float, y: float) -> float:
         """Height of the road there; where one road passes over another, of the one that is driven on."""
         distance, nearest = self._net.tree.query((x, y), distance_upper_bound=_GROUND_RADIUS)
         if not math.isfinite(distance):
             return 0.0
-        height = float(self._net.samples[nearest, 2])
-        if abs(height - self._height) > _STOREY:
-            near = self._net.samples[self._net.tree.query_ball_point((x, y), _GROUND_RADIUS)]
-            level = near[np.abs(near[:, 2] - self._height) <= _STOREY]
-            if len(level):
-                height = float(level[np.argmin(np.hypot(level[:, 0] - x, level[:, 1] - y)), 2])
+        height = float(self._ground_z[nearest])
+        if abs(height - self._height) > STOREY:
+            near = np.array(self._net.tree.query_ball_point((x, y), _GROUND_RADIUS), np.int64)
+            near = near[np.abs(self._ground_z[near] - self._height) <= STOREY]
+            if near.size:
+                away = np.hypot(self._net.samples[near, 0] - x, self._net.samples[near, 1] - y)
+                height = float(self._ground_z[near[np.argmin(away)]])
         return height
 
     def _is_free(self, points: FloatArray) -> bool:
@@ -300,7 +302,7 @@ class World:
         for group, records in self._others().items():
             x, y, radius = self._static_reach if group == "static" else _reach(records)
             near = np.flatnonzero(np.maximum(np.abs(x - box.x), np.abs(y - box.y)) < radius + reach)
-            near = near[np.abs(records["z"][near] - self._height) < _STOREY]  # not on the bridge above
+            near = near[np.abs(records["z"][near] - self._height) < STOREY]  # not on the bridge above
             if not near.size:
                 continue
             mask, depth, normal = contact.overlap(box, records[near])

@@ -13,11 +13,11 @@ from shapely.geometry.polygon import orient
 from robotaxi.hdmap.lane_map import Lane, LaneMap, MapError
 from robotaxi.sim.scenery.bridges import Bridges, find_bridges
 from robotaxi.sim.scenery.config import SceneryConfig
+from robotaxi.sim.terrain import FLAT, ground_heights
 from robotaxi.types import FloatArray
 
 _CORNER_SEGMENTS = 4  # straight pieces a quarter circle of a buffer is made of
 _SIMPLIFY = 0.02  # m, outlines of a flat map lose points that move them less
-_FLAT = 0.5  # m, a map with less height difference counts as flat
 _SIGHT_LENGTH = 75.0  # m before a stop line from which its signals must be seen
 _SIGHT_HALF_WIDTH = 1.2  # m
 _SIGHT_STEP = 5.0  # m
@@ -84,7 +84,7 @@ class Heights:
 
     def __init__(self, points: FloatArray) -> None:
         self._tree = cKDTree(points[:, :2])
-        self._z = points[:, 2]
+        self._z = ground_heights(points)
 
     def at(self, xy: FloatArray) -> FloatArray:
         """Heights (N,) at map positions (N, 2)."""
@@ -109,7 +109,7 @@ def make_layout(lane_map: LaneMap, config: SceneryConfig, parking: shapely.Geome
     points = np.concatenate([np.concatenate([lane.left, lane.centerline, lane.right]) for lane in lanes])
     if not np.isfinite(points).all():
         raise MapError(f"{lane_map.name}: a lane has coordinates that are not finite")
-    flat = bool(np.ptp(points[:, 2]) < _FLAT)
+    flat = bool(np.ptp(points[:, 2]) < FLAT)
     bays = shapely.union_all(
         [shapely.make_valid(shapely.Polygon(p.polygon[:, :2])) for _, p in sorted(lane_map.stopping_places.items())]
     )
