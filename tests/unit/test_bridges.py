@@ -71,6 +71,20 @@ def test_level_roads_have_no_bridges(crossing: LaneMap) -> None:
     assert bridges.area.is_empty and not len(bridges.decks()) and bridges.landings(3.0, 0.2).is_empty
 
 
+def test_a_bridge_that_begins_where_a_lane_does_has_a_landing_there(crossing: LaneMap) -> None:
+    level, over = _lanes(crossing)
+    at = int(np.argmin(np.abs(over.centerline[:, 1] + ABUTMENT)))
+    parts = (slice(None, at + 1), slice(at, None))
+    before, after = (
+        replace(over, id=k, centerline=over.centerline[p], left=over.left[p], right=over.right[p], s=over.s[p])
+        for k, p in zip((2, 3), parts, strict=True)
+    )
+    split = find_bridges([level, replace(before, successors=(3,)), replace(after, predecessors=(2,))])
+    assert not split.carried[1].any() and split.carried[2][0]
+    whole = find_bridges([level, over])
+    assert shapely.equals_exact(split.landings(3.0, 0.2).normalize(), whole.landings(3.0, 0.2).normalize(), 1e-6)
+
+
 def test_nothing_stands_in_the_way_below(scenery: Scenery) -> None:
     lane = shapely.box(-60.0, -1.7, 60.0, 1.7)
     triangles = scenery.mesh.triangles

@@ -1,7 +1,7 @@
 """Bends in which a corner of the body would leave the road are driven further to the other side.
 
-The rear axle on the middle of a narrow bend takes the outer front corner over its edge (swept path, ISO 8855's
-off-tracking seen from the rear). People turn later and keep the axle inside; so does the path.
+The rear axle on the middle of a narrow bend takes the outer front corner over its edge: what a car sweeps there is
+wider than the car. People turn later and keep the axle inside; so does the path.
 """
 
 from __future__ import annotations

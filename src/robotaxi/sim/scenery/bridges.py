@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from robotaxi.hdmap.lane_map import Lane
+from robotaxi.sim.terrain import STOREY
 from robotaxi.types import FloatArray
 
-CLEARANCE = 3.0  # m by which one road must lie below another to pass under it
 ABUTMENT = 10.0  # m beside the lower road from which the upper one rests on the ground
 _SEVERAL = 64  # neighbours of a point that are looked at
 
@@ -56,22 +56,26 @@ class Bridges:
 
     def landings(self, along: float, beside: float) -> shapely.Geometry:
         """Around where a bridge begins or ends: so far along the lanes, and so far beside them."""
-        ends = [
-            shapely.LineString([lane.left[k + 1, :2], lane.right[k + 1, :2]])
-            for lane, mask in self._each()
-            for k in np.flatnonzero(np.diff(mask.astype(np.int8))).tolist()
-        ]
-        return shapely.intersection(shapely.union_all(shapely.buffer(ends, along)), shapely.buffer(self.area, beside))
+        carried = {lane.id: mask for lane, mask in self._each()}
+        lines = []
+        for lane, mask in self._each():
+            ends = (np.flatnonzero(np.diff(mask.astype(np.int8))) + 1).tolist()
+            if mask[0] and not all(carried[k][-1] for k in lane.predecessors if k in carried):
+                ends.append(0)
+            if mask[-1] and not all(carried[k][0] for k in lane.successors if k in carried):
+                ends.append(len(mask))
+            lines += [shapely.LineString([lane.left[k, :2], lane.right[k, :2]]) for k in ends]
+        return shapely.intersection(shapely.union_all(shapely.buffer(lines, along)), shapely.buffer(self.area, beside))
 
     def _each(self) -> list[tuple[Lane, NDArray[np.bool_]]]:
         return list(zip(self.lanes, self.carried, strict=True))
 
 
 def find_bridges(lanes: Sequence[Lane]) -> Bridges:
-    """Pieces of ``lanes`` that lie more than `CLEARANCE` above a lane within `ABUTMENT` in the plane."""
+    """Pieces of ``lanes`` that lie more than `STOREY` above a lane within `ABUTMENT` in the plane."""
     masks = [np.zeros(len(lane.centerline) - 1, np.bool_) for lane in lanes]
     points = np.concatenate([lane.centerline for lane in lanes])
-    if np.ptp(points[:, 2]) > CLEARANCE:
+    if np.ptp(points[:, 2]) > STOREY:
         above = _above_others(points)
         first = 0
         for mask, lane in zip(masks, lanes, strict=True):
@@ -87,11 +91,11 @@ def _above_others(points: FloatArray) -> NDArray[np.bool_]:
     several = min(_SEVERAL, len(points))
     distance, index = tree.query(points[:, :2], k=several, distance_upper_bound=ABUTMENT)
     height = np.append(points[:, 2], np.inf)[index.reshape(len(points), several)]
-    lower = (height < points[:, 2:] - CLEARANCE).any(axis=1)
+    lower = (height < points[:, 2:] - STOREY).any(axis=1)
     full = np.isfinite(distance.reshape(len(points), several)[:, -1])
     for k in np.flatnonzero(full & ~lower).tolist():  # more neighbours than were looked at
         near = tree.query_ball_point(points[k, :2], ABUTMENT)
-        lower[k] = bool((points[near, 2] < points[k, 2] - CLEARANCE).any())
+        lower[k] = bool((points[near, 2] < points[k, 2] - STOREY).any())
     return lower
 
 
