@@ -3,57 +3,75 @@
 The middleware's lease decides (config/dds/fastdds.xml): with one of 5 s this fails in one of five runs.
 """
 
+import selectors
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+
+import pytest
 
 _PEERS, _STARVED_S, _PATIENCE_S = 8, 7.0, 30.0
 _PEER = """
-import sys, time, rclpy
+import sys, rclpy
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.node import Node
 from std_msgs.msg import String
-me, peers = int(sys.argv[1]), int(sys.argv[2])
+me, peers, ends = int(sys.argv[1]), int(sys.argv[2]), 30
 others = [number for number in range(peers) if number != me]
+heard, hearing = {}, {}
 rclpy.init()
 node = Node(f"peer_{me}")
-mine = [node.create_publisher(String, f"peer_{me}/end_{end}", 10) for end in range(30)]
-for other in others:
-    for end in range(30):
-        node.create_subscription(String, f"peer_{other}/end_{end}", lambda _: None, 10)
-while not any(publisher.get_subscription_count() for publisher in mine):
-    time.sleep(0.01)
-print("met")
-while not (
-    all(node.count_publishers(f"peer_{other}/end_{end}") for other in others for end in range(30))
-    and all(publisher.get_subscription_count() == len(others) for publisher in mine)
-):
-    time.sleep(0.05)
-print("connected")
-time.sleep(600.0)
+for end in range(ends):
+    on_match = PublisherEventCallbacks(matched=lambda event, end=end: heard.update({end: event.current_count}))
+    node.create_publisher(String, f"peer_{me}/end_{end}", 10, event_callbacks=on_match)
+    for other in others:
+        key = other, end
+        on_match = SubscriptionEventCallbacks(matched=lambda event, key=key: hearing.update({key: event.current_count}))
+        node.create_subscription(String, f"peer_{other}/end_{end}", lambda _: None, 10, event_callbacks=on_match)
+while not any(heard.values()):
+    rclpy.spin_once(node)
+print("met", flush=True)
+while sum(heard.values()) < ends * len(others) or sum(hearing.values()) < ends * len(others):
+    rclpy.spin_once(node)
+print("connected", flush=True)
+sys.stdin.read()
 """
 
 
-def test_who_stood_still_while_the_others_started_is_heard(domain, tmp_path):
-    said = [tmp_path / f"{number}" for number in range(_PEERS)]
+def _wait_for(word: str, peers: list[subprocess.Popen], patience_s: float) -> None:
+    """Until each of ``peers`` has said the word as its next one."""
+    deadline = time.monotonic() + patience_s
+    with selectors.DefaultSelector() as selector:
+        for peer in peers:
+            selector.register(peer.stdout, selectors.EVENT_READ)
+        while silent := selector.get_map():
+            ready = selector.select(deadline - time.monotonic())
+            assert ready, f"{len(silent)} of {len(peers)} never said '{word}'"
+            for key, _ in ready:
+                assert key.fileobj.readline().strip() == word.encode()
+                selector.unregister(key.fileobj)
+
+
+def test_who_stood_still_while_the_others_started_is_heard(domain):
     peers = [
-        subprocess.Popen([sys.executable, "-u", "-c", _PEER, str(number), str(_PEERS)], stdout=path.open("w"))
-        for number, path in enumerate(said)
-    ]
-
-    def wait_for(word: str, paths: list[Path], deadline: float) -> None:
-        while not all(word in path.read_text() for path in paths):
-            assert time.monotonic() < deadline, [path.read_text() for path in paths]
-            time.sleep(0.02)
-
+        subprocess.Popen(
+            [sys.executable, "-c", _PEER, str(number), str(_PEERS)],
+            bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for number in range(_PEERS)
+    ]  # fmt: skip
     try:
-        wait_for("met", said[:1], time.monotonic() + _PATIENCE_S)
+        _wait_for("met", peers[:1], _PATIENCE_S)
         peers[0].send_signal(signal.SIGSTOP)
-        time.sleep(_STARVED_S)  # this is the starving
+        with pytest.raises(subprocess.TimeoutExpired):  # this is the starving: it stands still for so long
+            peers[0].wait(_STARVED_S)
         peers[0].send_signal(signal.SIGCONT)
-        wait_for("connected", said, time.monotonic() + _PATIENCE_S)
+        _wait_for("met", peers[1:], _PATIENCE_S)
+        _wait_for("connected", peers, _PATIENCE_S)
     finally:
         for peer in peers:
             peer.kill()
             peer.wait()
+            peer.stdin.close()
+            peer.stdout.close()

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from robotaxi.hdmap.lane_map import LaneMap
+from robotaxi.sim.terrain import STOREY
 from robotaxi.sim.view import WorldView
 from robotaxi.types import LIGHT_DTYPE, OBJECT_DTYPE, LightState, RecordArray
 
 RANGE = 60.0  # m
-STOREY, STEEPEST = 3.0, 0.15  # m, and m per m away: who is further above or below is on another road
+STEEPEST = 0.15  # m per m away: who is a storey further above or below than that is on another road
 LIGHT_RANGE = 70.0  # m
 LIGHT_ANGLE = 1.0  # rad off the car's heading
 
