@@ -310,6 +310,7 @@ class Cause(IntEnum):
     NO_ROUTE = 10
     INPUT_LOST = 11
     BOARDING = 12
+    SAFETY = 13  # the command gate stops or holds the car
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +396,9 @@ MINIMAL_RISK = frozenset(
     {SystemMode.COMFORTABLE_STOP, SystemMode.EMERGENCY_STOP, SystemMode.PULL_OVER, SystemMode.STOP_IN_LANE}
 )
 """Modes in which the car brings itself to rest: hazard lights are on."""
+
+HELD = MINIMAL_RISK - {SystemMode.PULL_OVER} | {SystemMode.STOP, SystemMode.REMOTE_ASSIST}
+"""Modes in which the gate stops or holds the car, whatever is planned."""
 
 
 class Permit(IntEnum):

@@ -22,6 +22,7 @@ from robotaxi.types import (
     MissionState,
     ObjectClass,
     Pose2,
+    SystemMode,
     VehicleParams,
 )
 
@@ -116,7 +117,8 @@ class Drive:
     goal: Goal | None
     state: EgoState
     log: list[tuple[EgoState, PlanningOutput]] = field(default_factory=list)
-    pull_over: bool = False
+    mode: SystemMode = SystemMode.AUTONOMOUS
+    mode_reason: str = ""
 
     def run(self, seconds: float, objects=None, lights=None, until=None) -> PlanningOutput:  # type: ignore[no-untyped-def]
         """``objects`` and ``lights``: functions of the time in seconds; ``until``: of state and output."""
@@ -126,7 +128,9 @@ class Drive:
             seen = objects(t) if objects else np.zeros(0, OBJECT_DTYPE)
             shown = lights(t) if lights else np.zeros(0, LIGHT_DTYPE)
             stamp = self.state.stamp_ns
-            inputs = PlanningInput(stamp, self.state, seen, stamp, shown, stamp, self.goal, pull_over=self.pull_over)
+            inputs = PlanningInput(
+                stamp, self.state, seen, stamp, shown, stamp, self.goal, mode=self.mode, mode_reason=self.mode_reason
+            )
             output = self.planner.step(inputs)
             self.log.append((self.state, output))
             assert output.trajectory is not None

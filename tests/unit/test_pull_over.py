@@ -9,7 +9,7 @@ import pytest
 from test_planning import Drive, start, straight, thing
 
 from robotaxi.hdmap.lane_map import LaneMap, StoppingPlace
-from robotaxi.types import MissionState
+from robotaxi.types import Cause, MissionState, SystemMode
 
 
 def bay(number: int, x: float) -> StoppingPlace:
@@ -25,7 +25,7 @@ def asked_at(road: LaneMap, **more: object) -> Drive:
     """A car at 5 m/s at x = 60 m that is asked to pull over, on its way to x = 350 m."""
     drive = start(road, x=60.0, speed=5.0)
     drive.run(0.5, **more)
-    drive.pull_over = True
+    drive.mode = SystemMode.PULL_OVER
     return drive
 
 
@@ -37,12 +37,18 @@ def test_it_stands_in_the_next_bay_and_says_where_it_goes() -> None:
     output = drive.run(1.0)
     assert output.mission.goal_id == "g/pull_over"
     assert output.explanation.sentence == "Standing beside the road: pulled over."
+    drive.mode, drive.mode_reason = SystemMode.STOP, "The car has left the area."
+    output = drive.run(1.0)
+    assert output.mission.goal_id == "g/pull_over" and output.explanation.cause == Cause.SAFETY
+    assert output.explanation.sentence == "The car has left the area."
+    drive.mode = SystemMode.AUTONOMOUS
+    assert drive.run(1.0).mission.goal_id == "g"
 
 
 def test_when_all_is_well_again_it_goes_on_to_the_goal() -> None:
     drive = asked_at(street(110.0))
     drive.run(4.0)
-    drive.pull_over = False
+    drive.mode = SystemMode.AUTONOMOUS
     output = drive.run(60.0, until=lambda _, out: out.mission.state == MissionState.ARRIVED)
     assert output.mission.goal_id == "g" and drive.state.x == pytest.approx(350.0, abs=0.3)
 

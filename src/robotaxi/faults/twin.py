@@ -268,7 +268,8 @@ class Twin:
             PlanningInput(
                 now, self._get(_STATE, now), objects[1] if objects else None, objects[0] if objects else 0,
                 lights[1] if lights else None, lights[0] if lights else 0, self._get(_GOAL, now),
-                pull_over=mode is not None and mode[0] is SystemMode.PULL_OVER,
+                mode=mode[0] if mode is not None else SystemMode.AUTONOMOUS,
+                mode_reason=mode[1] if mode is not None else "",
             )
         )  # fmt: skip
         self._send(_TRAJECTORY, now, self.planned.trajectory)

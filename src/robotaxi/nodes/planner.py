@@ -48,7 +48,8 @@ class PlannerNode(StackNode):
                 lights_stamp_ns=lights[0] if lights else 0,
                 goal=self.read(_GOAL, at_ns),
                 door_open=report is not None and report.door_open,
-                pull_over=mode is not None and mode[0] is SystemMode.PULL_OVER,
+                mode=mode[0] if mode is not None else SystemMode.AUTONOMOUS,
+                mode_reason=mode[1] if mode is not None else "",
             )
         )
         self.write("planning/trajectory", convert.trajectory_cloud(output.trajectory, at_ns))

@@ -34,12 +34,14 @@ from robotaxi.planning.route_features import RouteFeatures, find_features
 from robotaxi.planning.scene import ObjectMemory, Scene, at_stamp, look, with_ghosts
 from robotaxi.prediction import LaneGraph, PredictionConfig
 from robotaxi.types import (
+    HELD,
     Cause,
     EgoState,
     Explanation,
     Goal,
     MissionStatus,
     RecordArray,
+    SystemMode,
     Trajectory,
     VehicleParams,
 )
@@ -66,7 +68,8 @@ class PlanningInput:
     lights_stamp_ns: int
     goal: Goal | None
     door_open: bool = False
-    pull_over: bool = False
+    mode: SystemMode = SystemMode.AUTONOMOUS
+    mode_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,14 @@ class Planner:
         self._memory = _Memory()
 
     def step(self, inputs: PlanningInput) -> PlanningOutput:
-        """Plan from ``inputs.stamp_ns`` on. Missing or old inputs give a stop that names them."""
+        """Plan from ``inputs.stamp_ns`` on. Missing or old inputs give a stop that names them; while the gate holds the
+        car, its reason is the one that is given."""
+        output = self._step(inputs)
+        if inputs.mode in HELD and inputs.mode_reason:
+            return replace(output, explanation=Explanation(Cause.SAFETY, inputs.mode_reason, True))
+        return output
+
+    def _step(self, inputs: PlanningInput) -> PlanningOutput:
         state, memory = inputs.state, self._memory
         if state is None or not _finite(state):
             why = "never came" if state is None else "is not finite"
@@ -123,7 +133,7 @@ class Planner:
         if age > self.config.max_state_age:
             return self._lost(inputs, state, f"the vehicle state is {age:.2f} s old")
         state = _moved_on(state, age)
-        goal = self._pull_over.goal(inputs.pull_over, inputs.goal, state, self._progress(), inputs.objects)
+        goal = self._pull_over.goal(inputs.mode, inputs.goal, state, self._progress(), inputs.objects)
         if self._mission.update(goal, state, self._progress()):
             self._lay_path(state)
         if inputs.lights is not None:

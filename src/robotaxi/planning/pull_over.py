@@ -10,7 +10,7 @@ from robotaxi.geometry.polyline import points_in_polygon
 from robotaxi.hdmap.lane_map import LaneMap, StoppingPlace
 from robotaxi.planning.config import PlannerConfig
 from robotaxi.planning.mission import Progress
-from robotaxi.types import EgoState, Goal, RecordArray
+from robotaxi.types import EgoState, Goal, RecordArray, SystemMode
 
 PULL_OVER = "/pull_over"  # how the ids of such goals end
 REACTION = 1.0  # s driven before braking begins
@@ -19,17 +19,18 @@ BESIDE_GOAL = 2.0  # m between a place and the trip's goal that are one
 
 @dataclass
 class PullOver:
-    """`goal` once a cycle. A place once chosen is kept until it is no longer asked for."""
+    """`goal` once a cycle. A place once chosen is kept until the car drives itself on, or stops elsewhere."""
 
     lane_map: LaneMap
     config: PlannerConfig
     place: StoppingPlace | None = None
 
     def goal(
-        self, wanted: bool, goal: Goal | None, state: EgoState, at: Progress | None, objects: RecordArray | None
+        self, mode: SystemMode, goal: Goal | None, state: EgoState, at: Progress | None, objects: RecordArray | None
     ) -> Goal | None:
         """The trip's ``goal``, or the place to stand. Without one in reach the car drives on, slowly, as the gate lets
         it, and then stops in its lane."""
+        wanted = mode is SystemMode.PULL_OVER or (mode is SystemMode.STOP and self.place is not None)
         if not wanted or goal is None or goal.hold:
             self.place = None
             return goal
