@@ -83,13 +83,17 @@ class Driver:
         t_out = max(way.steps[1] - now, 0.0) * self._dt
         if t_out > FAR_AWAY:
             t_in, t_out = NO_GOAL_TIME, max(NO_GOAL_TIME, 2.0 * MAX_HORIZON)
-        wishes = (t_in, t_out, *way.speed, *way.yaw)
+        wishes = (t_in, t_out, *_inside(way.speed, 0.2), *_inside(way.yaw, 0.02))
         if way.extent is None:
             return Target(math.nan, math.nan, math.nan, math.nan, *wishes, state.speed)
         s_in, s_out, d_lo, d_hi = way.extent
-        inset = min(0.3, 0.25 * (s_out - s_in))
-        aside = min(0.15, 0.25 * (d_hi - d_lo))
-        return Target(s_in + inset, s_out - inset, d_lo + aside, d_hi - aside, *wishes, math.nan)
+        return Target(*_inside((s_in, s_out), 0.3), *_inside((d_lo, d_hi), 0.15), *wishes, math.nan)
+
+
+def _inside(ends: tuple[float, float], by: float) -> tuple[float, float]:
+    """The interval without its margins; NaN stays NaN."""
+    inset = min(by, 0.25 * (ends[1] - ends[0]))
+    return ends[0] + inset, ends[1] - inset
 
 
 class _Path:

@@ -10,20 +10,28 @@ from numba import njit
 from robotaxi.planning.motion.ground import drivable
 
 HIT_COST = 1.0e4  # added where a coarse sample is not free
+UNDRIVABLE_COST = 1.0e6  # of what the car or its tyres cannot do: taken only where nothing else is left
+MISS_COST = 0.5  # m, m/s or rad that a goal missed by nothing counts as
 MAX_CHECKS = 300  # proposals looked at closely
 SIDE_REACH = 8.0  # m that a proposal may leave the path, with room
 
 
 @njit(cache=True)
 def roll(px, py, pyaw, pbend, spacing, state, row, step, steps, stride, out):  # type: ignore[no-untyped-def]
-    """x, y, yaw, speed, acceleration, curvature, s, d, slope, bend at every ``stride``-th step and the last."""
-    d1, length, v1, t1 = row[0], row[1], row[2], row[3]
+    """x, y, yaw, speed, acceleration, curvature, s, d, slope, bend at every ``stride``-th step and the last.
+
+    ``row``: end offset, way to it, end speed, time to it, end slope, and bow: what the speed has on top half way, times
+    16, without a change at either end; it moves the place that is reached and keeps the speed there.
+    """
+    d1, length, v1, t1, slope1, bow = row[0], row[1], row[2], row[3], row[4], row[5]
     s0, v0, a0, d0, slope0, bend0 = state[0], state[1], state[2], state[3], state[4], state[5]
     r = d1 - d0
     b1, b2 = slope0 * length, bend0 * length * length
     c3 = 10.0 * r - 6.0 * b1 - 1.5 * b2
     c4 = -15.0 * r + 8.0 * b1 + 1.5 * b2
     c5 = 6.0 * r - 3.0 * b1 - 0.5 * b2
+    turned = slope1 * length
+    c3, c4, c5 = c3 - 4.0 * turned, c4 + 7.0 * turned, c5 - 3.0 * turned
     n = px.shape[0]
     count = 0
     s, v, a = s0, v0, a0
@@ -37,6 +45,8 @@ def roll(px, py, pyaw, pbend, spacing, state, row, step, steps, stride, out):  #
             rise = v1 - v0
             v_new = v0 + m * u + (3.0 * rise - 2.0 * m) * u * u + (m - 2.0 * rise) * u * u * u
             a = (m + 2.0 * (3.0 * rise - 2.0 * m) * u + 3.0 * (m - 2.0 * rise) * u * u) / t1 if u < 1.0 else 0.0
+            v_new += bow * u * u * (1.0 - u) * (1.0 - u)
+            a += bow * 2.0 * u * (1.0 - u) * (1.0 - 2.0 * u) / t1
             if stopped or v_new <= 0.0:
                 v_new, a = 0.0, 0.0
                 stopped = v1 < 0.01 or stopped
@@ -46,7 +56,7 @@ def roll(px, py, pyaw, pbend, spacing, state, row, step, steps, stride, out):  #
             continue
         w = (s - s0) / length
         if w >= 1.0:
-            d, slope, bend = d1, 0.0, 0.0
+            d, slope, bend = d1 + slope1 * (w - 1.0) * length, slope1, 0.0
         else:
             d = d0 + w * (b1 + w * (0.5 * b2 + w * (c3 + w * (c4 + w * c5))))
             slope = (b1 + w * (b2 + w * (3.0 * c3 + w * (4.0 * c4 + w * 5.0 * c5)))) / length
@@ -72,17 +82,19 @@ def roll(px, py, pyaw, pbend, spacing, state, row, step, steps, stride, out):  #
 
 @njit(cache=True)
 def search(  # type: ignore[no-untyped-def]
-    px, py, pyaw, pbend, spacing, state, target, limits, offsets, lengths, speeds,
+    px, py, pyaw, pbend, spacing, state, target, limits, offsets, lengths, speeds, aimed,
     ox, oy, oyaw, olength, owidth, margin, index, tiles, frame, step, steps, stride,
 ):  # fmt: skip
     """Cost every proposal, look at them closely in the order of cost.
 
-    Returns (offset, shift length, end speed, time to it) of the best, how many were looked at closely,
-    samples until its first contact, and how many there were.
+    Proposals: each offset with each length and each speed, and the rows that are ``aimed`` at the goal. Returns the row
+    of the best as `roll` takes it, how many were looked at closely, samples until its first contact, and how many
+    there were.
     """
-    total = offsets.shape[0] * lengths.shape[0] * speeds.shape[0]
+    mixed = offsets.shape[0] * lengths.shape[0] * speeds.shape[0]
+    total = mixed + aimed.shape[0]
     cost = np.empty(total)
-    rows = np.empty((total, 4))
+    rows = np.zeros((total, 6))
     coarse = np.empty((12, steps // stride + 2))
     boxes, begin = near_boxes(px, py, spacing, state, limits, ox, oy, oyaw, olength, owidth, margin, step, steps)
     number = 0
@@ -91,20 +103,22 @@ def search(  # type: ignore[no-untyped-def]
             for k in range(speeds.shape[0]):
                 row = rows[number]
                 row[0], row[1], row[2], row[3] = offsets[i], lengths[j], speeds[k, 0], speeds[k, 1]
-                n = roll(px, py, pyaw, pbend, spacing, state, row, step, steps, stride, coarse)
-                cost[number] = _cost(coarse, n, target, limits, step * stride, step * (steps - 1))
-                if np.isfinite(cost[number]):
-                    # a look at the coarse samples keeps those that run into something out of the close look
-                    first = steps - 1 - (n - 1) * stride
-                    free = _free(coarse, n, first, stride, limits, boxes, begin, index, tiles, frame)
-                    if free < n:
-                        cost[number] += HIT_COST * (1.0 + (n - free) / n)
                 number += 1
+    rows[mixed:] = aimed
+    for number in range(total):
+        n = roll(px, py, pyaw, pbend, spacing, state, rows[number], step, steps, stride, coarse)
+        cost[number] = _cost(coarse, n, target, limits, step * stride, step * (steps - 1))
+        if cost[number] < UNDRIVABLE_COST:
+            # a look at the coarse samples keeps those that run into something out of the close look
+            first = steps - 1 - (n - 1) * stride
+            free = _free(coarse, n, first, stride, limits, boxes, begin, index, tiles, frame)
+            if free < n:
+                cost[number] += HIT_COST * (1.0 + (n - free) / n)
     order = np.argsort(cost, kind="mergesort")
     full = np.empty((12, steps))
     best, best_free, checked = order[0], -1, 0
     for number in order:
-        if checked >= MAX_CHECKS or (not np.isfinite(cost[number])):
+        if checked >= MAX_CHECKS or (checked > 0 and cost[number] >= UNDRIVABLE_COST):
             break
         roll(px, py, pyaw, pbend, spacing, state, rows[number], step, steps, 1, full)
         free = _free(full, steps, 0, 1, limits, boxes, begin, index, tiles, frame)
@@ -153,21 +167,23 @@ def near_boxes(  # type: ignore[no-untyped-def]
 def _cost(path, n, target, limits, dt, t_end):  # type: ignore[no-untyped-def]
     s_in, s_out, d_lo, d_hi = target[0], target[1], target[2], target[3]
     t_in, t_out, v_lo, v_hi, cruise = target[4], target[5], target[6], target[7], target[10]
-    comfort = 0.0
+    comfort = beyond = 0.0
     reached = np.inf
     for k in range(n):
         v, a, bend = path[3, k], path[4, k], path[5, k]
-        if a > limits[2] * 1.02 or a < -limits[3] * 1.02 or abs(bend) > limits[4]:
-            return np.inf
         lateral = v * v * bend
-        if abs(lateral) > limits[5]:
-            return np.inf
+        beyond += max(a - limits[2] * 1.02, 0.0) + max(-a - limits[3] * 1.02, 0.0)
+        beyond += max(abs(bend) / limits[4] - 1.0, 0.0) + max(abs(lateral) - limits[5], 0.0)
         comfort += (a * a + 0.7 * lateral * lateral) * dt
         t = t_end - (n - 1 - k) * dt
         if t_in - dt <= t <= t_out + 1e-6:
             miss = _miss(path, k, target)
             reached = min(reached, miss)
     end = n - 1
+    if beyond > 0.0:
+        return UNDRIVABLE_COST * (1.0 + beyond)
+    if 1e-3 < reached < np.inf:
+        reached += MISS_COST
     if t_end < t_out:
         # beyond the horizon: what average speed does the rest ask for?
         left = t_out - t_end

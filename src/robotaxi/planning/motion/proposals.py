@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robotaxi.planning.motion.aimed import aimed
 from robotaxi.planning.motion.ground import Ground
 from robotaxi.planning.motion.proposal_search import roll, search
 
@@ -136,6 +137,7 @@ def propose(
     lines = (path.x, path.y, path.yaw, path.curvature, path.spacing, _vector(state))
     best, checked, free_steps, total = search(
         *lines, _vector(target), _vector(limits), _offsets(target, state), lengths, _speeds(target, state, limits),
+        aimed(path, state, target, horizon),
         others.x, others.y, others.yaw, others.length, others.width, others.margin,
         ground.index, ground.tiles, ground.frame, step, steps, stride,
     )  # fmt: skip
