@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from robotaxi.types import Pose2
 FloatArray = NDArray[np.float64]
 
 MIN_LIMIT, MAX_LIMIT = 6.0, 25.0  # m/s, of the lanes: sets how long lane changes are
-CELL = 0.25  # m, of the drivable ground
+CELL = 0.12  # m, of the drivable ground
+SEAM = 0.04  # m that lanes are grown by, over the gaps between them
 AROUND = 14.0  # m beside the path that it covers
 AHEAD = 60.0  # m of path beyond what the time allows
 OFFSETS = np.arange(-7.0, 7.01, 0.25)  # m beside the path where the goal is looked for
@@ -136,7 +138,7 @@ def arrays_of(reference: Reference) -> PathArrays:
 
 def ground_of(lane_map: LaneMap, path: PathArrays) -> Ground:
     """Drivable ground around the path."""
-    return ground_beside(path.x, path.y, AROUND, lane_map.drivable, CELL)
+    return ground_beside(path.x, path.y, AROUND, partial(lane_map.drivable, margin=SEAM), CELL)
 
 
 def goal_extent(path: PathArrays, region: Any) -> tuple[float, float, float, float] | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from robotaxi.planning.motion.proposals import PathArrays, PathState, Target
+    from robotaxi.planning.motion.proposals import Limits, PathArrays, PathState, Target
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -18,10 +18,11 @@ SOONEST = 0.3  # s; nothing is aimed at that is nearer
 MIN_WAY = 1.0  # m
 MAX_TURN = 0.6  # rad between the heading that is wanted and the path
 BOWED = 0.3  # of the mean speed; no profile dips or rises more on its way
+LOOKS = 9  # at the acceleration of a profile
 _BOW = 30.0  # one over the integral of u^2 (1 - u)^2
 
 
-def aimed(path: PathArrays, state: PathState, target: Target, horizon: float) -> FloatArray:
+def aimed(path: PathArrays, state: PathState, target: Target, limits: Limits, horizon: float) -> FloatArray:
     """Rows (N, 6) as `proposal_search.roll` takes them; none where the goal has no place or lies beyond the horizon.
 
     The speed is a cubic over time that reaches the place on time, or one that ends at a wanted speed with a bow that
@@ -43,7 +44,17 @@ def aimed(path: PathArrays, state: PathState, target: Target, horizon: float) ->
         slope = _slope(path, float(s), target)
         for t in times:
             rows += [(d, s - state.s, v, t, slope, bow) for v, bow in _speeds(state, float(s) - state.s, t, target)]
-    return np.array(rows, float) if rows else none
+    return _possible(np.array(rows, float), state, limits) if rows else none
+
+
+def _possible(rows: FloatArray, state: PathState, limits: Limits) -> FloatArray:
+    """Those whose acceleration the car has all the way: a short one may ask for more between two coarse looks."""
+    v1, t, bow = (rows[:, k, None] for k in (2, 3, 5))
+    rise, push = v1 - state.speed, state.acceleration * t
+    u = np.linspace(0.0, 1.0, LOOKS)[None, 1:]
+    a = (push + 2.0 * (3.0 * rise - 2.0 * push) * u + 3.0 * (push - 2.0 * rise) * u * u) / t
+    a = a + bow * 2.0 * u * (1.0 - u) * (1.0 - 2.0 * u) / t
+    return np.asarray(rows[((a <= limits.acceleration) & (a >= -limits.deceleration)).all(axis=1)], float)
 
 
 def _turned_right(path: PathArrays, target: Target) -> tuple[float, float]:

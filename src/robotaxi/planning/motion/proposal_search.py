@@ -11,8 +11,9 @@ from robotaxi.planning.motion.ground import drivable
 
 HIT_COST = 1.0e4  # added where a coarse sample is not free
 UNDRIVABLE_COST = 1.0e6  # of what the car or its tyres cannot do: taken only where nothing else is left
+SLIP, SLIP_COST = 1.2, 300.0  # of the tyres' limit that is left in need, and what each m/s of it costs
 MISS_COST = 0.5  # m, m/s or rad that a goal missed by nothing counts as
-MAX_CHECKS = 300  # proposals looked at closely
+MAX_CHECKS = 600  # proposals looked at closely
 SIDE_REACH = 8.0  # m that a proposal may leave the path, with room
 
 
@@ -167,13 +168,14 @@ def near_boxes(  # type: ignore[no-untyped-def]
 def _cost(path, n, target, limits, dt, t_end):  # type: ignore[no-untyped-def]
     s_in, s_out, d_lo, d_hi = target[0], target[1], target[2], target[3]
     t_in, t_out, v_lo, v_hi, cruise = target[4], target[5], target[6], target[7], target[10]
-    comfort = beyond = 0.0
+    comfort = beyond = slip = 0.0
     reached = np.inf
     for k in range(n):
         v, a, bend = path[3, k], path[4, k], path[5, k]
         lateral = v * v * bend
         beyond += max(a - limits[2] * 1.02, 0.0) + max(-a - limits[3] * 1.02, 0.0)
-        beyond += max(abs(bend) / limits[4] - 1.0, 0.0) + max(abs(lateral) - limits[5], 0.0)
+        beyond += max(abs(bend) / limits[4] - 1.0, 0.0) + max(abs(lateral) - limits[5] * SLIP, 0.0)
+        slip += max(abs(lateral) - limits[5], 0.0) * dt
         comfort += (a * a + 0.7 * lateral * lateral) * dt
         t = t_end - (n - 1 - k) * dt
         if t_in - dt <= t <= t_out + 1e-6:
@@ -211,7 +213,14 @@ def _cost(path, n, target, limits, dt, t_end):  # type: ignore[no-untyped-def]
         track += off * off * dt
     last = path[7, end] - middle
     speed_off = path[3, end] - cruise if np.isfinite(cruise) and not np.isfinite(s_in) else 0.0
-    return 20.0 * reached + 0.12 * comfort + 0.15 * track / (n * dt) + 0.4 * last * last + 0.05 * speed_off * speed_off
+    return (
+        SLIP_COST * slip
+        + 20.0 * reached
+        + 0.12 * comfort
+        + 0.15 * track / (n * dt)
+        + 0.4 * last * last
+        + 0.05 * speed_off * speed_off
+    )
 
 
 @njit(cache=True)

@@ -20,7 +20,7 @@ from robotaxi.planning.motion.proposal_search import roll, search
 
 FloatArray = NDArray[np.floating[Any]]
 
-SPEED_CHANGES = (-12.0, -8.0, -5.0, -3.0, -1.5, -0.6, 0.0, 0.6, 1.5, 3.0, 5.0)  # m/s
+SPEED_CHANGES = (-12.0, -8.0, -5.0, -3.0, -1.5, -0.6, 0.0, 0.6, 1.5, 3.0, 5.0, 8.0)  # m/s
 SPEED_TIMES = (1.5, 3.5)  # s
 SHIFT_TIMES = (2.0, 4.0)  # s
 OFFSETS = (0.0, 0.5, -0.5, 1.1, -1.1, 2.0, -2.0, 3.4, -3.4, 5.0, -5.0)  # m
@@ -137,7 +137,7 @@ def propose(
     lines = (path.x, path.y, path.yaw, path.curvature, path.spacing, _vector(state))
     best, checked, free_steps, total = search(
         *lines, _vector(target), _vector(limits), _offsets(target, state), lengths, _speeds(target, state, limits),
-        aimed(path, state, target, horizon),
+        aimed(path, state, target, limits, horizon),
         others.x, others.y, others.yaw, others.length, others.width, others.margin,
         ground.index, ground.tiles, ground.frame, step, steps, stride,
     )  # fmt: skip
