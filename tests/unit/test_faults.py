@@ -174,6 +174,14 @@ def test_verdict_on_what_went_wrong(words: list[Word], infractions: list[Infract
     assert verdict.why_not == (why or "")
 
 
+def test_each_of_two_faults_has_its_own_time() -> None:
+    borne = Fault("reorder", "sensing/imu/data", 4 * S, 7 * S, math.inf, ("imu",))
+    later = Fault("freeze", "vehicle/status", 5 * S, 7 * S, 0.8, ("vehicle_interface",))
+    word = Word(5.7, "COMFORTABLE_STOP", "vehicle_interface: vehicle/status is frozen.", "vehicle_interface", "")
+    verdict = judge((borne, later), [GOOD, word], [], "", moving_on=True, standing=False)
+    assert verdict.good and verdict.noticed == 0.7
+
+
 def test_commands_that_freeze_while_the_car_stands_need_not_be_noticed() -> None:
     frozen = make("freeze", RAW.topic, 10 * S, np.random.default_rng(0))
     ticks = range(9 * S, 15 * S, TICK_NS)

@@ -31,7 +31,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``noticed``: seconds from the injection, None if never. ``named``: the part that was blamed."""
+    """``noticed``: seconds from the injection that must be noticed first, None if never. ``named``: who was blamed."""
 
     safe: bool
     why_not: str
@@ -61,17 +61,17 @@ def judge(faults: tuple[Fault, ...], said: list[Word], infractions: list[Infract
     if not why_not and place:
         why_not = place
     start = min(fault.from_ns for fault in faults) * 1e-9
-    bound = min(fault.bound for fault in faults)
+    pressing = min(faults, key=lambda fault: (fault.from_ns * 1e-9 + fault.bound, fault.from_ns))
     found = [word for word in said if word.time >= start and speaks(word)]
-    noticed = found[0].time - start if found else None
-    must = math.isfinite(bound)
+    noticed = max(found[0].time - pressing.from_ns * 1e-9, 0.0) if found else None
+    must = math.isfinite(pressing.bound)
     allowed = {part for fault in faults for part in fault.parts}
     named = _named(found)
     return Verdict(
         safe=not why_not,
         why_not=why_not,
         noticed=None if noticed is None else round(noticed, 3),
-        in_time=not must or (noticed is not None and noticed <= bound + 1e-6),
+        in_time=not must or (noticed is not None and noticed <= pressing.bound + 1e-6),
         must_notice=must,
         named=named,
         named_right=named in allowed,
