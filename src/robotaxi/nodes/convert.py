@@ -7,8 +7,7 @@ the other kind.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +60,7 @@ _JOINT_TRAJECTORY, _JOINT_POINT, _DURATION = (
     )
 )
 _XY_YAW = (0, 1, 5)  # rows of x, y, yaw in a ROS 6x6 covariance
+_PLANAR = np.array([[6 * row + column for column in _XY_YAW] for row in _XY_YAW])  # those and their columns
 
 
 def _quaternion_of_yaw(yaw: float) -> tuple[float, float]:
@@ -68,7 +68,10 @@ def _quaternion_of_yaw(yaw: float) -> tuple[float, float]:
 
 
 def _yaw_of(orientation: Any) -> float:
-    x, y, z, w = orientation.x, orientation.y, orientation.z, orientation.w
+    return _yaw_of_turn(orientation.x, orientation.y, orientation.z, orientation.w)
+
+
+def _yaw_of_turn(x: float, y: float, z: float, w: float) -> float:
     return math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
 
 
@@ -155,24 +158,32 @@ def ego_state(message: Any) -> EgoState | None:
     Odometry has no place for acceleration and tyre angle: `with_report` adds them.
     """
     pose, twist = message.pose.pose, message.twist.twist
-    covariance = np.asarray(message.pose.covariance, float).reshape(6, 6)[np.ix_(_XY_YAW, _XY_YAW)]
-    values = (pose.position.x, pose.position.y, _yaw_of(pose.orientation), twist.linear.x)
-    if covariance[0, 0] < 0.0 or not all(map(math.isfinite, values)):
+    place, q = pose.position, pose.orientation
+    return state_of(
+        to_ns(message.header.stamp), place.x, place.y, place.z, (q.x, q.y, q.z, q.w),
+        np.asarray(message.pose.covariance, float), twist.linear.x, twist.angular.z,
+    )  # fmt: skip
+
+
+def state_of(
+    stamp_ns: int, x: float, y: float, z: float, turn: Sequence[float], covariance: np.ndarray, speed: float,
+    yaw_rate: float,
+) -> EgoState | None:  # fmt: skip
+    """`ego_state` from an odometry's numbers: orientation ``turn`` (x, y, z, w), ``covariance`` (36,) of the pose."""
+    yaw = _yaw_of_turn(*turn)
+    if covariance[0] < 0.0 or not all(map(math.isfinite, (x, y, yaw, speed))):
         return None
-    return EgoState(
-        to_ns(message.header.stamp),
-        *values,
-        yaw_rate=twist.angular.z,
-        z=pose.position.z,
-        covariance=covariance,
-    )
+    return EgoState(stamp_ns, x, y, yaw, speed, yaw_rate=yaw_rate, z=z, covariance=covariance[_PLANAR])
 
 
 def with_report(state: EgoState | None, report: VehicleReport | None) -> EgoState | None:
     """The state with the acceleration and tyre angle that the vehicle reports."""
     if state is None or report is None:
         return state
-    return replace(state, acceleration=report.acceleration, steering=report.steering)
+    return EgoState(
+        state.stamp_ns, state.x, state.y, state.yaw, state.speed, report.acceleration, state.yaw_rate, report.steering,
+        state.z, state.covariance,
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------- sensors
@@ -242,22 +253,26 @@ def joint_state(report: VehicleReport) -> JointState:
 
 def vehicle_report(message: JointState) -> VehicleReport | None:
     """None when a joint is missing or a value is not finite."""
-    at = {name: i for i, name in enumerate(message.name)}
-    if "steering" not in at or "drive" not in at or min(len(message.position), len(message.velocity)) < len(at):
+    effort = message.effort
+    return report_of(to_ns(message.header.stamp), message.name, message.position, message.velocity, effort)
+
+
+def report_of(
+    stamp_ns: int, names: Sequence[str], position: Sequence[float], velocity: Sequence[float], effort: Sequence[float]
+) -> VehicleReport | None:
+    """`vehicle_report` from the columns of a joint state."""
+    at = {name: i for i, name in enumerate(names)}
+    if "steering" not in at or "drive" not in at or min(len(position), len(velocity)) < len(at):
         return None
     drive = at["drive"]
-    speed, steering = float(message.velocity[drive]), float(message.position[at["steering"]])
-    acceleration = float(message.effort[drive]) if len(message.effort) > drive else 0.0
-    if not all(map(math.isfinite, (speed, steering, acceleration))):
+    speed, steering = float(velocity[drive]), float(position[at["steering"]])
+    acceleration = float(effort[drive]) if len(effort) > drive else 0.0
+    if not (math.isfinite(speed) and math.isfinite(steering) and math.isfinite(acceleration)):
         return None
-
-    def is_set(name: str) -> bool:
-        return name in at and bool(message.position[at[name]] > 0.5)
-
-    energy = float(message.position[at["battery"]]) if "battery" in at else -1.0
-    cabin = is_set("door"), is_set("seat"), is_set("belt")
+    door, seat, belt = (name in at and bool(position[at[name]] > 0.5) for name in ("door", "seat", "belt"))
+    energy = float(position[at["battery"]]) if "battery" in at else -1.0
     return VehicleReport(
-        to_ns(message.header.stamp), speed, steering, acceleration, *cabin, energy if 0.0 <= energy <= 1.0 else -1.0
+        stamp_ns, speed, steering, acceleration, door, seat, belt, energy if 0.0 <= energy <= 1.0 else -1.0
     )
 
 
