@@ -9,7 +9,8 @@ angle ``d`` behind a first-order lag of the command ``u``::
     (beta, kappa)' = F (beta, kappa) + G tan(d)      d' = (u - d) / lag
 
 The states are eliminated, so the quadratic program has the commands alone as variables: one dense
-problem of fixed size with exact bounds on angle and rate, solved by PIQP (Schwan et al., 2023).
+problem of fixed size with exact bounds on angle and rate. Where its minimum without the bounds keeps to them, as it
+nearly always does, that is the answer; else PIQP solves it (Schwan et al., 2023).
 Dead time is not in the model: the state given is the one at the end of it.
 """
 
@@ -91,6 +92,10 @@ class LateralMpc:
             last_command,
             self._parameters,
         )
+        free = _unbounded(hessian, gradient, last_command, self._angle[0], self._rate)
+        if math.isfinite(free):
+            return free
+        hessian += np.tril(hessian, -1).T
         low, high = -self._rate, self._rate.copy()
         low[0] += last_command
         high[0] += last_command
@@ -110,7 +115,7 @@ class LateralMpc:
 def _condense(
     start: FloatArray, speeds: FloatArray, curvatures: FloatArray, last_command: float, p: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Hessian (n, n) and gradient (n,) of the cost over the commands."""
+    """Hessian (n, n), its lower half, and gradient (n,) of the cost over the commands."""
     dt, wheelbase, lag, understeer, rear_slip, curvature_bias, slip_bias = p[0], p[1], p[2], p[3], p[4], p[5], p[6]
     q_lateral, q_heading, q_end, r_rate, r_jerk = p[7], p[8], p[9], p[10], p[11]
     n = len(speeds)
@@ -153,8 +158,9 @@ def _condense(
         scale = q_end if k == n - 1 else 1.0
         target_heading = -slip  # crabbing along the path has no lateral drift
         for j in range(k + 1):
-            for i in range(k + 1):
-                hessian[i, j] += scale * (q_lateral * ge[i] * ge[j] + q_heading * gh[i] * gh[j])
+            by_e, by_h = scale * q_lateral * ge[j], scale * q_heading * gh[j]
+            for i in range(j + 1):
+                hessian[j, i] += by_e * ge[i] + by_h * gh[i]
             gradient[j] += scale * (q_lateral * e * ge[j] + q_heading * (h - target_heading) * gh[j])
     for k in range(n):
         jerk_per_rate = speeds[k] * speeds[k] / wheelbase
@@ -165,5 +171,36 @@ def _condense(
         else:
             hessian[k - 1, k - 1] += weight
             hessian[k, k - 1] -= weight
-            hessian[k - 1, k] -= weight
     return hessian, gradient
+
+
+@njit(cache=True)
+def _unbounded(hessian: FloatArray, gradient: FloatArray, last_command: float, most: float, rate: FloatArray) -> float:
+    """First command at the minimum without bounds, NaN where that breaks one. By Cholesky's factors L L'."""
+    n = len(gradient)
+    factor, x = np.empty((n, n)), np.empty(n)
+    for i in range(n):
+        for j in range(i + 1):
+            total = hessian[i, j]
+            for k in range(j):
+                total -= factor[i, k] * factor[j, k]
+            if i > j:
+                factor[i, j] = total / factor[j, j]
+            elif total > 0.0:
+                factor[i, i] = math.sqrt(total)
+            else:
+                return math.nan
+        total = -gradient[i]
+        for k in range(i):
+            total -= factor[i, k] * x[k]
+        x[i] = total / factor[i, i]
+    for i in range(n - 1, -1, -1):
+        for k in range(i + 1, n):
+            x[i] -= factor[k, i] * x[k]
+        x[i] /= factor[i, i]
+    before = last_command
+    for i in range(n):
+        if not (abs(x[i]) <= most and abs(x[i] - before) <= rate[i]):
+            return math.nan
+        before = x[i]
+    return float(x[0])
