@@ -92,15 +92,16 @@ class Traffic:
         """Enter every vehicle into ``presence``."""
         fleet, net, horizon = self.fleet, self.net, self.config.traffic_horizon
         lengths, s, speed = fleet.records["length"].tolist(), fleet.s.tolist(), fleet.speed.tolist()
+        loose, shifted = fleet.loose.tolist(), (fleet.shift != 0.0).tolist()
         for i, path in enumerate(fleet.path):
-            if fleet.loose[i]:
+            if loose[i]:
                 r = fleet.records[i]
                 presence.add_wreck(
                     net, float(r["x"]), float(r["y"]), float(r["yaw"]), float(r["length"]), float(r["width"])
                 )
             else:
                 presence.add_vehicle(net, i, path, s[i], lengths[i], speed[i], horizon)
-                if fleet.shift[i] != 0.0:
+                if shifted[i]:
                     presence.add_beside(net, i, path, fleet.records[i], speed[i])
 
     def step(self, tick: int, dt: float, around: Surroundings) -> None:
@@ -257,16 +258,18 @@ class Traffic:
         """Box poses: the chord between two points of the path near the axles."""
         fleet, net, records = self.fleet, self.net, self.fleet.records
         n = len(fleet.path)
-        index = np.zeros((2, n), dtype=np.int64)
-        fraction = np.zeros((2, n))
         half = (records["length"] * _REFERENCE).tolist()
-        for i, s in enumerate(fleet.s.tolist()):
-            for side, at in ((0, s + half[i]), (1, s - half[i])):
-                lane, at = _resolve(net, fleet.path[i], at)
+        places: list[int] = []  # front axles first, then rear ones
+        fractions: list[float] = []
+        for ahead in (1.0, -1.0):
+            for s, h, path in zip(fleet.s.tolist(), half, fleet.path, strict=True):
+                lane, at = _resolve(net, path, s + ahead * h)
                 place = at / net.step[lane]
                 k = min(max(int(place), 0), net.count[lane] - 2)
-                index[side, i] = net.first[lane] + k
-                fraction[side, i] = place - k
+                places.append(net.first[lane] + k)
+                fractions.append(place - k)
+        index = np.array(places, dtype=np.int64).reshape(2, n)
+        fraction = np.array(fractions, dtype=np.float64).reshape(2, n)
         points = net.samples[index] + fraction[:, :, None] * (net.samples[index + 1] - net.samples[index])
         chord = points[0] - points[1]
         yaw = np.arctan2(chord[:, 1], chord[:, 0])
