@@ -74,7 +74,7 @@ _ALL = (
     # ---- sensors and vehicle: small ones count at once
     Interface("sensing/lidar/top/pointcloud", _CLOUD, Qos.SENSOR, VEHICLE,
               ("map_matcher", "lidar_perception", "command_gate"),
-              "lidar_top", 100, 0, 20, 300, "lidar sweep: x y z intensity ring time"),
+              "lidar_top", 100, 0, 20, 300, "lidar sweep: x y z intensity ring time (s since the stamp)"),
     Interface("sensing/camera/front/image_raw", "sensor_msgs/msg/Image", Qos.SENSOR, VEHICLE, ("camera_perception",),
               "camera_front_optical", 200, 40, 0, 600, "bgr8"),
     Interface("sensing/camera/front/camera_info", "sensor_msgs/msg/CameraInfo", Qos.LATCHED, VEHICLE, (),

@@ -24,6 +24,7 @@ from robotaxi.types import CameraModel, FloatArray
 
 T = TypeVar("T")
 
+_SLOWEST_TURN_HZ = 5.0  # so far back remembers the simulator where everybody was
 _BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
@@ -69,7 +70,9 @@ class Mounting:
 
 @dataclass(frozen=True)
 class LidarSpec(Mounting):
-    """A spinning lidar. Beams are dense in a band around the horizon, as in a Velodyne VLP-32C."""
+    """A spinning lidar. Beams are dense in a band around the horizon, as in a Velodyne VLP-32C.
+
+    A ``rolling`` sweep begins and ends looking backwards, where a cut between two moments disturbs least."""
 
     beams: int = param(32, lo=1, hi=256, doc="rings, counted from the lowest")
     azimuths: int = param(1800, lo=4, hi=8192, doc="columns of one revolution")
@@ -81,6 +84,9 @@ class LidarSpec(Mounting):
     range_min: float = param(1.0, lo=0.0, hi=10.0, unit="m", doc="nearer returns (own body) are dropped")
     range_max: float = param(100.0, lo=1.0, hi=500.0, unit="m")
     range_sigma: float = param(0.02, lo=0.0, hi=1.0, unit="m", doc="white range noise of a hard surface")
+    rolling: bool = param(
+        False, doc="beams fire one column after the other while the car moves, the last at the stamp; else all at once"
+    )
 
     @property
     def elevations(self) -> FloatArray:
@@ -226,6 +232,11 @@ def _check_lidar(spec: LidarSpec, source: str) -> None:
                 f"{source}: parameter '{lower}' is {getattr(spec, lower)}, allowed is at most "
                 f"'{upper}' ({getattr(spec, upper)} deg)"
             )
+    if spec.rolling and spec.rate_hz < _SLOWEST_TURN_HZ:
+        raise ParameterError(
+            f"{source}: parameter 'rate_hz' is {spec.rate_hz}, allowed is at least {_SLOWEST_TURN_HZ} Hz "
+            "where 'rolling' is true"
+        )
     if spec.range_min >= spec.range_max:
         raise ParameterError(
             f"{source}: parameter 'range_min' is {spec.range_min}, allowed is below 'range_max' ({spec.range_max} m)"

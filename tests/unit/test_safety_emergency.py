@@ -133,10 +133,10 @@ def test_leaf_in_one_sweep_and_scattered_noise_do_not_brake() -> None:
     monitor = EmergencyMonitor(CONFIG, VEHICLE)
     assert len(obstacles(CONFIG, VEHICLE, sweep_of(0, np.concatenate([ground(rng), scattered])), way)) == 0
     distances = obstacles(CONFIG, VEHICLE, sweep_of(0, np.concatenate([ground(rng), leaf])), way)
-    assert distances == pytest.approx([12.0 - VEHICLE.front], abs=0.3)
+    assert distances[:, 0] == pytest.approx([12.0 - VEHICLE.front], abs=0.3)
     monitor.sweep(0.0, distances, 0.0)
     assert monitor.threat(0.0, 0.0, 15.0) is None
-    monitor.sweep(0.1, np.zeros(0), 1.5)
+    monitor.sweep(0.1, np.zeros((0, 2)), 1.5)
     assert monitor.threat(0.1, 1.5, 15.0) is None
     monitor.sweep(0.2, distances, 3.0)
     assert monitor.threat(0.2, 3.0, 15.0) is None
@@ -186,7 +186,7 @@ def test_drops_in_the_air_are_seen_through(drops: float, seed: int) -> None:
 def test_things_are_not_seen_through_in_fog_either(thing: Thing, drops: float) -> None:
     way = way_ahead(None, None, None, 0.0, VEHICLE.wheelbase, 30.0)
     found = obstacles(CONFIG, VEHICLE, sweep_of(0, beams(drops, [thing], 1)), way)
-    assert found[:1] == pytest.approx([thing.x - 0.5 * thing.length - VEHICLE.front], abs=0.6)
+    assert found[:1, 0] == pytest.approx([thing.x - 0.5 * thing.length - VEHICLE.front], abs=0.6)
 
 
 def test_contact_distance_along_a_curved_trajectory() -> None:
@@ -196,7 +196,7 @@ def test_contact_distance_along_a_curved_trajectory() -> None:
     centre = np.array([20.0 * np.sin(angle), 20.0 * (1 - np.cos(angle)), 1.0])
     block = centre + np.random.default_rng(0).normal(0.0, 0.05, (50, 3))
     distances = obstacles(CONFIG, VEHICLE, sweep_of(0, block), way)
-    assert distances == pytest.approx([20.0 - VEHICLE.front], abs=0.6)
+    assert distances[:, 0] == pytest.approx([20.0 - VEHICLE.front], abs=0.6)
     beside = block + np.array([0.0, -3.0, 0.0])
     assert len(obstacles(CONFIG, VEHICLE, sweep_of(0, beside), way)) == 0
 

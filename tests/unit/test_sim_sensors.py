@@ -64,7 +64,7 @@ def test_sweep_has_its_fields_and_finite_points_in_range(lidar: Lidar) -> None:
     assert 20_000 < len(points) <= 57_600
     distance = np.sqrt(points["x"] ** 2 + points["y"] ** 2 + points["z"] ** 2)
     assert distance.min() > 0.9 and distance.max() < 100.5
-    assert points["ring"].max() == 31 and points["time"].min() >= 0.0 and points["time"].max() < 0.1
+    assert points["ring"].max() == 31 and points["time"].min() > -0.1 and points["time"].max() <= 0.0
     assert points["intensity"].min() >= 0.0 and points["intensity"].max() <= 1.0
 
 

@@ -116,7 +116,7 @@ def test_points_that_are_none_and_empty_sweeps_are_kept_from_both_methods(tmp_pa
         points[: 595 if name == "000001.bin" else 0, :3] = np.inf
         points.tofile(folder / name)
     (sequence,) = find_sequences(tmp_path, {})
-    found = compare(len(sequence), sequence.load, sequence.stamps_ns, False, {}, False)
+    found = compare(len(sequence), sequence.load, sequence.stamps_ns, {}, False)
     assert [len(points) for points in methods[::2]] == [600, 300, 600, 600, 600], "one sweep is too empty to give"
     assert found["sweeps"] == 6 and found["error_ratio"] == 1.0
 

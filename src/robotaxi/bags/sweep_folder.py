@@ -38,8 +38,7 @@ class SweepSequence:
     """``load(i)`` gives sweep i (records with at least x y z). ``stamps_ns`` (N,).
 
     ``references``: candidate poses (N, 4, 4) of the lidar by name; more than one where the file does not say
-    whose they are. ``is_truth``: false where the reference is odometry itself. ``skewed``: whether points
-    were measured one after the other while the car moved.
+    whose they are. ``is_truth``: false where the reference is odometry itself.
     """
 
     name: str
@@ -47,7 +46,6 @@ class SweepSequence:
     load: Callable[[int], RecordArray]
     references: dict[str, FloatArray]
     is_truth: bool
-    skewed: bool
 
     def __len__(self) -> int:
         return len(self.stamps_ns)
@@ -117,7 +115,7 @@ def _from_folder(place: Path, sweeps: Path, name: str) -> SweepSequence:
             raise KittiError(f"{times}: expected {len(paths)} rising times, one a sweep")
         stamps = [round(float(s) * 1e9) for s in seconds[rows]]
     references, is_truth = _references(place, name, paths)
-    return SweepSequence(name, stamps, lambda i: kitti.read_points(paths[i]), references, is_truth, skewed=False)
+    return SweepSequence(name, stamps, lambda i: kitti.read_points(paths[i]), references, is_truth)
 
 
 def _number_of(path: Path) -> int | None:
@@ -173,5 +171,4 @@ def _from_bag(place: Path) -> SweepSequence | None:
     if log.truth is not None and log.T_base_lidar is not None:
         base = log.truth.poses_at(np.array(stamps))
         references["sim/ego"] = base @ log.T_base_lidar
-    simulated = log.truth is not None  # the built-in lidar measures each sweep at one instant
-    return SweepSequence(place.name, stamps, load, references, bool(references), skewed=not simulated)
+    return SweepSequence(place.name, stamps, load, references, bool(references))

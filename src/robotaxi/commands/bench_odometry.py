@@ -40,9 +40,8 @@ def run(args: argparse.Namespace) -> int:
             try:
                 with bar(f"odometry {name}", count) as progress:
                     sequences[name] = compare(
-                        count, sequence.load, sequence.stamps_ns, sequence.skewed, references, sequence.is_truth,
-                        progress,
-                    )  # fmt: skip
+                        count, sequence.load, sequence.stamps_ns, references, sequence.is_truth, progress
+                    )
             except ValueError as error:  # a sweep that cannot be read, or nothing to judge by
                 left_out[name] = str(error)
     except ValueError as error:

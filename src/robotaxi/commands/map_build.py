@@ -72,12 +72,11 @@ def build(bags: list[Path], output: Path, origin: tuple[float, float, float], ri
         if not len(log.sweeps):
             raise SensorLogError(f"{bag}: has no lidar sweeps; record with --record all")
         T_base_lidar = rig.T_base_lidar if log.T_base_lidar is None else log.T_base_lidar
-        skewed = log.truth is None  # the built-in lidar measures each sweep at one instant
         with bar(f"drive {number + 1} of {len(bags)}", len(log.sweeps)) as progress:
             try:
                 keyframes = extract(
                     log.imu, log.reports, log.fixes, log.sweeps.stamps_ns, log.sweeps, T_base_lidar, origin,
-                    rig.gnss_lever_arm, skewed, progress,
+                    rig.gnss_lever_arm, progress,
                 )  # fmt: skip
             except ValueError as error:
                 raise SensorLogError(f"{bag}: {error}") from error

@@ -26,7 +26,7 @@ from robotaxi.sim.mesh import Mesh, join, make_mesh, quads
 from robotaxi.sim.mesh import box as box_mesh
 from robotaxi.sim.scenery.road_users import road_users_mesh
 from robotaxi.sim.sensors.lidar import Lidar
-from robotaxi.sim.view import AGENT_DTYPE, EgoTruth, WorldView
+from robotaxi.sim.view import AGENT_DTYPE, REMEMBERED_NS, EgoTruth, Moment, WorldView
 from robotaxi.sim.world_config import WorldConfig
 from robotaxi.types import (
     TRAJECTORY_DTYPE,
@@ -44,6 +44,7 @@ from robotaxi.types import (
 
 _DT = TICK_NS * 1e-9
 _DELAY = 0.4  # s, from "in sight and in the way" to full braking, for the reckoning
+_REMEMBERED = REMEMBERED_NS // TICK_NS  # moments
 _SWEEP_TICKS, _SWEEP_LATENCY_TICKS = 5, 1
 _RUN_UP = 1.2  # s of steady driving before the scene begins to matter
 _LIMIT_S = 14.0
@@ -201,6 +202,7 @@ def run(scene: Scene, vehicle: VehicleParams, rig: SensorRig, config: GateConfig
     braked_at, impact, mode = None, None, SystemMode.AUTONOMOUS
     emergencies = 0
     tick = 0
+    past: list[Moment] = []
     trajectory = Trajectory(0, points)
     while tick * _DT < _LIMIT_S:
         now, t = tick * TICK_NS, tick * _DT
@@ -208,13 +210,14 @@ def run(scene: Scene, vehicle: VehicleParams, rig: SensorRig, config: GateConfig
         x, y, yaw, speed, lateral = ego.rear_axle()
         if tick % _SWEEP_TICKS == 0:
             truth = EgoTruth(now, x, y, 0.0, yaw, speed, lateral, 0.0, 0.0, 0.0, ego.steering)
-            cloud = lidar.sweep(WorldView(now, truth, agents, {}, scene.weather))
+            cloud = lidar.sweep(WorldView(now, truth, agents, {}, scene.weather, tuple(past)))
             if scene.leaf and tick % 25 == 0:
                 cloud = np.concatenate([cloud, _leaf(cloud.dtype, rng)])
             pending.append((tick + _SWEEP_LATENCY_TICKS, LidarSweep(now, cloud, rig.T_base_lidar)))
             trajectory = Trajectory(now, points)
         ready = [sweep for due, sweep in pending if due <= tick]
         pending = [row for row in pending if row[0] > tick]
+        past = [*past[-_REMEMBERED + 1 :], Moment(now, (x, y, 0.0, yaw), agents)]
         output = gate.step(
             GateInput(now, VehicleReport(now, speed, ego.steering), Command(now, 0.0, 0.5 * (v - speed), v),
                       EgoState(now, x, y, yaw, speed), trajectory, ready[-1] if ready else None)

@@ -135,8 +135,7 @@ def map_of(
             raise ValueError(f"{log.name}: does not say where its lidar is")
         drives.append(
             extract(
-                log.imu, log.reports, log.fixes, log.sweeps.stamps_ns, log.sweeps, log.T_base_lidar, origin, lever_arm,
-                log.truth is None,
+                log.imu, log.reports, log.fixes, log.sweeps.stamps_ns, log.sweeps, log.T_base_lidar, origin, lever_arm
             )
         )  # fmt: skip
         names.append(log.name)

@@ -11,7 +11,7 @@ import numpy as np
 
 from robotaxi.evaluation.odometry import map_thickness, relative_error
 from robotaxi.localization.lidar_odometry import LidarOdometry, OdometryConfig
-from robotaxi.localization.scan import cartesian
+from robotaxi.localization.scan import cartesian, times_of
 from robotaxi.types import FloatArray, RecordArray
 
 _THIN = 25  # every so many points of a sweep go into the picture of its thickness
@@ -75,7 +75,6 @@ def compare(
     count: int,
     load: Callable[[int], RecordArray],
     stamps_ns: list[int],
-    skewed: bool,
     references: dict[str, FloatArray],
     is_truth: bool,
     progress: Callable[[int, int], None] | None = None,
@@ -88,9 +87,7 @@ def compare(
         points = cartesian(records)
         finite = np.isfinite(points).all(axis=1)
         points = points[finite]
-        when = None
-        if skewed and "time" in (records.dtype.names or ()):
-            when = np.asarray(records["time"], np.float64)[finite]
+        when = times_of(records[finite])
         period = (stamps_ns[i] - stamps_ns[i - 1]) * 1e-9 if i else 0.1
         names = list(contenders)
         for name in names if i % 2 == 0 else reversed(names):

@@ -16,6 +16,7 @@ from robotaxi.localization.map_match import MapMatcher, MatchConfig, PoseFix
 from robotaxi.localization.mapping import MappingConfig
 from robotaxi.localization.point_map import LINE, PointMap
 from robotaxi.localization.scan import cartesian, thin, within
+from robotaxi.localization.sweep_match import compensated
 from robotaxi.localization.tiles import MapInfo, write_map
 from robotaxi.types import FloatArray, LidarSweep, RecordArray
 
@@ -94,8 +95,9 @@ def upright(references: dict[str, FloatArray]) -> tuple[str, FloatArray]:
 def _map(sequence: SweepSource, poses: FloatArray, T_base_lidar: FloatArray, folder: Path) -> MapInfo:
     config = MappingConfig()
     target = PointMap(config.voxel_size, config.per_voxel, config.spacing, config.plane_radius)
+    T = T_base_lidar @ poses @ inverse(T_base_lidar)
     for i in range(0, len(sequence), 2):
-        points = cartesian(sequence.load(i))
+        points = cartesian(_at_stamp(sequence, i, T, T_base_lidar).points)
         points = thin(points[within(points, 2.5, 60.0)], 0.35)
         target.insert(apply(T_base_lidar @ poses[i], points))
     points, plane, kind = target.with_planes()
@@ -117,7 +119,7 @@ def _follow(
     motion = inverse(T[0]) @ T[1]
     for i in range(1, len(sequence), 2):
         guess = T[1] if i == 1 else now @ motion
-        fix = matcher.fix(LidarSweep(sequence.stamps_ns[i], sequence.load(i), T_base_lidar), guess)
+        fix = matcher.fix(_at_stamp(sequence, i, T, T_base_lidar), guess)
         fixes.append(fix)
         before, now = now, fix.T_map_base if fix.accepted else guess
         if i > 1:
@@ -141,6 +143,14 @@ def _find(
             after = (sequence.stamps_ns[i] - sequence.stamps_ns[begin]) * 1e-9
             return {"sweep": begin, "right": off < _RIGHT and turned < _RIGHT_TURN, "after_s": after}
     return {"sweep": begin, "right": False, "after_s": math.nan}
+
+
+def _at_stamp(sequence: SweepSource, i: int, T: FloatArray, T_base_lidar: FloatArray) -> LidarSweep:
+    """Sweep i as if measured at its stamp, by the motion that ``T`` (N, 4, 4), the poses of base_link, tell."""
+    sweep = LidarSweep(sequence.stamps_ns[i], sequence.load(i), T_base_lidar)
+    if i == 0:
+        return sweep
+    return compensated(sweep, inverse(T[i - 1]) @ T[i], (sequence.stamps_ns[i] - sequence.stamps_ns[i - 1]) * 1e-9)
 
 
 def _spread(count: int, places: int) -> list[int]:

@@ -15,7 +15,7 @@ from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.lidar_odometry import LidarOdometry, OdometryConfig, twist_of
 from robotaxi.localization.localizer import Localizer
 from robotaxi.localization.readings import map_position, usable_fix
-from robotaxi.localization.scan import cartesian, deskew, thin, within
+from robotaxi.localization.scan import cartesian, deskew, thin, times_of, within
 from robotaxi.types import FloatArray, GnssFix, ImuSample, RecordArray, VehicleReport
 
 _ROWS, _COLUMNS = 40, 360  # of a range image: 1.25 by 1 degrees
@@ -69,11 +69,10 @@ def extract(
     T_base_lidar: FloatArray,
     origin: tuple[float, float, float],
     lever_arm: FloatArray,
-    skewed: bool,
     progress: Callable[[int, int], None] | None = None,
 ) -> Keyframes:
-    """Filter, lidar odometry, keyframes. ``stamps_ns``: of ``sweeps``. ``skewed``: the points were measured one after
-    the other.
+    """Filter, lidar odometry, keyframes. ``stamps_ns``: of ``sweeps``. Points that carry their time are moved to
+    their sweep's stamp.
 
     Without inertial samples or fixes the odometry alone gives the poses. Raises ValueError without sweeps.
     """
@@ -90,8 +89,7 @@ def extract(
     last_prior: FloatArray | None = None
     for i, (stamp, records) in enumerate(sweeps):
         points = cartesian(records)
-        has_time = skewed and "time" in (records.dtype.names or ())
-        when = np.asarray(records["time"], np.float64) if has_time else None
+        when = times_of(records)
         period = (stamp - stamps_ns[i - 1]) * 1e-9 if i else 0.1
         prior = priors[i]
         guess = None

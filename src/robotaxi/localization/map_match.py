@@ -39,7 +39,7 @@ class MatchConfig:
     yaw_floor: float = param(0.0006, lo=1e-5, hi=0.1, unit="rad", doc="least error of a match in attitude")
     degenerate_sigma: float = param(0.3, lo=0.01, hi=10.0, unit="m", doc="a direction known worse is not used")
     motion_compensation: bool = param(
-        False, doc="points carry their time; off in the built-in simulator, whose lidar takes one instant"
+        True, doc="move each point by the ego motion between its time and the stamp; off for drivers that have done it"
     )
     reach: float = param(70.0, lo=20.0, hi=300.0, unit="m", doc="tiles so near are kept loaded")
 

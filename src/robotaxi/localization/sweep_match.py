@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from robotaxi.geometry.se3 import inverse
 from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.lidar_odometry import twist_of
 from robotaxi.localization.map_match import MapMatcher, MatchConfig, PoseFix
 from robotaxi.localization.odometry_fix import OdometryTracker
 from robotaxi.localization.relocalizer import RoughPose
-from robotaxi.localization.scan import cartesian, deskew, within
+from robotaxi.localization.scan import cartesian, deskew, times_of, within
 from robotaxi.localization.tiles import MapInfo
 from robotaxi.types import FloatArray, LidarSweep
 
@@ -71,11 +69,12 @@ class SweepMatcher:
 
 def compensated(sweep: LidarSweep, motion: FloatArray, period: float) -> LidarSweep:
     """The sweep as if measured at its stamp. ``motion`` (4x4) of base_link over the ``period`` seconds before it, which
-    goes on. As it is where its points do not carry their time, or after a gap."""
-    if "time" not in (sweep.points.dtype.names or ()) or not 0.0 < period < _LONGEST:
+    goes on. As it is where its points carry no times, and after a gap."""
+    time = times_of(sweep.points)
+    if time is None or not 0.0 < period < _LONGEST:
         return sweep
     T = inverse(sweep.T_base_lidar) @ motion @ sweep.T_base_lidar
-    moved = deskew(cartesian(sweep.points), np.asarray(sweep.points["time"], np.float64), twist_of(T, period))
+    moved = deskew(cartesian(sweep.points), time, twist_of(T, period))
     records = sweep.points.copy()
     for k, name in enumerate("xyz"):
         records[name] = moved[:, k]

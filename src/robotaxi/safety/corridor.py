@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from robotaxi.safety.config import GateConfig
 from robotaxi.safety.motion import PATH_STEP
-from robotaxi.types import FloatArray, LidarSweep, VehicleParams
+from robotaxi.types import FloatArray, LidarSweep, RecordArray, VehicleParams
 
 Column = NDArray[np.float32]
 _MAX_HITS = 20_000  # points in the corridor that are looked at; a wall has no more to say
 _MAX_OBSTACLES = 8
+_LONGEST_SWEEP = 0.2  # s, times of points beyond it are not believed
 _WINDOW = 0.1, 0.15  # m beside, and above and below a point, within which beams are taken for its neighbours
 _THICK = 0.9  # m before and behind it that belong to what it is of
 _STEEP = 0.06  # tangent of the angle below the horizon from which on a beam that passes meets the road
@@ -26,21 +27,33 @@ _NEAREST = 0.5  # m ahead of the lidar
 _SOLID = 0.25  # share of the beams that end there; a thing stops nearly all, drops in the air one in eight
 
 
-def obstacles(config: GateConfig, vehicle: VehicleParams, sweep: LidarSweep, way: FloatArray) -> FloatArray:
-    """Contact distances (K,) in metres, ascending, of what stands in the swept corridor.
+def obstacles(
+    config: GateConfig,
+    vehicle: VehicleParams,
+    sweep: LidarSweep,
+    way: FloatArray,
+    motion: tuple[float, float] = (0.0, 0.0),
+) -> FloatArray:
+    """Rows (K, 2) of what stands in the swept corridor: contact distance (m), ascending, and when it was seen (s since
+    the sweep's stamp).
 
-    ``way``: poses (N, 3) of base_link ahead in the base_link frame of the sweep, ``PATH_STEP`` apart.
+    ``way``: poses (N, 3) of base_link ahead in the base_link frame of the sweep, ``PATH_STEP`` apart. ``motion``: speed
+    (m/s) and yaw rate (rad/s) of the car, by which points that carry their time are moved to the stamp.
     An obstacle is at least ``min_points`` points within ``neighbourhood`` of each other that most beams do not
     pass between: fog, spray and falling leaves are seen through. A metre free of such points along the way begins
     the next one.
     """
     points = sweep.points
-    columns = [np.ascontiguousarray(points[name], dtype=np.float32) for name in ("x", "y", "z")]
+    columns = [np.array(points[name], dtype=np.float32, order="C") for name in ("x", "y", "z")]
     pose = np.ascontiguousarray(sweep.T_base_lidar, dtype=np.float64)
+    when = _times(points)
+    if when.any():
+        _move_to_stamp(columns[0], columns[1], columns[2], when, pose, motion[0], motion[1])
     hits = _contacts(
         columns[0],
         columns[1],
         columns[2],
+        when,
         pose,
         np.ascontiguousarray(way),
         np.array(
@@ -57,15 +70,47 @@ def obstacles(config: GateConfig, vehicle: VehicleParams, sweep: LidarSweep, way
     )
     hits = hits[np.argsort(hits[:, 0], kind="stable")]
     if len(hits) < config.min_points:
-        return np.zeros(0)
+        return np.zeros((0, 2))
     fan = _beams(hits, columns[0], columns[1], columns[2], pose)
     return _grouped(hits, config.neighbourhood, config.min_points, fan)
 
 
+def _times(points: RecordArray) -> Column:
+    """(N,) s since the sweep's stamp; 0 where points do not tell, or tell what cannot be."""
+    if "time" not in (points.dtype.names or ()):
+        return np.zeros(len(points), np.float32)
+    times = np.array(points["time"], dtype=np.float32, order="C")
+    times[~(np.abs(times) <= _LONGEST_SWEEP)] = 0.0
+    return times
+
+
 @njit(cache=True)
-def _contacts(xs: Column, ys: Column, zs: Column, pose: FloatArray, way: FloatArray, p: FloatArray) -> FloatArray:
-    """Rows (contact distance, x, y; from the lidar: bearing, metres ahead, metres away, fall) of the points in the
-    corridor, as `_beams` has them."""
+def _move_to_stamp(
+    xs: Column, ys: Column, zs: Column, times: Column, pose: FloatArray, speed: float, yaw_rate: float
+) -> None:
+    """Points of the lidar's frame, in place, as seen from where the car is at the stamp: it drives an arc."""
+    for k in range(len(xs)):
+        if times[k] == 0.0:
+            continue
+        px, py, pz = xs[k], ys[k], zs[k]
+        x = pose[0, 0] * px + pose[0, 1] * py + pose[0, 2] * pz + pose[0, 3]
+        y = pose[1, 0] * px + pose[1, 1] * py + pose[1, 2] * pz + pose[1, 3]
+        z = pose[2, 0] * px + pose[2, 1] * py + pose[2, 2] * pz
+        turn, way = yaw_rate * times[k], speed * times[k]
+        c, s = np.cos(turn), np.sin(turn)
+        dx = c * x - s * y + way - pose[0, 3]
+        dy = s * x + c * y + 0.5 * way * turn - pose[1, 3]
+        xs[k] = pose[0, 0] * dx + pose[1, 0] * dy + pose[2, 0] * z
+        ys[k] = pose[0, 1] * dx + pose[1, 1] * dy + pose[2, 1] * z
+        zs[k] = pose[0, 2] * dx + pose[1, 2] * dy + pose[2, 2] * z
+
+
+@njit(cache=True)
+def _contacts(
+    xs: Column, ys: Column, zs: Column, times: Column, pose: FloatArray, way: FloatArray, p: FloatArray
+) -> FloatArray:
+    """Rows (contact distance, x, y; from the lidar: bearing, metres ahead, metres away, fall; time) of the points in
+    the corridor, as `_beams` has them."""
     rear, front, half, margin, low, slope, high = p[0], p[1], p[2], p[3], p[4], p[5], p[6]
     wide = half + margin
     reach = np.hypot(front, wide)
@@ -73,7 +118,7 @@ def _contacts(xs: Column, ys: Column, zs: Column, pose: FloatArray, way: FloatAr
     y_min, y_max = way[:, 1].min() - reach, way[:, 1].max() + reach
     n = len(way)
     cos, sin = np.cos(way[:, 2]), np.sin(way[:, 2])
-    out = np.empty((_MAX_HITS, 7))
+    out = np.empty((_MAX_HITS, 8))
     count = 0
     for k in range(len(xs)):
         px, py, pz = xs[k], ys[k], zs[k]
@@ -101,6 +146,7 @@ def _contacts(xs: Column, ys: Column, zs: Column, pose: FloatArray, way: FloatAr
                 out[count, 0], out[count, 1], out[count, 2] = max(contact, 0.0), x, y
                 out[count, 3], out[count, 4] = left / max(ahead, 1e-6), ahead
                 out[count, 5], out[count, 6] = away, (pose[2, 3] - z) / away
+                out[count, 7] = times[k]
                 count += 1
                 break
             i += 1
@@ -111,9 +157,10 @@ def _contacts(xs: Column, ys: Column, zs: Column, pose: FloatArray, way: FloatAr
 
 @njit(cache=True)
 def _grouped(hits: FloatArray, radius: float, min_points: int, fan: FloatArray) -> FloatArray:
-    """Nearest contact distance of each obstacle; ``hits`` ascending by contact distance, ``fan``: see `_beams`."""
+    """Nearest contact distance of each obstacle, and its time; ``hits`` ascending by contact distance, ``fan``: see
+    `_beams`."""
     n = len(hits)
-    found = np.empty(_MAX_OBSTACLES)
+    found = np.empty((_MAX_OBSTACLES, 2))
     count = 0
     free_from = -np.inf  # solid points up to here belong to the obstacle found last
     for i in range(n):
@@ -132,7 +179,7 @@ def _grouped(hits: FloatArray, radius: float, min_points: int, fan: FloatArray) 
                 continue
             if count == _MAX_OBSTACLES:
                 break
-            found[count] = hits[i, 0]
+            found[count, 0], found[count, 1] = hits[i, 0], hits[i, 7]
             count += 1
         free_from = hits[i, 0]
     return found[:count]

@@ -97,12 +97,12 @@ class EmergencyMonitor:
         theirs = away * away / (2.0 * config.lead_deceleration)
         return max(own - theirs + config.envelope_margin, self.needed(speed - away))
 
-    def sweep(self, time: float, distances: FloatArray, odometer: float) -> None:
-        """Take the contact distances of one sweep; what it does not show is forgotten."""
+    def sweep(self, stamp: float, seen: FloatArray, odometer: float) -> None:
+        """Take the rows (contact distance, s since the ``stamp``) of one sweep; what it does not show is forgotten."""
         old = list(self._tracks)
         self._tracks = []
-        for distance in distances:
-            place = float(distance) + odometer
+        for distance, since in seen.tolist():
+            place, time = distance + odometer, stamp + since
             match = min(
                 (track for track in old if track.accepts(time, place)),
                 key=lambda track: abs(place - track.places[-1] - track.speed() * (time - track.times[-1])),

@@ -75,8 +75,8 @@ class CommandGate:
 
     def warm_up(self) -> None:
         """Compile the sweep's loops before the first step, so that it is as fast as the others."""
-        points = np.zeros(8, [("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
-        points["x"], points["z"] = 8.0, 1.0
+        points = np.zeros(8, [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("time", "<f4")])
+        points["x"], points["z"], points["time"] = 8.0, 1.0, -0.05
         way = way_ahead(None, None, None, 0.0, self._vehicle.wheelbase, 10.0)
         obstacles(self._config, self._vehicle, LidarSweep(0, points, np.eye(4)), way)
 
@@ -220,8 +220,9 @@ class CommandGate:
             self._vehicle.wheelbase,
             min(length, self._config.max_corridor_length),
         )
-        distances = obstacles(self._config, self._vehicle, sweep, way)
-        self._emergency.sweep(sweep.stamp_ns * 1e-9, distances, self._odometer.distance - back)
+        motion = self._speed, self._speed * math.tan(self._steering) / self._vehicle.wheelbase
+        seen = obstacles(self._config, self._vehicle, sweep, way, motion)
+        self._emergency.sweep(sweep.stamp_ns * 1e-9, seen, self._odometer.distance - back)
 
     def _threat(self, now_ns: int) -> str:
         threat = self._emergency.threat(now_ns * 1e-9, self._odometer.distance, self._speed)

@@ -9,6 +9,7 @@ import numpy as np
 from robotaxi.sim.events.conditions import Conditions
 from robotaxi.types import LightState, RecordArray
 
+REMEMBERED_NS = 200_000_000  # what a view knows of the past: the longest turn of a lidar
 AGENT_DTYPE = np.dtype(
     [
         ("id", "<u4"),
@@ -47,12 +48,22 @@ class EgoTruth:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """Where everybody was: x, y, z, yaw of base_link in map, and ``agents`` (AGENT_DTYPE). Not to be changed."""
+
+    stamp_ns: int
+    ego: tuple[float, float, float, float]
+    agents: RecordArray
+
+
+@dataclass(frozen=True, slots=True)
 class WorldView:
     """``agents``: moving road users (AGENT_DTYPE), the ego not among them. ``lights``: by signal id.
-    ``conditions``: None on a clear day."""
+    ``conditions``: None on a clear day. ``past``: the moments before, as long ago as a sweep takes, oldest first."""
 
     stamp_ns: int
     ego: EgoTruth
     agents: RecordArray
     lights: dict[int, LightState]
     conditions: Conditions | None = None
+    past: tuple[Moment, ...] = ()

@@ -31,13 +31,14 @@ from robotaxi.sim.terrain import STOREY, ground_heights
 from robotaxi.sim.traffic.network import RoadNetwork, points_in_polygon
 from robotaxi.sim.traffic.presence import Presence
 from robotaxi.sim.traffic.traffic import Surroundings, spawn
-from robotaxi.sim.view import AGENT_DTYPE, EgoTruth, WorldView
+from robotaxi.sim.view import AGENT_DTYPE, REMEMBERED_NS, EgoTruth, Moment, WorldView
 from robotaxi.sim.world_config import WorldConfig
 from robotaxi.types import Command, ObjectClass, Pose2, RecordArray, VehicleParams, VehicleReport
 
 FloatArray = NDArray[np.float64]
 
 _DT = TICK_NS * 1e-9
+_REMEMBERED = REMEMBERED_NS // TICK_NS  # moments
 _GROUND_RADIUS = 30.0  # m within which the nearest lane gives the height of the ground
 _LANE = 4.0  # m beside the nearest lane that others are looked for at the start
 _WALKING_ROOM = 0.5  # m between a walker's line and what stands there
@@ -102,6 +103,7 @@ class World:
         self._director = Director(script, self._net) if script is not None else None
         self._ground_z = ground_heights(self._net.samples)
         self._height = self._start_height(start)
+        self._past: list[Moment] = []
 
     # ------------------------------------------------------------------ public
 
@@ -126,6 +128,7 @@ class World:
     def step(self, command: Command | None) -> None:
         """Advance by TICK_NS. None holds the last command; before the first, the brakes are held."""
         config, clock = self._config, self._clock
+        self._remember()
         clock.tick += 1
         t = self.stamp_ns * 1e-9
         lights = self._lights.states(t)
@@ -181,11 +184,8 @@ class World:
             steering=self._ego.steering,
         )
         t = self.stamp_ns * 1e-9
-        agents = np.concatenate([self._traffic.fleet.records, self._pedestrians.crowd.records])
-        if self._director is None:
-            return WorldView(self.stamp_ns, truth, agents, self._lights.states(t))
-        agents = np.concatenate([agents, self._director.records(self._height)])
-        return WorldView(self.stamp_ns, truth, agents, self._lights.states(t), self._director.conditions(t))
+        conditions = None if self._director is None else self._director.conditions(t)
+        return WorldView(self.stamp_ns, truth, self._agents(), self._lights.states(t), conditions, tuple(self._past))
 
     def report(self) -> VehicleReport:
         """What the vehicle's own bus says, without sensor noise."""
@@ -228,11 +228,25 @@ class World:
         self._cabin = state["cabin"]
         self._battery = state["battery"]
         self._referee.offences = state["offences"]
-        self._height = state["height"]
+        self._height, self._past = state["height"], state["past"]
         if self._director is not None:
             self._director.stage = state["stage"]
 
     # ------------------------------------------------------------------ inside
+
+    def _agents(self) -> RecordArray:
+        """A copy of all who move, the ego not among them."""
+        groups = [self._traffic.fleet.records, self._pedestrians.crowd.records]
+        if self._director is not None:
+            groups.append(self._director.records(self._height))
+        return np.concatenate(groups)
+
+    def _remember(self) -> None:
+        """Keep this moment for who looks back from a later one."""
+        x, y, yaw, _, _ = self._ego.rear_axle()
+        self._past.append(Moment(self.stamp_ns, (x, y, self._height, yaw), self._agents()))
+        if len(self._past) > _REMEMBERED:
+            self._past.pop(0)
 
     def _state(self) -> dict[str, Any]:
         state: dict[str, Any] = {"stage": self._director.stage} if self._director is not None else {}
@@ -245,6 +259,7 @@ class World:
             "battery": self._battery,
             "offences": self._referee.offences,
             "height": self._height,
+            "past": self._past,
         }
 
     def _box(self) -> Box:

@@ -53,7 +53,7 @@ def sweep(spec: LidarSpec, parts: Sequence[tuple[int, NDArray[np.float32], Seque
     out = np.empty(len(order), POINT_DTYPE)
     out["x"], out["y"], out["z"] = table[order, 0], -table[order, 1], table[order, 2]
     out["intensity"], out["ring"] = table[order, 3], ring[order]
-    out["time"] = column[order] / (spec.azimuths * spec.rate_hz)
+    out["time"] = 0.0  # CARLA casts all rays of one measurement in one frame
     return out
 
 

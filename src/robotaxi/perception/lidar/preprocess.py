@@ -26,7 +26,7 @@ class PreprocessConfig:
     max_range: float = param(70.0, lo=5.0, hi=250.0, unit="m", doc="points farther from base_link are ignored")
     body_margin: float = param(0.15, lo=0.0, hi=2.0, unit="m", doc="returns this close to the own body are dropped")
     motion_compensation: bool = param(
-        False, doc="move each point by the ego motion since the stamp (for drivers that do not do it themselves)"
+        True, doc="move each point by the ego motion between its time and the stamp; off for drivers that have done it"
     )
     max_time_offset: float = param(0.2, lo=0.0, hi=1.0, unit="s", doc="per-point times beyond this are not believed")
 
@@ -37,7 +37,7 @@ def to_base_link(
     """Points of the sweep in ``base_link`` at the sweep's stamp.
 
     Drops points that are not finite, out of range or on the own body. With ``motion_compensation``,
-    a ``time`` field and a ``state``, each point is moved by the ego motion since the stamp (constant
+    a ``time`` field and a ``state``, each point is moved by the ego motion between its time and the stamp (constant
     speed and yaw rate).
 
     Returns xyz (M, 3) float32 and the time since the stamp (M,), s, at which the world was as the

@@ -1,12 +1,16 @@
 """Spinning lidar: rays cast by Embree against the scenery, and against the road users around the car.
 
-A sweep is taken at one instant, its stamp: ``time`` says when a real unit would have fired each beam,
-but the car and the others do not move meanwhile, so points need no motion compensation.
+A rolling sweep covers the period that ends at its stamp: each column is fired from where the lidar is by then, and
+points are in the lidar's frame of that moment, as a real unit gives them. Each road user stands where it is when the
+beam passes its middle, so that all of them make one small mesh: within itself nobody is bent, which from car to car
+differs by the speed between them times the few milliseconds that the beam takes from end to end. A sweep that does
+not roll is taken at one instant, its stamp.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
@@ -19,6 +23,7 @@ from robotaxi.sim.scenery import Scenery
 from robotaxi.sim.sensors.noise import generator
 from robotaxi.sim.sensors.pose import map_from_base
 from robotaxi.sim.sensors.rays import RayScene
+from robotaxi.sim.sensors.rolling import as_passed, columns_towards, mounted, placed, recent_motion
 from robotaxi.sim.view import WorldView
 from robotaxi.types import FloatArray, RecordArray
 
@@ -29,7 +34,7 @@ POINT_DTYPE = np.dtype(
         ("z", "<f4"),
         ("intensity", "<f4"),  # 0..1
         ("ring", "<u2"),  # 0 is the lowest beam
-        ("time", "<f4"),  # s since the sweep's stamp
+        ("time", "<f4"),  # s since the sweep's stamp, 0 or less
     ]
 )
 
@@ -42,13 +47,26 @@ _CULL_MARGIN = 2.0  # m
 _FOLIAGE = int(Material.FOLIAGE)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    """All beams of a sweep in map: ``origin`` (3,), or one a beam (N, 3), directions ``rays`` (N, 3). ``agents`` as
+    they are met, ``lidar`` (n, 3) its x, y, yaw as it meets each, ``drift``: see `columns_towards`."""
+
+    origin: FloatArray
+    rays: Float32Array
+    agents: RecordArray
+    lidar: FloatArray
+    drift: tuple[float, float]
+
+
 class Lidar:
     """``sweep`` is a pure function of the world's view and the seed. ``directions`` (N, 3): its rays, lidar frame."""
 
     def __init__(self, scene: Scenery, spec: LidarSpec, seed: int, name: str = "lidar_top") -> None:
         self._spec, self._seed, self._name = spec, seed, name
         self._scene = RayScene(scene, spec.range_max)
-        azimuth = np.arange(spec.azimuths) * (2.0 * math.pi / spec.azimuths)
+        self._first = math.pi if spec.rolling else 0.0  # azimuth of the first column
+        azimuth = self._first + np.arange(spec.azimuths) * (2.0 * math.pi / spec.azimuths)
         elevation = spec.elevations
         flat = np.cos(elevation)
         directions = np.empty((spec.azimuths, spec.beams, 3))
@@ -56,44 +74,51 @@ class Lidar:
         directions[..., 1] = np.sin(azimuth)[:, None] * flat
         directions[..., 2] = np.sin(elevation)
         self.directions = directions.reshape(-1, 3)
-        self._azimuth = np.repeat(azimuth, spec.beams)
         self._ring = np.tile(np.arange(spec.beams, dtype=np.uint16), spec.azimuths)
-        self._time = (np.repeat(np.arange(spec.azimuths), spec.beams) / (spec.azimuths * spec.rate_hz)).astype(
-            np.float32
-        )
         self._T_base_lidar = spec.T_base_sensor
+        self._mounting = np.array([spec.x, spec.y, math.radians(spec.yaw_deg)])
+        left = np.arange(spec.azimuths - 1, -1, -1) / (spec.azimuths * spec.rate_hz) * spec.rolling
+        self._column_time: FloatArray = -left
+        self._time = np.repeat(self._column_time, spec.beams).astype(np.float32)
 
     def sweep(self, view: WorldView) -> RecordArray:
         """Points (N,) of POINT_DTYPE in the lidar's frame, in firing order; lost beams are left out."""
-        T_map_lidar = map_from_base(view) @ self._T_base_lidar
-        origin, rotation = T_map_lidar[:3, 3], np.ascontiguousarray(T_map_lidar[:3, :3])
-        rays = rotate(self.directions, rotation)
-        hits = self._scene.cast(origin, rays)
-        near, chosen = self._towards_movers(view, origin)
-        self._scene.cast_movers(near, origin, rays, chosen, hits)
+        agents = view.agents[np.isfinite(view.agents["x"]) & np.isfinite(view.agents["y"])]
+        view = replace(view, agents=agents)
+        shot = self._rolling(view) if self._spec.rolling else self._at_once(view)
+        hits = self._scene.cast(shot.origin, shot.rays)
+        near, chosen = self._towards_movers(shot)
+        self._scene.cast_movers(near, shot.origin, shot.rays, chosen, hits)
         distance, cosine = hits.distance, hits.cosine
         if view.conditions is not None:
             rng = generator(self._seed, f"{self._name}/air", view.stamp_ns)
             distance, cosine = through_air(view.conditions, distance, cosine, rng)
         return self._returns(view.stamp_ns, distance, cosine, hits.material)
 
-    def _towards_movers(self, view: WorldView, origin: FloatArray) -> tuple[RecordArray, NDArray[np.int64]]:
+    def _at_once(self, view: WorldView) -> _Shot:
+        T_map_lidar = map_from_base(view) @ self._T_base_lidar
+        origin, rays = T_map_lidar[:3, 3], rotate(self.directions, np.ascontiguousarray(T_map_lidar[:3, :3]))
+        lidar = np.array([origin[0], origin[1], view.ego.yaw + math.radians(self._spec.yaw_deg)])
+        return _Shot(origin, rays, view.agents, np.tile(lidar, (len(view.agents), 1)), (0.0, 0.0))
+
+    def _rolling(self, view: WorldView) -> _Shot:
+        motion, mounting = recent_motion(view), self._mounting
+        passed = as_passed(motion, 1.0 / self._spec.rate_hz, self._first, mounting)
+        poses = motion.ego_at(self._column_time)
+        origin, rays = fire(self.directions, poses, self._T_base_lidar)
+        way, turn = np.hypot(*(poses[-1, :2] - poses[0, :2])), abs(poses[-1, 3] - poses[0, 3])
+        way += np.hypot(*mounting[:2]) * turn  # the lidar swings about the rear axle
+        seen = placed(view.agents, motion.agents_at(passed))
+        return _Shot(origin, rays, seen, mounted(motion.ego_at(passed), mounting), (float(way), float(turn)))
+
+    def _towards_movers(self, shot: _Shot) -> tuple[RecordArray, NDArray[np.int64]]:
         """Agents within range, and the rays whose azimuth may meet one of them."""
-        agents = view.agents
-        east, north = agents["x"] - origin[0], agents["y"] - origin[1]
-        range_xy = np.hypot(east, north)
-        radius = 0.5 * np.hypot(agents["length"], agents["width"]) + 0.1
-        inside = np.isfinite(range_xy) & (range_xy - radius < self._spec.range_max + _CULL_MARGIN)
-        near = agents[inside]
-        columns = np.zeros(self._spec.azimuths, bool)
-        step = 2.0 * math.pi / self._spec.azimuths
-        offset = view.ego.yaw + math.radians(self._spec.yaw_deg)
-        for x, y, r, size in zip(east[inside], north[inside], range_xy[inside], radius[inside], strict=True):
-            half = math.pi if r <= size else math.asin(size / r) + 2.0 * step
-            middle = math.atan2(y, x) - offset
-            first, last = math.floor((middle - half) / step), math.ceil((middle + half) / step)
-            columns[np.arange(first, min(last, first + self._spec.azimuths - 1) + 1) % self._spec.azimuths] = True
-        return near, np.flatnonzero(np.repeat(columns, self._spec.beams))
+        east, north = shot.agents["x"] - shot.lidar[:, 0], shot.agents["y"] - shot.lidar[:, 1]
+        radius = 0.5 * np.hypot(shot.agents["length"], shot.agents["width"]) + 0.1
+        inside = np.hypot(east, north) - radius < self._spec.range_max + _CULL_MARGIN
+        heading = shot.lidar[inside, 2] + self._first
+        columns = columns_towards(east[inside], north[inside], radius[inside], heading, self._spec.azimuths, shot.drift)
+        return shot.agents[inside], np.flatnonzero(np.repeat(columns, self._spec.beams))
 
     def _returns(
         self, stamp_ns: int, distance: Float32Array, cosine: Float32Array, material: NDArray[np.uint8]
@@ -126,6 +151,35 @@ def rotate(directions: NDArray[np.float64], rotation: NDArray[np.float64]) -> Fl
         for axis in range(3):
             out[i, axis] = rotation[axis, 0] * x + rotation[axis, 1] * y + rotation[axis, 2] * z
     return out
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def fire(
+    directions: NDArray[np.float64],  # (C * B, 3) in the lidar's frame, column after column
+    poses: NDArray[np.float64],  # (C, 4) x, y, z, yaw of base_link in map as each column fires
+    T_base_lidar: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], Float32Array]:
+    """Origins and directions (C * B, 3) of the rays in map."""
+    count = len(directions)
+    beams = count // len(poses)
+    origin, out = np.empty((count, 3)), np.empty((count, 3), np.float32)
+    turned = np.empty((3, 4))
+    for column in range(len(poses)):
+        x, y, z, yaw = poses[column]
+        c, s = math.cos(yaw), math.sin(yaw)
+        for k in range(4):
+            turned[0, k] = c * T_base_lidar[0, k] - s * T_base_lidar[1, k]
+            turned[1, k] = s * T_base_lidar[0, k] + c * T_base_lidar[1, k]
+            turned[2, k] = T_base_lidar[2, k]
+        for i in range(column * beams, (column + 1) * beams):
+            origin[i, 0], origin[i, 1], origin[i, 2] = turned[0, 3] + x, turned[1, 3] + y, turned[2, 3] + z
+            for axis in range(3):
+                out[i, axis] = (
+                    turned[axis, 0] * directions[i, 0]
+                    + turned[axis, 1] * directions[i, 1]
+                    + turned[axis, 2] * directions[i, 2]
+                )
+    return origin, out
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -38,8 +38,9 @@ class RayScene:
         self._range_max = range_max
 
     def cast(self, origin: FloatArray, rays: Float32Array) -> Hits:
-        """Nearest hits of ``rays`` (N, 3), unit vectors in map, on what never moves."""
-        near = self._static.around(origin)
+        """Nearest hits of ``rays`` (N, 3), unit vectors in map, from ``origin``, one (3,) or each its own (N, 3), the
+        last the newest, on what never moves."""
+        near = self._static.around(np.atleast_2d(origin)[-1])
         hit, reach = _cast(near.scene, origin - near.center, rays, self._range_max)
         count = len(rays)
         hits = Hits(
@@ -60,12 +61,15 @@ class RayScene:
         chosen: NDArray[np.int64],
         hits: Hits,
     ) -> None:
-        """Let nearer hits of the ``chosen`` rays on ``agents`` (AGENT_DTYPE) replace what was found so far."""
+        """Let nearer hits of the ``chosen`` rays on ``agents`` (AGENT_DTYPE) replace what was found so far;
+        ``origin`` as in `cast`."""
         if not len(chosen) or not len(agents):
             return
         mesh, owner = road_users_mesh(agents, detail=False)
-        corners = mesh.triangles.astype(np.float64) - origin
-        hit, reach = _cast(embree_scene(corners), np.zeros(3), rays[chosen], self._range_max)
+        here = np.atleast_2d(origin)[-1]  # Embree computes in float32: keep the numbers small
+        corners = mesh.triangles.astype(np.float64) - here
+        start = origin[chosen] - here if origin.ndim == 2 else np.zeros(3)
+        hit, reach = _cast(embree_scene(corners), start, rays[chosen], self._range_max)
         normal = normals(corners).astype(np.float32)
         instance = agents["id"][owner]
         _keep_nearer(chosen, hit, reach, rays, normal, mesh.material, instance, *_columns(hits))
