@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rosbags.serde import SerdeError
 
-from robotaxi.bags.quick_read import CloudReader, JointReader
+from robotaxi.bags.quick_read import CloudReader, JointReader, record
 from robotaxi.bags.quick_read import odometry as read_odometry
 from robotaxi.pointcloud2 import from_cloud
 
@@ -64,17 +64,34 @@ def test_fields_are_taken_apart_once():
     assert len(taken) == 1
 
 
+def said(sentence, values, count=1):
+    pairs = [make("diagnostic_msgs/msg/KeyValue", key=key, value=value) for key, value in values.items()]
+    status = make("diagnostic_msgs/msg/DiagnosticStatus", level=2, name="mode", message=sentence, hardware_id="",
+                  values=pairs)  # fmt: skip
+    return make("diagnostic_msgs/msg/DiagnosticArray", header=header(3, "map"), status=[status] * count)
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TEXT, st.dictionaries(TEXT, TEXT, max_size=4))
+def test_records_are_those_of_rosbags(sentence, values):
+    assert record(raw(said(sentence, values))) == (sentence, values)
+    assert record(raw(said(sentence, values, 2))) is None and record(raw(said(sentence, values, 0))) is None
+
+
 def same(left, right):
     return left.dtype == right.dtype and left.tobytes() == right.tobytes()
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(0, 2), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4), st.integers(0, 60))
+@given(st.integers(0, 3), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4), st.integers(0, 60))
 def test_broken_messages_are_refused_or_read_as_rosbags_reads_them(which, changes, cut):
     points = np.zeros(3, OBJECT)
     joints = make("sensor_msgs/msg/JointState", header=header(3, "base_link"), name=["drive", "door"],
                   position=np.ones(2), velocity=np.ones(2), effort=np.ones(2))  # fmt: skip
-    message = (odometry(5, x=1.0), joints, cloud(7, points))[which]
+    message = (odometry(5, x=1.0), joints, cloud(7, points), said("stops", {"mode": "STOP", "source": "gate"}))[which]
     whole = raw(message)
     body = bytearray(whole[: len(whole) - cut])
     for at, value in changes:
@@ -86,7 +103,7 @@ def test_broken_messages_are_refused_or_read_as_rosbags_reads_them(which, change
     if which == 2:
         found = cloud_reader._at_a_glance(data)
     else:
-        found = read_odometry(data) if which == 0 else joint_reader.read(data)
+        found = {0: read_odometry, 1: joint_reader.read, 3: record}[which](data)
     if found is None:
         return
     try:
@@ -99,10 +116,13 @@ def test_broken_messages_are_refused_or_read_as_rosbags_reads_them(which, change
     elif which == 1:
         assert tuple(expected.name) == found[0]
         assert np.asarray(expected.effort).tobytes() == np.array(found[1][2]).tobytes()
+    elif which == 3:
+        status = expected.status[0]
+        assert found == (status.message, {pair.key: pair.value for pair in status.values})
     else:
         assert same(from_cloud(expected), found)
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\0\1\0\0", bytes(40)])
 def test_what_is_no_message_is_left_to_rosbags(data):
-    assert read_odometry(data) is None and JointReader().read(data) is None
+    assert read_odometry(data) is None and JointReader().read(data) is None and record(data) is None

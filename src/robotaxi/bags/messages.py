@@ -30,7 +30,7 @@ _RECORD = struct.Struct("<BQ")
 _INDEX_HEAD = struct.Struct("<BQHI")
 _INDEX_ROW = struct.Struct("<QQ")
 _CHUNK_TIMES, _CHUNK_SIZE = 16, 8  # bytes in a chunk before its checksum: first and last time, size
-_CRC = struct.Struct("<I")
+_CRC, _U16 = struct.Struct("<I"), struct.Struct("<H")
 _MESSAGE_HEAD = 22  # bytes of a message record before the message: channel, number, two times
 
 
@@ -123,7 +123,7 @@ class _Open:
         begin = offset + _RECORD.size
         kind, size = _RECORD.unpack_from(self.data, offset)
         if kind != _MESSAGE or size < _MESSAGE_HEAD or begin + size > len(self.data) \
-                or int.from_bytes(self.data[begin : begin + 2], "little") != channel:  # fmt: skip
+                or _U16.unpack_from(self.data, begin)[0] != channel:  # fmt: skip
             raise ReaderError(f"The index names a message at {offset} of a chunk where there is none.")
         return self.data[begin + _MESSAGE_HEAD : begin + size]
 

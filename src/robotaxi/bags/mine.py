@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robotaxi.bags.messages import messages
-from robotaxi.bags.quick_read import CloudReader, JointReader, odometry
+from robotaxi.bags.quick_read import CloudReader, JointReader, odometry, record
 from robotaxi.bags.reader import bag_info, known_types, open_bag, parts_of, table_topic
 from robotaxi.bags.writer import BagError, BagWriter, header_stamp_ns
 from robotaxi.interfaces import INTERFACES
@@ -222,15 +222,19 @@ class _Row:
                 require(points.dtype, _NEEDED)
                 self._objects = points
             return
-        message = self.store.deserialize_cdr(raw, kind)
-        if message.status:
-            values = {pair.key: pair.value for pair in message.status[0].values}
-            if topic == "system/mode":
-                self._now["mode"] = values.get("mode", "")
-            elif topic == "dispatch/trip":
-                self._now["trip"] = values.get("state", "")
-            else:
-                self._now["cause"], self._now["sentence"] = values.get("cause", ""), message.status[0].message
+        said = record(raw)
+        if said is None:
+            message = self.store.deserialize_cdr(raw, kind)
+            if not message.status:
+                return
+            said = message.status[0].message, {pair.key: pair.value for pair in message.status[0].values}
+        sentence, values = said
+        if topic == "system/mode":
+            self._now["mode"] = values.get("mode", "")
+        elif topic == "dispatch/trip":
+            self._now["trip"] = values.get("state", "")
+        else:
+            self._now["cause"], self._now["sentence"] = values.get("cause", ""), sentence
 
     def _write(self, state: _State, stamp_ns: int) -> None:
         yaw = 2.0 * math.atan2(state.turn_z, state.turn_w)

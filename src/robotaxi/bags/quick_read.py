@@ -35,6 +35,31 @@ def odometry(cdr: bytes) -> NDArray[np.float64] | None:
         return None
 
 
+def record(cdr: bytes) -> tuple[str, dict[str, str]] | None:
+    """(sentence, values) of a diagnostic_msgs/DiagnosticArray with one status."""
+    try:
+        at = _aligned(_after_text(cdr, _AFTER_STAMP), 4)
+        if cdr[:2] != _LITTLE or _U32.unpack_from(cdr, at) != (1,):
+            return None
+        at = _after_text(cdr, _aligned(at + 5, 4))  # a count and a level before it: the name
+        begin = _aligned(at, 4)
+        at = _after_text(cdr, begin)
+        sentence = cdr[begin + 4 : at - 1].decode("utf-8")
+        at = _aligned(_after_text(cdr, _aligned(at, 4)), 4)  # the hardware
+        (count,) = _U32.unpack_from(cdr, at)
+        at += 4
+        values = {}
+        for _ in range(min(count, len(cdr))):
+            begin = _aligned(at, 4)
+            middle = _after_text(cdr, begin)
+            other = _aligned(middle, 4)
+            at = _after_text(cdr, other)
+            values[cdr[begin + 4 : middle - 1].decode("utf-8")] = cdr[other + 4 : at - 1].decode("utf-8")
+        return (sentence, values) if 0 <= len(cdr) - at < 4 else None
+    except (struct.error, ValueError, IndexError):
+        return None
+
+
 class JointReader:
     """Reads sensor_msgs/JointState; the names, which hardly ever change, once."""
 
