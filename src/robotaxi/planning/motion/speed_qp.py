@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from robotaxi.planning.config import PlannerConfig
@@ -69,19 +70,16 @@ class SpeedQp:
         ``stop``: arc length not to pass; ``braking``: deceleration that the situation asks for.
         None when there is no profile within the bounds.
         """
-        n, config, times = self.steps.size, self.config, self.times[1:]
+        config = self.config
         hard, jerk = braking > 1.5 * config.deceleration, jerk_for(braking, config)
         floor = -min(max(1.25 * braking, config.deceleration + 0.7), config.max_deceleration)
         costs = self._comfort
         if braking > config.max_deceleration:
             costs, floor = self._emergency, -config.emergency_deceleration
-        wanted, limits = np.empty((3, n)), np.empty((5, n))
-        wanted[0], wanted[1] = reference_s, reference_speed
-        change = np.diff(reference_speed, prepend=speed) / self.steps
-        wanted[2] = np.minimum(np.maximum(change, floor), config.acceleration)
-        limits[0], limits[1], limits[2] = stop, lead, allowed
-        limits[3] = np.minimum(floor, acceleration + jerk * times - REACH)
-        limits[4] = np.maximum(config.acceleration, acceleration - jerk * times + REACH)
+        wanted, limits = _problem(
+            self.steps, self.times[1:], speed, acceleration, reference_s, reference_speed, stop, lead, allowed,
+            float(floor), config.acceleration, jerk,
+        )  # fmt: skip
         solved, out = solve_stages(
             self.steps, costs, LEAD_HEADWAY, np.array([0.0, speed, acceleration]), wanted, limits,
             np.array([jerk, max(jerk, 2.0) if hard else jerk]),
@@ -92,6 +90,24 @@ class SpeedQp:
             np.concatenate([[first], row]) for first, row in zip((0.0, speed, acceleration), out[:3], strict=True)
         )
         return Profile(self.times, s, v, a, out[3])
+
+
+@njit(cache=True)
+def _problem(  # type: ignore[no-untyped-def]
+    steps, times, speed, acceleration, reference_s, reference_speed, stop, lead, allowed, floor, most, jerk
+):  # fmt: skip
+    """What is wanted and the limits, as `solve_stages` takes them."""
+    n = steps.shape[0]
+    wanted, limits = np.empty((3, n)), np.empty((5, n))
+    before = speed
+    for k in range(n):
+        wanted[0, k], wanted[1, k] = reference_s[k], reference_speed[k]
+        wanted[2, k] = min(max((reference_speed[k] - before) / steps[k], floor), most)
+        before = reference_speed[k]
+        limits[0, k], limits[1, k], limits[2, k] = stop, lead[k], allowed[k]
+        limits[3, k] = min(floor, acceleration + jerk * times[k] - REACH)
+        limits[4, k] = max(most, acceleration - jerk * times[k] + REACH)
+    return wanted, limits
 
 
 def _costs(jerk_weight: float) -> FloatArray:

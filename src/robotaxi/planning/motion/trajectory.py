@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from robotaxi.planning.reference import SPACING, Reference
 from robotaxi.types import TRAJECTORY_DTYPE, EgoState, Trajectory
 
 FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.int64]
 
 STEP = 0.1  # s
 REST = 0.03  # m/s, slower is drawn as rest
@@ -24,13 +26,11 @@ def sample(profile: Profile, horizon: float) -> tuple[FloatArray, FloatArray, Fl
 
     Once the profile comes to rest it stays there; one that starts from rest has not come to it yet.
     """
-    t = np.arange(0.0, horizon + 1e-9, STEP)
-    k = np.clip(np.searchsorted(profile.times, t + 1e-9) - 1, 0, profile.jerk.size - 1)
-    h = t - profile.times[k]
-    j = profile.jerk[k]
-    s = profile.s[k] + profile.speed[k] * h + profile.acceleration[k] * h**2 / 2.0 + j * h**3 / 6.0
-    v = profile.speed[k] + profile.acceleration[k] * h + j * h**2 / 2.0
-    a = profile.acceleration[k] + j * h
+    t, k, h, h2, h3 = _grid(tuple(profile.times.tolist()), horizon)
+    a0, j = profile.acceleration[k], profile.jerk[k]
+    s = profile.s[k] + profile.speed[k] * h + a0 * h2 / 2.0 + j * h3 / 6.0
+    v = profile.speed[k] + a0 * h + j * h2 / 2.0
+    a = a0 + j * h
     moving = v >= REST
     begins = int(np.argmax(moving)) if moving.any() else 0
     resting = begins + np.flatnonzero((v[begins:] < REST) & (a[begins:] <= 0.02))
@@ -38,6 +38,17 @@ def sample(profile: Profile, horizon: float) -> tuple[FloatArray, FloatArray, Fl
         first = int(resting[0])
         s[first:], v[first:], a[first:] = s[first], 0.0, 0.0
     return t, np.maximum.accumulate(s), np.maximum(v, 0.0), a
+
+
+@lru_cache(maxsize=4)
+def _grid(times: tuple[float, ...], horizon: float) -> tuple[FloatArray, IntArray, FloatArray, FloatArray, FloatArray]:
+    """What does not change from cycle to cycle: sample times, the step of each, time in it, its square and cube."""
+    t = np.arange(0.0, horizon + 1e-9, STEP)
+    nodes = np.array(times)
+    k = np.clip(np.searchsorted(nodes, t + 1e-9) - 1, 0, nodes.size - 2)
+    h = t - nodes[k]
+    t.flags.writeable = False  # it is handed out again and again
+    return t, k, h, h**2, h**3
 
 
 def on_path(
