@@ -95,7 +95,11 @@ def strangers(known: Mapping[str, str], map_name: str = "", vehicle: str = "", s
         if not now:
             said.append(f"the {key} '{name}' that the bag was recorded with is not here")
         elif now != recorded:
-            said.append(f"the {key} '{name}' is not the one that the bag was recorded with ('{known.get(key, '')}')")
+            other = known.get(key, "")
+            if name == other:
+                said.append(f"the {key} '{name}' has changed since the bag was recorded")
+            else:
+                said.append(f"the {key} '{name}' is not the one that the bag was recorded with ('{other}')")
     return said
 
 

@@ -75,7 +75,7 @@ def open_bag(path: str | Path) -> Iterator[Reader]:
         reader = Reader(path)
         reader.open()
     except Exception as error:  # whatever a reader of damaged files may raise
-        words = str(error) or type(error).__name__
+        words = _sentence(error)
         raise BagError(
             f"bag {path} cannot be read: {words}. `robotaxi bag repair {path}` saves what can be saved"
         ) from error
@@ -84,12 +84,17 @@ def open_bag(path: str | Path) -> Iterator[Reader]:
     except Exception as error:
         if not (isinstance(error, _DAMAGES) or _raised_by_rosbags(error)):
             raise
-        words = str(error) or type(error).__name__
+        words = _sentence(error)
         raise BagError(
             f"bag {path} is damaged: {words}. `robotaxi bag repair {path}` saves what can be saved"
         ) from error
     finally:
         reader.close()
+
+
+def _sentence(error: BaseException) -> str:
+    """What went wrong, in one line without its full stop."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _raised_by_rosbags(error: BaseException) -> bool:
