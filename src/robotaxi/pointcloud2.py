@@ -6,6 +6,7 @@ Messages are duck-typed: rclpy's and rosbags' are read alike; written are rosbag
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -62,20 +63,25 @@ def require(dtype: np.dtype, names: tuple[str, ...]) -> None:
 
 def to_cloud(types: Mapping[str, Any], header: Any, records: RecordArray) -> Any:
     """Structured array (N,) as a cloud of rosbags' ``types`` whose fields are the array's."""
-    step, dtype = records.dtype.itemsize, records.dtype
-    fields = []
-    for name in dtype.names or ():
-        kind, offset = dtype.fields[name][:2]  # type: ignore[index]
-        field = types["sensor_msgs/msg/PointField"]
-        fields.append(field(name=name, offset=int(offset), datatype=_DATATYPES[kind.str[1:]], count=1))
+    step = records.dtype.itemsize
     return types["sensor_msgs/msg/PointCloud2"](
         header=header,
         height=1,
         width=len(records),
-        fields=fields,
+        fields=list(_fields(types["sensor_msgs/msg/PointField"], records.dtype)),
         is_bigendian=False,
         point_step=step,
         row_step=step * len(records),
         data=np.ascontiguousarray(records).view(np.uint8).reshape(-1),
         is_dense=True,
+    )
+
+
+@lru_cache(maxsize=32)
+def _fields(field: Any, dtype: np.dtype) -> tuple[Any, ...]:
+    """The messages of type ``field`` that describe the array's; those that publish often need them each time."""
+    places = ((name, *dtype.fields[name][:2]) for name in dtype.names or ())  # type: ignore[index]
+    return tuple(
+        field(name=name, offset=int(offset), datatype=_DATATYPES[kind.str[1:]], count=1)
+        for name, kind, offset in places
     )

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from robotaxi.bags.profiles import PROFILES
 from robotaxi.hdmap.lane_map import MapError, RouteError
 from robotaxi.params import ParameterError
 from robotaxi.ride.options import RideError, RideOptions
@@ -54,9 +53,10 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--record",
-        choices=sorted(PROFILES),
+        choices=("all", "drive"),
         default="all",
-        help="profile of the bag; all holds what a replay needs, 12 MB a second (default %(default)s)",
+        help="profile of the bag; all holds what a replay needs, 12 MB a second; drive leaves the sensors out "
+        "(default %(default)s)",
     )
     parser.add_argument("--vehicle", default=defaults.vehicle, help="name in config/vehicle, or a path")
     parser.add_argument("--sensors", default=defaults.sensors, help="name in config/sensors, or a path")

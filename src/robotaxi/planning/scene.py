@@ -109,12 +109,12 @@ def at_stamp(objects: RecordArray, objects_stamp_ns: int, stamp_ns: int, config:
     for name in ("x", "y", "yaw", "length", "width", "vx", "vy"):
         fine &= np.isfinite(objects[name])
     fine &= objects["existence"] >= config.min_existence
-    out = objects[fine].copy()
+    out = objects[fine]
     dt = (stamp_ns - objects_stamp_ns) * 1e-9
     out["x"] += out["vx"] * np.float32(dt)
     out["y"] += out["vy"] * np.float32(dt)
-    out["length"] = np.clip(out["length"], MIN_SIZE, MAX_SIZE)
-    out["width"] = np.clip(out["width"], MIN_SIZE, MAX_SIZE)
+    out["length"] = np.minimum(np.maximum(out["length"], MIN_SIZE), MAX_SIZE)
+    out["width"] = np.minimum(np.maximum(out["width"], MIN_SIZE), MAX_SIZE)
     return out
 
 
