@@ -29,7 +29,7 @@ def plan(others: list[tuple[float, float]], width: float, target: Target | None 
     x = np.array([[item[0]] * STEPS for item in others]).reshape(-1, STEPS)
     y = np.array([[item[1]] * STEPS for item in others]).reshape(-1, STEPS)
     cars = Others(x, y, 0.0 * x, np.full(len(x), 4.5), np.full(len(x), 1.8), np.full(STEPS, 0.15))
-    ground = ground_beside(path.x, path.y, 12.0, lambda points: np.abs(points[:, 1]) < width / 2.0)
+    ground = ground_beside(path.x, path.y, 12.0, lambda points: width / 2.0 - np.abs(points[:, 1]))
     state = PathState(50.0, 8.0, 0.0, 0.0, 0.0, 0.0)
     return propose(path, state, target, LIMITS, cars, ground, STEP, HORIZON)
 

@@ -38,7 +38,7 @@ class Driver:
             math.tan(float(vehicle.max_steer)) / float(vehicle.wheelbase), LATERAL,
         )  # fmt: skip
         self._way = best_way(lane_map, problem, first, self._dt)
-        self._ground = scene.ground_of(lane_map, self._way.path)
+        self._ground = scene.ground_of(scenario, lane_map, self._way.path)
         end = min(self._way.steps[1], first + MAX_STEPS)
         last = int(end) + math.ceil(MAX_HORIZON / self._dt) + 2
         self._crowd = Crowd(scenario.obstacles, last, self._dt, LaneGraph(lane_map), prediction)

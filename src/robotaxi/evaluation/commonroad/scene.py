@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from robotaxi.hdmap.lane_map import Lane, LaneMap, Route, RouteError
 from robotaxi.planning.config import PlannerConfig
@@ -21,7 +21,8 @@ FloatArray = NDArray[np.float64]
 
 MIN_LIMIT, MAX_LIMIT = 6.0, 25.0  # m/s, of the lanes: sets how long lane changes are
 CELL = 0.12  # m, of the drivable ground
-SEAM = 0.04  # m that lanes are grown by, over the gaps between them
+SEAM = 0.1  # m that lanes are grown by, over gaps between them that the checker knows no edge at
+EDGE_STEP, EDGE_REACH = 0.04, 1.5  # m between points of the edge, and up to which distances to it are told
 AROUND = 14.0  # m beside the path that it covers
 AHEAD = 60.0  # m of path beyond what the time allows
 OFFSETS = np.arange(-7.0, 7.01, 0.25)  # m beside the path where the goal is looked for
@@ -136,9 +137,30 @@ def arrays_of(reference: Reference) -> PathArrays:
     )
 
 
-def ground_of(lane_map: LaneMap, path: PathArrays) -> Ground:
-    """Drivable ground around the path."""
-    return ground_beside(path.x, path.y, AROUND, partial(lane_map.drivable, margin=SEAM), CELL)
+def ground_of(scenario: Any, lane_map: LaneMap, path: PathArrays) -> Ground:
+    """Drivable ground around the path: the lanes, up to the edges that the official road check knows."""
+    edges = cKDTree(_edge_points(scenario))
+
+    def inside(points: NDArray[np.floating[Any]]) -> FloatArray:
+        away, _ = edges.query(points, distance_upper_bound=EDGE_REACH)
+        away = np.minimum(away, EDGE_REACH)
+        on = lane_map.drivable(points) | ((away > 2.0 * SEAM) & lane_map.drivable(points, margin=SEAM))
+        return np.where(on, away, -away)
+
+    return ground_beside(path.x, path.y, AROUND, inside, CELL)
+
+
+def _edge_points(scenario: Any) -> FloatArray:
+    """Points (N, 2) on the edges of the road that the closed loop checks against."""
+    from commonroad_dc.boundary.boundary import create_road_boundary_obstacle
+
+    _, edges = create_road_boundary_obstacle(scenario, method="obb_rectangles")
+    parts = []
+    for edge in edges.unpack():
+        along = np.linspace(-1.0, 1.0, max(math.ceil(2.0 * edge.r_x() / EDGE_STEP), 1) + 1) * edge.r_x()
+        yaw = edge.orientation()
+        parts.append(np.asarray(edge.center()) + along[:, None] * np.array([math.cos(yaw), math.sin(yaw)]))
+    return np.concatenate(parts) if parts else np.full((1, 2), 1e9)
 
 
 def goal_extent(path: PathArrays, region: Any) -> tuple[float, float, float, float] | None:

@@ -57,7 +57,7 @@ def _warm_up() -> None:
     limits = Limits(4.5, 1.8, 4.0, 8.0, 0.2, 7.0)
     still = np.zeros((1, 61))
     others = Others(still + 80.0, still + 5.0, still, np.full(1, 4.0), np.full(1, 2.0), np.zeros(61))
-    ground = ground_beside(path.x, path.y, 14.0, lambda points: np.abs(points[:, 1]) < 5.0)
+    ground = ground_beside(path.x, path.y, 14.0, lambda points: 5.0 - np.abs(points[:, 1]))
     propose(path, state, target, limits, others, ground, 0.1, 6.0)
     project(path.x, path.y, path.yaw, 0, 400, 1.0, 1.0)
     line = np.column_stack([n, 0.0 * n, 0.0 * n]).astype(np.float64)

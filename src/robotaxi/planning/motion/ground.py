@@ -1,4 +1,7 @@
-"""Drivable ground beside a path as tiles of small cells: fine everywhere, stored only where the path leads."""
+"""Drivable ground beside a path, as its clearance in tiles of small cells: stored only where the path leads.
+
+Between the middles of cells the clearance is interpolated, so that edges are known to a small part of a cell.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ MAX_CELLS = 6_000_000  # beyond, cells are made larger
 
 @dataclass(frozen=True)
 class Ground:
-    """``index`` (R, C): number of the tile there, -1 for none; ``tiles`` (T, 32, 32): drivable or not;
-    ``frame`` (3,): x and y of the low corner, and the size of a cell in metres."""
+    """``index`` (R, C): number of the tile there, -1 for none; ``tiles`` (T, 32, 32): metres to the edge of the ground,
+    negative outside; ``frame`` (3,): x and y of the low corner, and the size of a cell in metres."""
 
     index: NDArray[np.int32]
-    tiles: NDArray[np.bool_]
+    tiles: NDArray[np.float32]
     frame: FloatArray
 
 
@@ -32,10 +35,11 @@ def ground_beside(
     x: FloatArray,
     y: FloatArray,
     around: float,
-    inside: Callable[[FloatArray], NDArray[np.bool_]],
+    inside: Callable[[FloatArray], FloatArray],
     cell: float = 0.25,
 ) -> Ground:
-    """Tiles that come within ``around`` metres of the points ``x, y`` (P,); ``inside`` tests points (N, 2)."""
+    """Tiles that come within ``around`` metres of the points ``x, y`` (P,); ``inside``: clearance (N,) of points
+    (N, 2), metres."""
     while True:
         side = cell * TILE
         low_x, low_y = float(x.min()) - around, float(y.min()) - around
@@ -61,16 +65,25 @@ def ground_beside(
     centre = (np.arange(TILE) + 0.5) * cell
     gx = (low_x + column * side)[:, None, None] + centre[None, None, :] + np.zeros((1, TILE, 1))
     gy = (low_y + row * side)[:, None, None] + centre[None, :, None] + np.zeros((1, 1, TILE))
-    mask = inside(np.column_stack([gx.ravel(), gy.ravel()])).reshape(row.size, TILE, TILE)
-    return Ground(index, np.ascontiguousarray(mask), np.array([low_x, low_y, cell]))
+    clear = inside(np.column_stack([gx.ravel(), gy.ravel()])).reshape(row.size, TILE, TILE)
+    return Ground(index, np.ascontiguousarray(clear, np.float32), np.array([low_x, low_y, cell]))
 
 
 @njit(cache=True)
-def drivable(index, tiles, frame, x, y):  # type: ignore[no-untyped-def]
-    """Whether a point lies on drivable ground; points beside all tiles do not."""
-    i, j = math.floor((y - frame[1]) / frame[2]), math.floor((x - frame[0]) / frame[2])
+def clearance(index, tiles, frame, x, y):  # type: ignore[no-untyped-def]
+    """Metres from a point to the edge of the ground, negative outside and beside all tiles."""
+    v, u = (y - frame[1]) / frame[2] - 0.5, (x - frame[0]) / frame[2] - 0.5
+    i, j = math.floor(v), math.floor(u)
+    v, u = v - i, u - j
+    low = (1.0 - u) * _at(index, tiles, i, j) + u * _at(index, tiles, i, j + 1)
+    high = (1.0 - u) * _at(index, tiles, i + 1, j) + u * _at(index, tiles, i + 1, j + 1)
+    return (1.0 - v) * low + v * high
+
+
+@njit(cache=True)
+def _at(index, tiles, i, j):  # type: ignore[no-untyped-def]
     row, column = i >> SHIFT, j >> SHIFT
     if row < 0 or column < 0 or row >= index.shape[0] or column >= index.shape[1]:
-        return False
+        return -1.0
     tile = index[row, column]
-    return tile >= 0 and tiles[tile, i & (TILE - 1), j & (TILE - 1)]
+    return tiles[tile, i & (TILE - 1), j & (TILE - 1)] if tile >= 0 else -1.0

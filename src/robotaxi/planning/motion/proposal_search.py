@@ -7,13 +7,14 @@ import math
 import numpy as np
 from numba import njit
 
-from robotaxi.planning.motion.ground import drivable
+from robotaxi.planning.motion.ground import clearance
 
 HIT_COST = 1.0e4  # added where a coarse sample is not free
 UNDRIVABLE_COST = 1.0e6  # of what the car or its tyres cannot do: taken only where nothing else is left
 SLIP, SLIP_COST = 1.2, 300.0  # of the tyres' limit that is left in need, and what each m/s of it costs
 MISS_COST = 0.5  # m, m/s or rad that a goal missed by nothing counts as
 MAX_CHECKS = 600  # proposals looked at closely
+EDGE = 0.03  # m of ground beside the car
 SIDE_REACH = 8.0  # m that a proposal may leave the path, with room
 
 
@@ -258,16 +259,7 @@ def _free(path, count, first, stride, limits, boxes, begin, index, tiles, frame)
         at = first + k * stride
         x, y, yaw = path[0, k], path[1, k], path[2, k]
         c, s = math.cos(yaw), math.sin(yaw)
-        off = False
-        for u in (-1.0, -0.33, 0.33, 1.0):
-            for w in (-1.0, 1.0):
-                qx = x + u * half_length * c - w * (half_width + 0.05) * s
-                qy = y + u * half_length * s + w * (half_width + 0.05) * c
-                if not drivable(index, tiles, frame, qx, qy):
-                    off = True
-                    break
-            if off:
-                break
+        off = _off_ground(index, tiles, frame, x, y, c, s, half_length, half_width)
         if off and not off_before and at > 0:
             return k
         off_before = off if k == 0 else off_before and off
@@ -292,3 +284,22 @@ def _free(path, count, first, stride, limits, boxes, begin, index, tiles, frame)
                 continue
             return k
     return count
+
+
+@njit(cache=True)
+def _off_ground(index, tiles, frame, x, y, c, s, half_length, half_width):  # type: ignore[no-untyped-def]
+    """Whether a side of the car leaves the ground."""
+    third = half_length / 1.5
+    around = math.hypot(half_length - third, half_width) + EDGE
+    for u in (-third, 0.0, third):
+        if clearance(index, tiles, frame, x + u * c, y + u * s) < around:
+            break
+    else:  # three circles that cover the car are clear
+        return False
+    for u in (-1.0, -0.6, -0.2, 0.2, 0.6, 1.0):
+        for w in (-1.0, 1.0):
+            qx = x + u * half_length * c - w * half_width * s
+            qy = y + u * half_length * s + w * half_width * c
+            if clearance(index, tiles, frame, qx, qy) < EDGE:
+                return True
+    return False
