@@ -17,7 +17,6 @@ from robotaxi.evaluation.town_ride import TownRide, drive
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.sensor_rig import load_rig
-from robotaxi.sim.cabin import RiderPlan
 from robotaxi.sim.ride_plan import RidePlan, plan_ride
 from robotaxi.sim.view import AGENT_DTYPE
 from robotaxi.sim.world import World
@@ -60,10 +59,9 @@ def through_wire(
     lane_map: LaneMap, plan: RidePlan, seed: int, vehicle: VehicleParams, port: int, cars: int
 ) -> TownRide:
     """The ride on a CARLA server; closes the connection. Raises CarlaError."""
-    rider = RiderPlan((plan.pickup.x, plan.pickup.y), (plan.dropoff.x, plan.dropoff.y))
     options = CarlaOptions(port=port, traffic=cars, seed=seed)
     rig = load_rig("robotaxi")
-    world = CarlaWorld(options, lane_map, vehicle, rig, WorldConfig(), plan.start, (rider,), lambda _: -1, camera=False)
+    world = CarlaWorld(options, lane_map, vehicle, rig, WorldConfig(), plan.start, (), lambda _: -1, camera=False)
     try:
         return drive(lane_map, vehicle, seed, parked=_nobody(), plan=plan, world=world)  # type: ignore[arg-type]
     finally:

@@ -1,6 +1,6 @@
 """Motion of all vehicles of the server at once: throttle, steer and brake in, planar motion out.
 
-Forwards the single-track model of `robotaxi.sim.ego` (dynamic above 9 m/s), without its delays: CARLA's
+Forwards the single-track model of `robotaxi.sim.ego` (dynamic above 6 m/s), without its delays: CARLA's
 cars follow their pedals at once. Backwards a kinematic bicycle. Front wheels turn up to 45 degrees, less
 with speed, as CARLA's default steering curve has it.
 """
@@ -33,6 +33,7 @@ _ENGINE_BRAKE = 0.35  # m/s^2 without throttle
 FRICTION = 3.0  # CARLA's tyres hold more than any real ones: its own default is 3.5
 _STEERING_RATE = 8.0  # rad/s: CARLA's wheels turn at once
 _PEDAL_LAG = 0.05  # s
+_BLEND = 3.0, 6.0  # m/s from which on, and above which alone, tyres slip: below, yaw follows the wheels late
 _FRONT_STIFFNESS, _REAR_STIFFNESS = 120.0, 150.0  # N/rad per kg of mass
 
 THROTTLE, STEER, BRAKE, HAND_BRAKE, REVERSE, MANUAL_GEAR, GEAR = range(7)
@@ -137,7 +138,7 @@ def constants_of(body: Body) -> FloatArray:
     inertia = mass * (body.size[0] ** 2 + body.size[1] ** 2) / 12.0
     stiffness = (mass * _FRONT_STIFFNESS, mass * _REAR_STIFFNESS)
     limits = (math.radians(MAX_STEER_DEG), _STEERING_RATE, 0.0, _PEDAL_LAG, 0.0)
-    return np.array([mass, inertia, half, half, *stiffness, FRICTION * GRAVITY, 6.0, 9.0, *limits])
+    return np.array([mass, inertia, half, half, *stiffness, FRICTION * GRAVITY, *_BLEND, *limits])
 
 
 @njit(cache=True)
