@@ -1,8 +1,9 @@
 """Where on the map is this sweep? Found from nothing, in slices that fit between two sweeps.
 
 What stands (walls, poles, trunks, parked cars) seen from above, as cells: the sweep's cells, turned by every yaw, are
-correlated with the map's by FFT; cells that the sweep looked through count against a place. The best places are
-refined on finer cells, then matched in three dimensions, and the best of these must stand out to be believed.
+laid on the map's with the car wherever the map knows the ground, a few of them first and where these fit all of them;
+cells that the sweep looked through count against a place. The best places are refined on finer cells, then matched in
+three dimensions, and the best of these must stand out to be believed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy import fft
 
 from robotaxi.geometry.se3 import apply, transform
 from robotaxi.localization.point_map import PLANE
@@ -26,7 +26,10 @@ _NEAREST, _FARTHEST = 3.0, 50.0  # m, of the sweep's points that are used
 _FLAT = 0.7  # a plane whose normal is more upright than this is ground or roof
 _FREE = -0.15  # weight of a cell that was looked through
 _YAW_STEP = math.radians(4.0)
-_AREA_A_SLICE = 24 * 320**2  # cells times yaws that one slice correlates
+_LOOKS_A_SLICE = 100_000_000  # at cells of the map, in one slice
+_PAD = math.ceil(_FARTHEST / COARSE) + 1  # cells
+_FEW = 64  # of the sweep's cells that are looked at everywhere
+_SECOND_LOOKS, _PEAKS = 192, 12  # places a yaw where all are looked at, and that are kept
 _CANDIDATES, _REFINED_A_SLICE = 48, 8
 _MOST = 500  # points that stand are enough
 _APART, _TURNED = 4.0, math.radians(15.0)  # two candidates nearer than this are one
@@ -35,14 +38,15 @@ _APART, _TURNED = 4.0, math.radians(15.0)  # two candidates nearer than this are
 @dataclass(frozen=True)
 class Overview:
     """The whole map from above: ``fine`` (rows, columns) uint8, 1 where something stands; ``ground`` height of the road
-    (m, NaN where not known) and ``coarse`` float32 on coarse cells; ``low``: x, y of the first cell's corner."""
+    (m, NaN where not known) on coarse cells; ``low``: x, y of the first cell's corner; ``coarse``: quarters 0..4 of
+    what a coarse cell needs to count as standing, with ``_PAD`` cells around; ``places`` (P, 2): rows and columns of
+    the coarse cells where a car may stand, without the pad."""
 
     low: tuple[float, float]
     fine: NDArray[np.uint8]
     ground: NDArray[np.float32]
-    spectrum: NDArray[np.complex64]
-    shape: tuple[int, int]  # of the transform
-    cells: tuple[int, int]  # coarse rows and columns that belong to the map
+    coarse: NDArray[np.uint8]
+    places: NDArray[np.int32]
 
     def height(self, x: float, y: float) -> float:
         """Of the road at a place (m); 0 far from any road of the map."""
@@ -113,14 +117,11 @@ class _Grid:
 
     def view(self) -> Overview:
         ground = np.where(np.isfinite(self._ground), self._ground, np.nan).astype(np.float32)
-        reach = 2 * math.ceil(_FARTHEST / COARSE)
-        shape = (
-            int(fft.next_fast_len(self._rows + reach, True)),
-            int(fft.next_fast_len(self._columns + reach, True)),
-        )
-        spectrum = fft.rfft2(np.minimum(self._count / 4.0, 1.0), s=shape).astype(np.complex64)
+        coarse = np.pad(np.minimum(self._count, 4.0).astype(np.uint8), _PAD)
+        known = np.isfinite(ground)
+        places = np.argwhere(known if known.any() else np.ones_like(known)).astype(np.int32)
         low = float(self._low[0]), float(self._low[1])
-        return Overview(low, self._fine, ground, spectrum, shape, (self._rows, self._columns))
+        return Overview(low, self._fine, ground, coarse, places)
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,14 @@ class GlobalSearch:
 
     def __init__(self, view: Overview, points: FloatArray, near: tuple[float, float, float] | None = None) -> None:
         self._view = view
-        self._near = near
+        self._places = view.places
+        if near is not None:
+            x, y, radius = near
+            rows = (view.places[:, 0] + 0.5) * COARSE + view.low[1] - y
+            columns = (view.places[:, 1] + 0.5) * COARSE + view.low[0] - x
+            self._places = np.ascontiguousarray(view.places[rows**2 + columns**2 <= radius**2])
+        padded = self._places.astype(np.int64) + _PAD
+        self._at = padded[:, 0] * view.coarse.shape[1] + padded[:, 1]
         self._stands = standing(points)
         self._free = _looked_through(points)
         yaws = round(2.0 * math.pi / _YAW_STEP)
@@ -148,8 +156,9 @@ class GlobalSearch:
         self._peaks: list[tuple[float, float, float, float]] = []  # score, x, y, yaw
         self._kept: list[tuple[float, float, float, float]] | None = None
         self._found: list[tuple[float, float, float, float]] = []
-        self._slice = max(1, _AREA_A_SLICE // (view.shape[0] * view.shape[1]))
-        self.candidates: list[Candidate] | None = [] if len(self._stands) < 30 else None
+        self._slice = max(1, _LOOKS_A_SLICE // max(_FEW * len(self._places), 1))
+        hopeless = len(self._stands) < 30 or not len(self._places)
+        self.candidates: list[Candidate] | None = [] if hopeless else None
 
     def step(self) -> None:
         """One slice of the work."""
@@ -183,25 +192,22 @@ class GlobalSearch:
         view = self._view
         c, s = math.cos(yaw), math.sin(yaw)
         turn = np.array([[c, s], [-s, c]])
-        image = np.zeros(view.shape, np.float32)
-        for xy, weight in ((self._free, _FREE), (self._stands[:, :2], 1.0)):
-            cell = np.floor((xy @ turn) / COARSE + 0.5).astype(np.int64)
-            image[cell[:, 1] % view.shape[0], cell[:, 0] % view.shape[1]] = weight
-        total = float((image == 1.0).sum())
-        found = fft.irfft2(view.spectrum * np.conj(fft.rfft2(image)), s=view.shape)[: view.cells[0], : view.cells[1]]
-        if self._near is not None:
-            x, y, radius = self._near
-            rows = (np.arange(view.cells[0]) + 0.5) * COARSE + view.low[1] - y
-            columns = (np.arange(view.cells[1]) + 0.5) * COARSE + view.low[0] - x
-            found = np.where(rows[:, None] ** 2 + columns[None, :] ** 2 <= radius**2, found, -np.inf)
-        best = np.argpartition(found.ravel(), -12)[-12:]
-        for at in sorted(best.tolist()):
-            row, column = divmod(at, view.cells[1])
-            score = float(found[row, column]) / max(total, 1.0)
-            if math.isfinite(score):
-                self._peaks.append(
-                    (score, view.low[0] + (column + 0.5) * COARSE, view.low[1] + (row + 0.5) * COARSE, yaw)
-                )
+        stands, free = (_cells(xy @ turn) for xy in (self._stands[:, :2], self._free))
+        all_cells = np.concatenate([stands, free])
+        kind = np.concatenate([np.ones(len(stands)), np.full(len(free), _FREE)]).astype(np.float32)
+        _, first = np.unique(all_cells[:, 0] * 1000 + all_cells[:, 1], return_index=True)  # what stands comes first
+        first = np.sort(first)
+        cells, weights = all_cells[first], kind[first]
+        total = float((weights == 1.0).sum())
+        few = np.arange(0, len(cells), max(1, math.ceil(len(cells) / _FEW)))
+        steps = cells[:, 0] * view.coarse.shape[1] + cells[:, 1]
+        rough = _fit(view.coarse, self._at, steps[few], weights[few])
+        again = np.sort(np.argpartition(rough, -min(_SECOND_LOOKS, len(rough)))[-_SECOND_LOOKS:])
+        scores = _fit(view.coarse, self._at[again], steps, weights)
+        for at in np.argsort(-scores, kind="stable")[:_PEAKS].tolist():
+            row, column = self._places[again[at]].tolist()
+            x, y = view.low[0] + (column + 0.5) * COARSE, view.low[1] + (row + 0.5) * COARSE
+            self._peaks.append((float(scores[at]) / max(4.0 * total, 1.0), x, y, yaw))
 
     def _choose(self) -> list[tuple[float, float, float, float]]:
         """The best peaks that are different places, the best last."""
@@ -263,6 +269,26 @@ def _same(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return math.hypot(a[0] - b[0], a[1] - b[1]) < _APART and abs(turn) < _TURNED
 
 
+def _cells(xy: FloatArray) -> NDArray[np.int64]:
+    """Rows and columns (N, 2) from the car's own cell."""
+    return np.floor(xy / COARSE + 0.5).astype(np.int64)[:, ::-1]
+
+
+@njit(cache=True)
+def _fit(
+    coarse: NDArray[np.uint8], at: NDArray[np.int64], steps: NDArray[np.int64], weights: NDArray[np.float32]
+) -> NDArray[np.float32]:  # fmt: skip
+    """How well cells fit that lie ``steps`` (K,) from the car's own, with the car in each cell ``at`` (P,): (P,).
+    Both count cells of ``coarse``, row by row."""
+    flat = coarse.ravel()
+    out = np.zeros(len(at), np.float32)
+    for k in range(len(steps)):
+        step, weight = steps[k], weights[k]
+        for p in range(len(at)):
+            out[p] += weight * flat[at[p] + step]
+    return out
+
+
 @njit(cache=True)
 def _climb(
     fine: NDArray[np.uint8], low_x: float, low_y: float, cell: float, points: FloatArray, x: float, y: float,
@@ -316,4 +342,5 @@ def _share(
 def warm_up() -> None:
     """Compile everything."""
     _share(np.zeros((4, 4), np.uint8), 0.0, 0.0, 1.0, np.zeros(2), np.zeros(2))
-    _climb(np.zeros((4, 4), np.uint8), 0.0, 0.0, 1.0, np.zeros((2, 2)), 1.0, 1.0, 0.0, 0.5, 0.1)
+    _fit(np.zeros((4, 4), np.uint8), np.zeros(1, np.int64), np.zeros(1, np.int64), np.ones(1, np.float32))
+    _climb(np.zeros((4, 4), np.uint8), 0.0, 0.0, 1.0, np.zeros((2, 3))[:, :2], 1.0, 1.0, 0.0, 0.5, 0.1)
