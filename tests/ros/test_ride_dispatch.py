@@ -35,7 +35,7 @@ class Ride:
             printed.append(line)
             found = re.search(r"http://127\.0\.0\.1:\d+", line)
             self.url = found.group() if found else self.url
-            if "en route to pickup" in line and "waiting" not in line:
+            if "en route to pickup" in line and "waiting for every node" not in line:
                 return
         raise AssertionError(f"the ride did not begin: {''.join(printed)}")
 
