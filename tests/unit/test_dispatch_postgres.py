@@ -42,25 +42,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a server of its own on a free port; it refuses to run as root, so root lends it a user."""
     assert PROGRAMS is not None
     folder = tmp_path_factory.mktemp("postgres")
-    as_user: list[str] = []
+    user: str | None = None
     if os.getuid() == 0:
         shutil.chown(folder, "postgres")
         for parent in folder.parents:
             if parent.stat().st_uid == 0 and str(parent).startswith(("/tmp/pytest", str(folder.parents[1]))):
                 parent.chmod(parent.stat().st_mode | 0o055)
-        as_user = ["runuser", "-u", "postgres", "--"]
+        user = "postgres"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     data = folder / "data"
     subprocess.run(
-        [*as_user, PROGRAMS / "initdb", "-D", data, "-U", "desk", "-A", "trust", "--no-sync"],
-        check=True, capture_output=True, cwd="/",
+        [PROGRAMS / "initdb", "-D", data, "-U", "desk", "-A", "trust", "--no-sync"],
+        check=True, capture_output=True, cwd="/", user=user,
     )  # fmt: skip
     running = subprocess.Popen(
-        [*as_user, PROGRAMS / "postgres", "-D", data, "-p", str(port), "-k", folder,
+        [PROGRAMS / "postgres", "-D", data, "-p", str(port), "-k", folder,
          "-c", "listen_addresses=127.0.0.1"],
-        stderr=subprocess.PIPE, text=True, cwd="/",
+        stderr=subprocess.PIPE, text=True, cwd="/", user=user,
     )  # fmt: skip
     assert running.stderr is not None
     for line in running.stderr:
