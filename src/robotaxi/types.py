@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 RecordArray = NDArray[np.void]
 
+_LONGEST_SWEEP = 0.2  # s
+
 
 # ---------------------------------------------------------------------------- pose and ego state
 
@@ -109,6 +111,16 @@ class LidarSweep:
     stamp_ns: int
     points: RecordArray
     T_base_lidar: FloatArray
+
+
+def point_times(points: RecordArray) -> FloatArray | None:
+    """(N,) s since the stamp of the sweep that ``points`` (N,) are of; None where they do not tell, or all are of the
+    stamp itself. What cannot be a time within a sweep counts as its stamp."""
+    if "time" not in (points.dtype.names or ()):
+        return None
+    times = points["time"].astype(np.float64).reshape(-1)
+    times[~(np.abs(times) <= _LONGEST_SWEEP)] = 0.0
+    return times if times.any() else None
 
 
 @dataclass(frozen=True, slots=True)

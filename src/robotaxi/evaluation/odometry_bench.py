@@ -11,8 +11,8 @@ import numpy as np
 
 from robotaxi.evaluation.odometry import map_thickness, relative_error
 from robotaxi.localization.lidar_odometry import LidarOdometry, OdometryConfig
-from robotaxi.localization.scan import cartesian, times_of
-from robotaxi.types import FloatArray, RecordArray
+from robotaxi.localization.scan import cartesian
+from robotaxi.types import FloatArray, RecordArray, point_times
 
 _THIN = 25  # every so many points of a sweep go into the picture of its thickness
 _FEWEST_POINTS = 100  # of a sweep that is given to the methods
@@ -87,7 +87,7 @@ def compare(
         points = cartesian(records)
         finite = np.isfinite(points).all(axis=1)
         points = points[finite]
-        when = times_of(records[finite])
+        when = point_times(records[finite])
         period = (stamps_ns[i] - stamps_ns[i - 1]) * 1e-9 if i else 0.1
         names = list(contenders)
         for name in names if i % 2 == 0 else reversed(names):

@@ -15,8 +15,8 @@ from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.lidar_odometry import LidarOdometry, OdometryConfig, twist_of
 from robotaxi.localization.localizer import Localizer
 from robotaxi.localization.readings import map_position, usable_fix
-from robotaxi.localization.scan import cartesian, deskew, thin, times_of, within
-from robotaxi.types import FloatArray, GnssFix, ImuSample, RecordArray, VehicleReport
+from robotaxi.localization.scan import cartesian, deskew, thin, within
+from robotaxi.types import FloatArray, GnssFix, ImuSample, RecordArray, VehicleReport, point_times
 
 _ROWS, _COLUMNS = 40, 360  # of a range image: 1.25 by 1 degrees
 _LOWEST, _HIGHEST = math.radians(-30.0), math.radians(20.0)
@@ -89,7 +89,7 @@ def extract(
     last_prior: FloatArray | None = None
     for i, (stamp, records) in enumerate(sweeps):
         points = cartesian(records)
-        when = times_of(records)
+        when = point_times(records)
         period = (stamp - stamps_ns[i - 1]) * 1e-9 if i else 0.1
         prior = priors[i]
         guess = None

@@ -11,22 +11,10 @@ from numpy.typing import NDArray
 from robotaxi.localization.point_map import IntArray, home, voxel_key
 from robotaxi.types import FloatArray, RecordArray
 
-_LONGEST_SWEEP = 0.2  # s
-
 
 def cartesian(points: RecordArray) -> FloatArray:
     """(N, 3) float64 of a sweep's records."""
     return np.stack([points["x"], points["y"], points["z"]], axis=1).astype(np.float64)
-
-
-def times_of(points: RecordArray) -> FloatArray | None:
-    """(N,) seconds since a sweep's stamp; None where its records do not tell, or all are of one moment. What cannot be
-    a time within a sweep counts as its stamp."""
-    if "time" not in (points.dtype.names or ()):
-        return None
-    times = points["time"].astype(np.float64)
-    times[~(np.abs(times) <= _LONGEST_SWEEP)] = 0.0
-    return times if times.any() else None
 
 
 def within(points: FloatArray, range_min: float, range_max: float) -> NDArray[np.bool_]:

@@ -8,9 +8,9 @@ from robotaxi.localization.lidar_odometry import twist_of
 from robotaxi.localization.map_match import MapMatcher, MatchConfig, PoseFix
 from robotaxi.localization.odometry_fix import OdometryTracker
 from robotaxi.localization.relocalizer import RoughPose
-from robotaxi.localization.scan import cartesian, deskew, times_of, within
+from robotaxi.localization.scan import cartesian, deskew, within
 from robotaxi.localization.tiles import MapInfo
-from robotaxi.types import FloatArray, LidarSweep
+from robotaxi.types import FloatArray, LidarSweep, point_times
 
 _LONGEST = 0.5  # s between two sweeps whose motion still tells of the next
 _HELD = 3  # matches in a row after which lidar odometry rests
@@ -70,7 +70,7 @@ class SweepMatcher:
 def compensated(sweep: LidarSweep, motion: FloatArray, period: float) -> LidarSweep:
     """The sweep as if measured at its stamp. ``motion`` (4x4) of base_link over the ``period`` seconds before it, which
     goes on. As it is where its points carry no times, and after a gap."""
-    time = times_of(sweep.points)
+    time = point_times(sweep.points)
     if time is None or not 0.0 < period < _LONGEST:
         return sweep
     T = inverse(sweep.T_base_lidar) @ motion @ sweep.T_base_lidar

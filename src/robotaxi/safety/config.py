@@ -64,6 +64,9 @@ class GateConfig:
     max_frozen_way: float = param(0.3, lo=0.05, hi=5.0, unit="m", doc="driven while localization stays at one place")
 
     # emergency braking
+    motion_compensation: bool = param(
+        True, doc="move each point by the ego motion between its time and the stamp; off for drivers that have done it"
+    )
     corridor_margin: float = param(0.15, lo=0.0, hi=1.0, unit="m", doc="beside the body")
     min_height: float = param(0.3, lo=0.05, hi=1.0, unit="m", doc="lower points are ground or kerb")
     max_height: float = param(2.0, lo=1.0, hi=5.0, unit="m", doc="higher points are bridges and branches")

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from robotaxi.safety.config import GateConfig
 from robotaxi.safety.motion import PATH_STEP
-from robotaxi.types import FloatArray, LidarSweep, RecordArray, VehicleParams
+from robotaxi.types import FloatArray, LidarSweep, VehicleParams, point_times
 
 Column = NDArray[np.float32]
 _MAX_HITS = 20_000  # points in the corridor that are looked at; a wall has no more to say
 _MAX_OBSTACLES = 8
-_LONGEST_SWEEP = 0.2  # s, times of points beyond it are not believed
 _WINDOW = 0.1, 0.15  # m beside, and above and below a point, within which beams are taken for its neighbours
 _THICK = 0.9  # m before and behind it that belong to what it is of
 _STEEP = 0.06  # tangent of the angle below the horizon from which on a beam that passes meets the road
@@ -38,7 +37,8 @@ def obstacles(
     the sweep's stamp).
 
     ``way``: poses (N, 3) of base_link ahead in the base_link frame of the sweep, ``PATH_STEP`` apart. ``motion``: speed
-    (m/s) and yaw rate (rad/s) of the car, by which points that carry their time are moved to the stamp.
+    (m/s) and yaw rate (rad/s) of the car, by which points that carry their time are moved to the stamp
+    (``motion_compensation``).
     An obstacle is at least ``min_points`` points within ``neighbourhood`` of each other that most beams do not
     pass between: fog, spray and falling leaves are seen through. A metre free of such points along the way begins
     the next one.
@@ -46,8 +46,9 @@ def obstacles(
     points = sweep.points
     columns = [np.array(points[name], dtype=np.float32, order="C") for name in ("x", "y", "z")]
     pose = np.ascontiguousarray(sweep.T_base_lidar, dtype=np.float64)
-    when = _times(points)
-    if when.any():
+    told = point_times(points)
+    when = np.zeros(len(points), np.float32) if told is None else told.astype(np.float32)
+    if told is not None and config.motion_compensation:
         _move_to_stamp(columns[0], columns[1], columns[2], when, pose, motion[0], motion[1])
     hits = _contacts(
         columns[0],
@@ -73,15 +74,6 @@ def obstacles(
         return np.zeros((0, 2))
     fan = _beams(hits, columns[0], columns[1], columns[2], pose)
     return _grouped(hits, config.neighbourhood, config.min_points, fan)
-
-
-def _times(points: RecordArray) -> Column:
-    """(N,) s since the sweep's stamp; 0 where points do not tell, or tell what cannot be."""
-    if "time" not in (points.dtype.names or ()):
-        return np.zeros(len(points), np.float32)
-    times = np.array(points["time"], dtype=np.float32, order="C")
-    times[~(np.abs(times) <= _LONGEST_SWEEP)] = 0.0
-    return times
 
 
 @njit(cache=True)

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from robotaxi.params import param
-from robotaxi.types import EgoState, LidarSweep, VehicleParams
+from robotaxi.types import EgoState, LidarSweep, VehicleParams, point_times
 
 Points = NDArray[np.float32]
 
@@ -28,7 +28,6 @@ class PreprocessConfig:
     motion_compensation: bool = param(
         True, doc="move each point by the ego motion between its time and the stamp; off for drivers that have done it"
     )
-    max_time_offset: float = param(0.2, lo=0.0, hi=1.0, unit="s", doc="per-point times beyond this are not believed")
 
 
 def to_base_link(
@@ -52,9 +51,9 @@ def to_base_link(
     if missing:
         raise SweepError(f"sweep has no field '{missing[0]}'; its fields are {', '.join(names) or 'none'}")
     x, y, z = (_column(sweep.points[axis]) for axis in "xyz")
-    timed = config.motion_compensation and state is not None and "time" in names
-    time = _column(sweep.points["time"]) if timed else np.zeros(len(x), np.float32)
-    motion = (state.speed, state.yaw_rate) if state is not None and timed else (0.0, 0.0)
+    told = point_times(sweep.points) if config.motion_compensation and state is not None else None
+    time = np.zeros(len(x), np.float32) if told is None else told.astype(np.float32)
+    motion = (state.speed, state.yaw_rate) if state is not None and told is not None else (0.0, 0.0)
     if not np.isfinite(motion).all():
         motion = (0.0, 0.0)
     body = np.array([-vehicle.rear_overhang, vehicle.front, -vehicle.width / 2, vehicle.width / 2, vehicle.height])
@@ -69,7 +68,6 @@ def to_base_link(
         float(motion[1]),
         body,
         config.max_range,
-        config.max_time_offset,
     )
 
 
@@ -80,7 +78,7 @@ def _column(values: NDArray[Any]) -> NDArray[np.float32]:
 
 
 @njit(cache=True)
-def _transform(x, y, z, time, T, speed, yaw_rate, body, max_range, max_time):  # type: ignore[no-untyped-def]
+def _transform(x, y, z, time, T, speed, yaw_rate, body, max_range):  # type: ignore[no-untyped-def]
     n = x.size
     out = np.empty((n, 3), np.float32)
     out_time = np.empty(n, np.float32)
@@ -99,8 +97,6 @@ def _transform(x, y, z, time, T, speed, yaw_rate, body, max_range, max_time):  #
         if body[0] < bx < body[1] and body[2] < by < body[3] and bz < body[4]:
             continue
         t = float(time[i])
-        if not (-max_time <= t <= max_time):
-            t = 0.0
         if t != 0.0 and (speed != 0.0 or yaw_rate != 0.0):
             # second order in the small turn angle is below 1e-4 rad for one sweep
             turn = yaw_rate * t

@@ -40,10 +40,10 @@ def aimed(path: PathArrays, state: PathState, target: Target, limits: Limits, ho
     stations = [s for s in np.linspace(*stretch, 3) if s - state.s >= MIN_WAY]
     offsets = (target.d_lo, 0.5 * (target.d_lo + target.d_hi), target.d_hi)
     rows = []
-    for s, d in product(stations, offsets):
-        slope = _slope(path, float(s), target)
-        for t in times:
-            rows += [(d, s - state.s, v, t, slope, bow) for v, bow in _speeds(state, float(s) - state.s, t, target)]
+    for s in stations:
+        way, slope = float(s) - state.s, _slope(path, float(s), target)
+        ends = [(v, t, slope, bow) for t in times for v, bow in _speeds(state, way, t, target)]
+        rows += [(d, way, *end) for d, end in product(offsets, ends)]
     return _possible(np.array(rows, float), state, limits) if rows else none
 
 
