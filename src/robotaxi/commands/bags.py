@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from robotaxi.bags.writer import BagError
+from robotaxi.commands.bag_find import register_find
+from robotaxi.commands.bag_output import EXIT_FELL_SHORT, fail, write_json
 from robotaxi.commands.bench import add_json
-
-_EXIT_FELL_SHORT, _EXIT_UNUSABLE = 1, 2
 
 
 def register(subparsers: Any) -> None:
@@ -86,29 +84,7 @@ def register(subparsers: Any) -> None:
 
 
 def _register_looks(commands: Any) -> None:
-    from robotaxi.bags.mine import COLUMNS
-
-    columns = "\n".join(f"  {name:14} {doc}" for name, (_, doc) in COLUMNS.items())
-    finder = commands.add_parser(
-        "find",
-        help="moments in many bags for which a condition holds",
-        description="Indexes the bags (ten rows a second, in parallel, resumable) and queries the index with DuckDB. "
-        "Needs `pip install robotaxi[mine]`. Exit status 0 when something was found.",
-        epilog=f"columns of the condition:\n{columns}\n\nexamples:\n"
-        '  robotaxi bag find "ttc < 1.5 or hard_brake or disengagement" runs/*/bag\n'
-        "  robotaxi bag find \"cause = 'TRAFFIC_LIGHT' and speed < 0.1\" runs/*/bag --clips clips",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    finder.add_argument("condition", help="SQL condition over the columns below")
-    finder.add_argument("bags", nargs="+", type=Path)
-    finder.add_argument(
-        "--index", type=Path, default=Path("runs/index"), help="folder of the index (default %(default)s)"
-    )
-    finder.add_argument("--workers", type=int, default=2, help="bags that are indexed at a time")
-    finder.add_argument("--clips", type=Path, metavar="FOLDER", help="cut every moment out as a bag of its own")
-    finder.add_argument("--margin", type=float, default=5.0, metavar="S", help="s before and after it in a clip")
-    add_json(finder)
-    finder.set_defaults(run=run_find)
+    register_find(commands)
     plotter = commands.add_parser("plot", help="numeric fields of a bag over time, as a picture")
     plotter.add_argument("bag", type=Path)
     plotter.add_argument("fields", nargs="+", metavar="TOPIC:FIELD", help="e.g. vehicle/command:points[0].positions[0]")
@@ -124,46 +100,13 @@ def _register_looks(commands: Any) -> None:
     film.set_defaults(run=run_video)
 
 
-def run_find(args: argparse.Namespace) -> int:
-    try:
-        from robotaxi.bags.mine import build_index, cut, find
-    except ImportError as error:
-        return _fail(args, "find", BagError(f"{error.name} is missing: pip install robotaxi[mine]"))
-    try:
-        with Progress(console=Console(stderr=True)) as progress:
-            task = progress.add_task("indexing", total=None)
-            index = build_index(
-                args.bags, args.index, args.workers, lambda n, of: progress.update(task, completed=n, total=of)
-            )
-        moments = find(index, args.condition)
-        clips = [
-            str(cut(moment, args.clips / f"{Path(moment.bag).parent.name}-{moment.start_s:.1f}s", args.margin))
-            for moment in (moments if args.clips else ())
-        ]
-    except ModuleNotFoundError as error:
-        return _fail(args, "find", BagError(f"{error.name} is missing: pip install robotaxi[mine]"))
-    except (BagError, OSError) as error:
-        return _fail(args, "find", error)
-    for bag, why in index.failed.items():
-        print(f"  {bag}: not indexed: {why}")
-    for moment in moments:
-        print(f"  {moment.bag}  {moment.start_s:.1f} to {moment.end_s:.1f} s")
-    write_json(args.json, {
-        "condition": args.condition, "bags": len(args.bags), "indexed": len(index.files), "fresh": index.fresh,
-        "failed": index.failed, "clips": clips,
-        "moments": [{"bag": m.bag, "start_s": m.start_s, "end_s": m.end_s} for m in moments],
-    })  # fmt: skip
-    print(f"bag find: {len(moments)} moments in {len(index.files)} of {len(args.bags)} bags")
-    return 0 if moments and not index.failed else _EXIT_FELL_SHORT
-
-
 def run_plot(args: argparse.Namespace) -> int:
     from robotaxi.bags.plot import plot
 
     try:
         out = plot(args.bag, args.fields, args.output)
     except (BagError, OSError, ValueError) as error:
-        return _fail(args, "plot", error)
+        return fail(args, "plot", error)
     write_json(args.json, {"picture": str(out), "fields": args.fields})
     print(f"bag plot: {len(args.fields)} fields -> {out}")
     return 0
@@ -183,7 +126,7 @@ def run_video(args: argparse.Namespace) -> int:
             frames = render(args.bag, args.output, rig, car, args.from_s, args.to_s,
                             lambda seconds: status.update(f"drawing ... {seconds:.0f} s"))  # fmt: skip
     except (BagError, ParameterError, OSError) as error:
-        return _fail(args, "video", error)
+        return fail(args, "video", error)
     write_json(args.json, {"video": str(args.output), "frames": frames})
     print(f"bag video: {frames} frames -> {args.output}")
     return 0
@@ -204,7 +147,7 @@ def run_import(args: argparse.Namespace) -> int:
                 return _import_drive(args, show)
             done = convert(args.data, args.output, args.sweeps, show)
     except (KittiError, BagError, OSError) as error:
-        return _fail(args, "import", error)
+        return fail(args, "import", error)
     print(
         f"bag: {done.sweeps} sweeps, {done.points:,} points, {done.duration_s:.1f} s, {done.way_m:.0f} m -> {done.bag}"
     )
@@ -228,13 +171,13 @@ def run_repair(args: argparse.Namespace) -> int:
     try:
         result = repair(args.bag, out)
     except (BagError, OSError) as error:
-        return _fail(args, "repair", error)
+        return fail(args, "repair", error)
     for sentence in result.lost:
         print(f"  {sentence}")
     write_json(args.json, {"bag": str(result.bag), "messages": result.messages, "topics": result.topics,
                            "lost": result.lost})  # fmt: skip
     print(f"bag repair: {result.messages} messages of {len(result.topics)} topics saved -> {result.bag}")
-    return 0 if result.messages else _EXIT_FELL_SHORT
+    return 0 if result.messages else EXIT_FELL_SHORT
 
 
 def run_info(args: argparse.Namespace) -> int:
@@ -243,7 +186,7 @@ def run_info(args: argparse.Namespace) -> int:
     try:
         info = bag_info(args.bag)
     except (BagError, OSError) as error:
-        return _fail(args, "info", error)
+        return fail(args, "info", error)
     table = Table(box=None)
     for name in ("topic", "type", "messages"):
         table.add_column(name)
@@ -274,7 +217,7 @@ def run_inspect(args: argparse.Namespace) -> int:
         if args.write and args.write.exists():
             raise BagError(f"{args.write} exists already; nothing is overwritten")
     except (BagError, OSError) as error:
-        return _fail(args, "inspect", error)
+        return fail(args, "inspect", error)
     for topic, (kind, count) in sorted(found.topics.items()):
         print(f"  {topic:48} {kind:40} {count}")
     for child, parent in sorted(found.frames.items()):
@@ -293,7 +236,7 @@ def run_inspect(args: argparse.Namespace) -> int:
     write_json(args.json, found.figures())
     runs = ", ".join(found.runs) or "no node"
     print(f"bag inspect: {len(found.topics)} topics, {found.seconds:.1f} s, can feed {runs}")
-    return 0 if found.runs else _EXIT_FELL_SHORT
+    return 0 if found.runs else EXIT_FELL_SHORT
 
 
 def run_adapt(args: argparse.Namespace) -> int:
@@ -307,7 +250,7 @@ def run_adapt(args: argparse.Namespace) -> int:
             raise BagError(f"bag {args.bag} is one of this stack: it needs no adaptation")
         done = adapt(args.bag, args.output, spec)
     except (BagError, ParameterError, OSError) as error:
-        return _fail(args, "adapt", error)
+        return fail(args, "adapt", error)
     for sentence in done.said:
         print(f"  {sentence}")
     write_json(args.json, {"bag": str(done.bag), "topics": done.topics, "said": done.said})
@@ -331,7 +274,7 @@ def run_compare(args: argparse.Namespace) -> int:
         if args.html:
             write_comparison(found, said, f"{args.bag.name} against {args.reference.name}", args.html)
     except (BagError, OSError) as error:
-        return _fail(args, "compare", error)
+        return fail(args, "compare", error)
     show_comparison(found, said)
     first = found.first
     write_json(args.json, {
@@ -341,17 +284,4 @@ def run_compare(args: argparse.Namespace) -> int:
     })  # fmt: skip
     verdict = "the same" if found.same else f"DIFFERENT: {first.sentence() if first else 'nothing there'}"
     print(f"bag compare: {found.compared} messages of {len(found.topics)} topics: {verdict}")
-    return 0 if found.same else _EXIT_FELL_SHORT
-
-
-def _fail(args: argparse.Namespace, what: str, error: Exception) -> int:
-    print(f"robotaxi bag {what}: {error}", file=sys.stderr)
-    write_json(getattr(args, "json", None), {"error": str(error)})
-    return _EXIT_UNUSABLE
-
-
-def write_json(file: Path | None, figures: dict[str, Any]) -> None:
-    """The figures of a bag command, where they are asked for."""
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return 0 if found.same else EXIT_FELL_SHORT

@@ -11,7 +11,7 @@ from typing import Any
 
 from robotaxi.bags.profiles import PROFILES
 from robotaxi.bags.writer import BagError
-from robotaxi.commands.bags import write_json
+from robotaxi.commands.bag_output import write_json
 
 _EXIT_FELL_SHORT, _EXIT_UNUSABLE = 1, 2
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from robotaxi.bags.writer import BagError
-from robotaxi.commands.bags import write_json
+from robotaxi.commands.bag_output import write_json
 from robotaxi.params import ParameterError
 from robotaxi.ride.options import RideError
 from robotaxi.stack import StackError

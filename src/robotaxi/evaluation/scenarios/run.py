@@ -42,6 +42,7 @@ from robotaxi.types import (
     VehicleReport,
 )
 
+_NO_SIGNAL = -1
 AHEAD = 200.0  # m to the goal of a story that names none
 
 
@@ -196,6 +197,10 @@ class Loop:
         self.arrived = False
         self.over_red: list[float] = []
         self._front_before: tuple[float, float] | None = None
+        story = scenario.story
+        self._programs = {item.signal_id: item for item in (story.lights if story is not None else ())}
+        colours = {colour for _, colour in scenario.light} | {c for p in self._programs.values() for c in p.colours}
+        self._sometimes_red = "red" in colours
 
     def run(self, planner: Planner, controller: Controller) -> None:
         """Drive until it is there, has hit something, the time or the story is over."""
@@ -232,9 +237,8 @@ class Loop:
 
     def lights(self) -> RecordArray:
         x, y, _, _, _ = self.car.rear_axle()
-        state = int(self.light_at(self.stamp_ns * 1e-9))
         rows = [
-            (*signal.position, key, state, 1.0)
+            (*signal.position, key, int(self.light_at(self.stamp_ns * 1e-9, key)), 1.0)
             for key, signal in sorted(self.lane_map.signals.items())
             if math.hypot(signal.position[0] - x, signal.position[1] - y) < LIGHT_RANGE
         ]
@@ -257,7 +261,9 @@ class Loop:
 
     # ------------------------------------------------------------------ what went wrong
 
-    def light_at(self, t: float) -> LightState:
+    def light_at(self, t: float, signal_id: int) -> LightState:
+        if signal_id in self._programs:
+            return LightState[self._programs[signal_id].at(t).upper()]
         colour = "green"
         for since, name in sorted(self.scenario.light):
             if t >= since:
@@ -281,10 +287,12 @@ class Loop:
                 self.hit = f"touched {mover.actor.kind} {mover.key} at {now * 1e-9:.1f} s"
         front = (x + self.vehicle.front * math.cos(yaw), y + self.vehicle.front * math.sin(yaw))
         before, self._front_before = self._front_before, front
-        if before is None or self.light_at(now * 1e-9) != LightState.RED:
+        if before is None or not self._sometimes_red:
             return
         for line in self.lane_map.stop_lines.values():
-            if line.kind == "signal" and _crosses(before, front, line.points):
+            if line.kind != "signal" or not _crosses(before, front, line.points):
+                continue
+            if any(self.light_at(now * 1e-9, key) == LightState.RED for key in line.signal_ids or (_NO_SIGNAL,)):
                 self.over_red.append(now * 1e-9)
 
 

@@ -5,6 +5,7 @@ Poses are those of an entity's reference point: of vehicles the rear axle's cent
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from robotaxi.types import Pose2
@@ -153,8 +154,21 @@ class Act:
 
 
 @dataclass(frozen=True)
+class Lights:
+    """A traffic light: ``colours``, each until its second in ``ends``, over and over again."""
+
+    signal_id: int
+    ends: tuple[float, ...]
+    colours: tuple[str, ...]
+
+    def at(self, t: float) -> str:
+        return self.colours[bisect_right(self.ends, t % self.ends[-1])]
+
+
+@dataclass(frozen=True)
 class Story:
-    """``ego``: the name of the car that robotaxi drives; ``notes``: what was read and has no effect."""
+    """``ego``: the name of the car that robotaxi drives; ``notes``: what was read and has no effect; ``lights``: those
+    that are not green all the time."""
 
     ego: str
     start: Pose2
@@ -164,3 +178,4 @@ class Story:
     acts: tuple[Act, ...]
     stop: Trigger
     notes: tuple[str, ...] = ()
+    lights: tuple[Lights, ...] = ()

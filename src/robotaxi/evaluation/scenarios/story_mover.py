@@ -196,7 +196,7 @@ class StoryMover:
         if self._times is not None:
             self._clock += dt
             self._s = float(np.interp(self._clock, self._times, self._arc))
-            self.speed = (self._s - before) / dt
+            self.speed = self._timed_speed()
         else:
             self._s += self.speed * dt
         self._drift = 0.0
@@ -213,6 +213,14 @@ class StoryMover:
         self._place()
         if ends:
             self._put(Pose2(self._pose.x, self._pose.y, self._way_yaw))  # and on along the lane that it is on now
+
+    def _timed_speed(self) -> float:
+        """Speed on the trajectory's segment; the last one's beyond its end."""
+        assert self._times is not None
+        at = int(np.clip(np.searchsorted(self._times, self._clock), 1, len(self._times) - 1))
+        if self._clock <= self._times[0]:
+            return 0.0
+        return float((self._arc[at] - self._arc[at - 1]) / (self._times[at] - self._times[at - 1]))
 
     def record(self) -> tuple[Any, ...]:
         """One row of OBJECT_DTYPE."""

@@ -12,6 +12,7 @@ from robotaxi.evaluation.scenarios.openscenario.actions import leaf, read_action
 from robotaxi.evaluation.scenarios.openscenario.conditions import read_trigger
 from robotaxi.evaluation.scenarios.openscenario.document import Document
 from robotaxi.evaluation.scenarios.openscenario.entities import find_ego, read_entities
+from robotaxi.evaluation.scenarios.openscenario.lights import read_lights
 from robotaxi.evaluation.scenarios.openscenario.positions import Places, read_roads
 from robotaxi.evaluation.scenarios.story import (
     Act,
@@ -74,10 +75,14 @@ class _Reader:
         if start is None:
             raise document.error(self.entities[self.ego].element, "is not placed: give it a TeleportAction in <Init>")
         goal = self.goal or _place_of(stop, self.ego)
+        lights = read_lights(document, self.places.lane_map, self.notes)
         story = Story(
-            self.ego, start, self.speeds.get(self.ego, 0.0), goal, self._performers(), acts, stop, tuple(self.notes)
-        )
+            self.ego, start, self.speeds.get(self.ego, 0.0), goal, self._performers(), acts, stop, tuple(self.notes),
+            lights,
+        )  # fmt: skip
         checks = {**CHECKS, **({"reaches_goal": True} if goal is not None else {})}
+        if lights:
+            checks["no_red_light"] = True
         name, nowhere = document.source.path.stem, (0.0, 0.0)
         return Scenario(
             name, self.description, self.map, {}, nowhere, (story.speed, story.speed), nowhere, _seconds(stop), (), (),
