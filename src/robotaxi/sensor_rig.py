@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from transforms3d.euler import mat2euler
 
 from robotaxi.params import ParameterError, build, load_yaml, param
 from robotaxi.resources import config_dir
@@ -47,6 +48,18 @@ def mounting_transform(x: float, y: float, z: float, roll_deg: float, pitch_deg:
             [0.0, 0.0, 0.0, 1.0],
         ]
     )
+
+
+def pinhole_values(camera: CameraModel) -> dict[str, float]:
+    """Fields of a `CameraSpec` that sits where ``camera`` does and is as wide, its principal point in the middle."""
+    R = camera.T_base_optical[:3, :3] @ _BODY_FROM_OPTICAL.T
+    turns = zip(("roll_deg", "pitch_deg", "yaw_deg"), mat2euler(R, "sxyz"), strict=True)
+    return {
+        **dict(zip("xyz", camera.T_base_optical[:3, 3].tolist(), strict=True)),
+        **{name: math.degrees(angle) for name, angle in turns},
+        "width": camera.width, "height": camera.height,
+        "hfov_deg": math.degrees(2.0 * math.atan(0.5 * camera.width / camera.fx)),
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -204,7 +217,12 @@ def load_rig(name_or_path: str | Path) -> SensorRig:
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
             raise ParameterError(f"no sensor rig named '{name_or_path}' in {folder}; known are: {known}")
-    document = _mapping(load_yaml(path), f"{path}")
+    return rig_from(load_yaml(path), f"{path}", path.stem)
+
+
+def rig_from(values: Any, path: str, name: str) -> SensorRig:
+    """The rig of a file's contents; ``path``: where they are from, for what is said of errors, as `load_rig` does."""
+    document = _mapping(values, path)
     unknown = sorted(str(k) for k in set(document) - set(_SECTIONS))
     if unknown:
         raise ParameterError(f"{path}: unknown section '{unknown[0]}'; known are: {', '.join(_SECTIONS)}")
@@ -212,7 +230,7 @@ def load_rig(name_or_path: str | Path) -> SensorRig:
     if missing:
         raise ParameterError(f"{path}: section '{missing[0]}' is missing")
     rig = SensorRig(
-        name=path.stem,
+        name=name,
         lidars=_group(LidarSpec, document["lidars"], f"{path}: lidars"),
         cameras=_group(CameraSpec, document["cameras"], f"{path}: cameras"),
         gnss=build(GnssSpec, _mapping(document["gnss"], f"{path}: gnss"), f"{path}: gnss"),

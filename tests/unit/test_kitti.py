@@ -1,5 +1,6 @@
 """KITTI sweeps: reading, converting to a bag, the picture, and recall on the real ones."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,18 +8,22 @@ import pytest
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
+from robotaxi.bags.adapt import STATE, STATUS, SWEEP
+from robotaxi.bags.drives import write_drive
 from robotaxi.bags.kitti import (
     T_BASE_LIDAR,
     VEHICLE,
-    convert,
     read_labels,
     read_points,
     read_states,
     sweep,
     sweep_paths,
 )
+from robotaxi.bags.kitti_drives import read_kitti
 from robotaxi.bags.kitti_files import KittiError
 from robotaxi.bags.picture import View, draw_objects
+from robotaxi.bags.reader import custom_data
+from robotaxi.bags.writer import BagError
 from robotaxi.perception.lidar import LidarPerception, LidarPerceptionConfig
 from robotaxi.types import OBJECT_DTYPE, ObjectClass, Pose2
 
@@ -48,13 +53,12 @@ def folder(tmp_path):
 
 def test_the_bag_holds_sweeps_states_and_transforms(folder, tmp_path):
     done = []
-    result = convert(folder, tmp_path / "bag", progress=lambda i, n: done.append((i, n)))
-    assert (result.sweeps, result.points) == (3, 150) and done[-1] == (3, 3)
-    assert result.duration_s == pytest.approx(0.2) and result.way_m == pytest.approx(1.0)
+    counts = write_drive(read_kitti(folder), tmp_path / "bag", progress=lambda i, n: done.append((i, n)))
+    assert counts == {SWEEP: 3, STATE: 11, STATUS: 11} and done[-1] == (3, 3)
     types = get_typestore(Stores.ROS2_KILTED)
     with Reader(tmp_path / "bag") as bag:
         assert {c.topic: c.msgcount for c in bag.connections} == {
-            "/sensing/lidar/top/pointcloud": 3, "/localization/kinematic_state": 3, "/tf_static": 1, "/tf": 3,
+            f"/{SWEEP}": 3, f"/{STATE}": 11, f"/{STATUS}": 11, "/tf_static": 1, "/tf": 3,
         }  # fmt: skip
         stamps = []
         for connection, stamp, raw in bag.messages():
@@ -69,7 +73,7 @@ def test_the_bag_holds_sweeps_states_and_transforms(folder, tmp_path):
             elif connection.topic == "/tf_static":
                 assert message.transforms[0].transform.translation.z == T_BASE_LIDAR[2, 3]
         assert stamps == [0, 100_000_000, 200_000_000]
-    assert "KISS-ICP" in (tmp_path / "bag/metadata.yaml").read_text()
+    assert "lidar odometry and no ground truth" in custom_data(tmp_path / "bag")["source"]
 
 
 def test_float_sweeps_are_read_too(folder):
@@ -95,9 +99,9 @@ def test_missing_and_broken_files_are_named_and_leave_nothing(folder, tmp_path):
         assert not (tmp_path / "bag").exists()
 
     def run():
-        return convert(folder, tmp_path / "bag")
+        return write_drive(read_kitti(folder), tmp_path / "bag")
 
-    fails("no such folder", lambda: convert(tmp_path / "nowhere", tmp_path / "bag"))
+    fails("no such folder", lambda: read_kitti(tmp_path / "nowhere"))
     broken = folder / "velodyne/000002.npz"
     good = broken.read_bytes()
     for content in (b"", b"not a zip", good[: len(good) // 2]):
@@ -121,7 +125,8 @@ def test_missing_and_broken_files_are_named_and_leave_nothing(folder, tmp_path):
         poses.write_text(content)
         fails(match, run)
     poses.unlink()
-    fails("kiss_icp_poses.txt: cannot be read", run)
+    assert STATE not in run()
+    shutil.rmtree(tmp_path / "bag")
     odd = folder / "velodyne/000009.bin"
     odd.write_bytes(b"12345")
     fails("whole number of points", lambda: read_points(odd))
@@ -130,8 +135,8 @@ def test_missing_and_broken_files_are_named_and_leave_nothing(folder, tmp_path):
 def test_an_existing_bag_is_not_touched(folder, tmp_path):
     (tmp_path / "bag").mkdir()
     (tmp_path / "bag/mine.txt").write_text("keep")
-    with pytest.raises(KittiError, match="exists already"):
-        convert(folder, tmp_path / "bag")
+    with pytest.raises(BagError, match="exists already"):
+        write_drive(read_kitti(folder), tmp_path / "bag")
     assert (tmp_path / "bag/mine.txt").exists()
 
 

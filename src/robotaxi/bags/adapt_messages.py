@@ -10,7 +10,7 @@ import numpy as np
 from transforms3d.quaternions import quat2mat
 
 from robotaxi.pointcloud2 import POINT_DTYPE, from_cloud, to_cloud
-from robotaxi.types import FloatArray
+from robotaxi.types import CameraModel, FloatArray
 
 _NS = 1_000_000_000
 _INTENSITY = ("intensity", "intensities", "i", "reflectivity", "remission")
@@ -89,6 +89,18 @@ def bgr_image(types: Any, pixels: Any, stamp_ns: int, frame: str) -> Any:
     return types["sensor_msgs/msg/Image"](
         header=header(types, stamp_ns, frame), height=height, width=width, encoding="bgr8", is_bigendian=0,
         step=3 * width, data=np.ascontiguousarray(pixels).reshape(-1),
+    )  # fmt: skip
+
+
+def camera_info(types: Any, camera: CameraModel, stamp_ns: int, frame: str) -> Any:
+    """Of a pinhole without distortion."""
+    K = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    P = [camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    nowhere = {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False}
+    return types["sensor_msgs/msg/CameraInfo"](
+        header=header(types, stamp_ns, frame), height=camera.height, width=camera.width,
+        distortion_model="plumb_bob", d=np.zeros(5), k=np.array(K), r=np.eye(3).reshape(-1), p=np.array(P),
+        binning_x=0, binning_y=0, roi=types["sensor_msgs/msg/RegionOfInterest"](**nowhere),
     )  # fmt: skip
 
 

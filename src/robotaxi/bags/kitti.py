@@ -1,28 +1,22 @@
-"""KITTI tracking sweeps as a bag that the stack can drive on, and their labels to measure against.
+"""Sweeps of KITTI folders, where the recording car carried them, and their labels to measure against.
 
 A data folder holds ``velodyne/NNNNNN.npz`` (``xyz_5mm`` int16 in units of 5 mm, ``intensity_u8``) or
 ``velodyne/NNNNNN.bin`` (float32 x y z intensity), ``kiss_icp_poses.txt`` (row-major 3x4 poses of the
 lidar in its first frame, one a sweep), and for the labels ``label_02.txt`` and ``calib.txt``.
-The bag's `map` is base_link at the first sweep.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.typesys import Stores, get_typestore
 
 from robotaxi.bags.kitti_files import KittiError, camera_from_lidar, read_numbers
 from robotaxi.bags.kitti_labels import parse_labels
-from robotaxi.bags.writer import BagWriter
-from robotaxi.pointcloud2 import POINT_DTYPE, to_cloud
+from robotaxi.pointcloud2 import POINT_DTYPE
 from robotaxi.types import EgoState, FloatArray, LidarSweep, RecordArray, VehicleParams
 
 SWEEP_PERIOD_NS = 100_000_000
@@ -39,48 +33,9 @@ VEHICLE = VehicleParams(
 )  # fmt: skip
 """The recording car, width over its mirrors and height over its sensors."""
 
-_CLOUD, _STATE, _STATIC = "/sensing/lidar/top/pointcloud", "/localization/kinematic_state", "/tf_static"
-_LIDAR_FRAME = "lidar_top"
-_NOTE = "KITTI tracking sweeps; the odometry is lidar odometry made with KISS-ICP, not ground truth"
 _UNIT = np.float32(0.005)  # m, of xyz_5mm
 _NUMBER = re.compile(r"(\d+)")
 _FEW = 0.05  # share of negative intensities that a sensor may have
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """What was written."""
-
-    bag: Path
-    sweeps: int
-    points: int
-    duration_s: float
-    way_m: float
-
-
-def convert(
-    data_dir: str | Path,
-    out_bag: str | Path,
-    max_sweeps: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Conversion:
-    """Write an mcap bag of the sweeps, the odometry and the static transform base_link -> lidar_top.
-
-    Stamps start at 0 and are 0.1 s apart. ``progress`` gets (done, of). Raises KittiError for missing
-    or broken files and for an ``out_bag`` that exists; nothing is left behind then.
-    """
-    data_dir, out_bag = Path(data_dir), Path(out_bag)
-    paths = sweep_paths(data_dir)[:max_sweeps]
-    states = read_states(data_dir)
-    if len(states) < len(paths):
-        raise KittiError(f"{data_dir / 'kiss_icp_poses.txt'}: {len(states)} poses for {len(paths)} sweeps")
-    if out_bag.exists():
-        raise KittiError(f"{out_bag}: exists already; remove it or choose another name")
-    try:
-        return _write(paths, states[: len(paths)], out_bag, progress)
-    except BaseException:
-        shutil.rmtree(out_bag, ignore_errors=True)
-        raise
 
 
 def sweep_paths(data_dir: str | Path) -> list[Path]:
@@ -197,81 +152,3 @@ def _pack(xyz: Any, intensity: Any) -> RecordArray:
     points["x"], points["y"], points["z"] = xyz[:, 0], xyz[:, 1], xyz[:, 2]
     points["intensity"] = intensity
     return points
-
-
-def _write(
-    paths: list[Path], states: list[EgoState], out_bag: Path, progress: Callable[[int, int], None] | None
-) -> Conversion:
-    out_bag.parent.mkdir(parents=True, exist_ok=True)
-    messages = _Messages()
-    bag = BagWriter(out_bag, custom={"source": _NOTE, "vehicle": "kitti", "sensors": "kitti"})
-    points = 0
-    try:
-        bag.add_topic(_CLOUD, "sensor_msgs/msg/PointCloud2")
-        bag.add_topic(_STATE, "nav_msgs/msg/Odometry")
-        bag.add_topic(_STATIC, "tf2_msgs/msg/TFMessage")
-        bag.write_message(_STATIC, messages.static_transform(), 0)
-        for i, (path, state) in enumerate(zip(paths, states, strict=True)):
-            cloud = read_points(path)
-            points += len(cloud)
-            bag.write_message(_STATE, messages.odometry(state), state.stamp_ns)
-            bag.write_message(_CLOUD, messages.cloud(cloud, state.stamp_ns), state.stamp_ns)
-            if progress is not None:
-                progress(i + 1, len(paths))
-    finally:
-        bag.close()
-    way = np.hypot(np.diff([s.x for s in states]), np.diff([s.y for s in states])).sum()
-    return Conversion(out_bag, len(paths), points, (len(paths) - 1) * SWEEP_PERIOD_NS * 1e-9, float(way))
-
-
-class _Messages:
-    """The messages of the bag, in rosbags' types."""
-
-    def __init__(self) -> None:
-        self._types: Any = get_typestore(Stores.ROS2_KILTED).types
-
-    def _make(self, type_name: str, **values: Any) -> Any:
-        return self._types[type_name](**values)
-
-    def _header(self, stamp_ns: int, frame: str) -> Any:
-        sec, nanosec = divmod(stamp_ns, 1_000_000_000)
-        stamp = self._make("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
-        return self._make("std_msgs/msg/Header", stamp=stamp, frame_id=frame)
-
-    def _vector(self, x: float, y: float, z: float) -> Any:
-        return self._make("geometry_msgs/msg/Vector3", x=x, y=y, z=z)
-
-    def _turn(self, yaw: float) -> Any:
-        half = 0.5 * yaw
-        return self._make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=float(np.sin(half)), w=float(np.cos(half)))
-
-    def cloud(self, points: RecordArray, stamp_ns: int) -> Any:
-        return to_cloud(self._types, self._header(stamp_ns, _LIDAR_FRAME), points)
-
-    def odometry(self, state: EgoState) -> Any:
-        pose = self._make(
-            "geometry_msgs/msg/Pose",
-            position=self._make("geometry_msgs/msg/Point", x=state.x, y=state.y, z=state.z),
-            orientation=self._turn(state.yaw),
-        )
-        twist = self._make(
-            "geometry_msgs/msg/Twist",
-            linear=self._vector(state.speed, 0.0, 0.0),
-            angular=self._vector(0.0, 0.0, state.yaw_rate),
-        )
-        unknown = np.zeros(36)
-        return self._make(
-            "nav_msgs/msg/Odometry", header=self._header(state.stamp_ns, "map"), child_frame_id="base_link",
-            pose=self._make("geometry_msgs/msg/PoseWithCovariance", pose=pose, covariance=unknown),
-            twist=self._make("geometry_msgs/msg/TwistWithCovariance", twist=twist, covariance=unknown),
-        )  # fmt: skip
-
-    def static_transform(self) -> Any:
-        transform = self._make(
-            "geometry_msgs/msg/TransformStamped", header=self._header(0, "base_link"), child_frame_id=_LIDAR_FRAME,
-            transform=self._make(
-                "geometry_msgs/msg/Transform",
-                translation=self._vector(*(float(v) for v in T_BASE_LIDAR[:3, 3])), rotation=self._turn(0.0),
-            ),
-        )  # fmt: skip
-        return self._make("tf2_msgs/msg/TFMessage", transforms=[transform])

@@ -27,6 +27,7 @@ from robotaxi.bags.stored_metadata import stored_metadata
 from robotaxi.bags.writer import NATIVE, ORIGIN, BagError, header_stamp_ns
 from robotaxi.interfaces import INTERFACES
 
+RIG_FILE = "sensors.yaml"  # in a bag's folder: a sensor rig of its own
 _HORIZON_NS = 2_000_000_000  # a recorder writes a message at most so much later than its stamp
 _MCAP_MESSAGE_INDEX, _MCAP_FOOTER = 0x07, 0x02
 _MCAP_MAGIC = 8
@@ -120,12 +121,15 @@ def custom_data(path: Path) -> dict[str, str]:
 
     ``path``: the bag's folder, or one of its files, which says the same of itself.
     """
+    folder, found = path, dict[str, str]()
     if not path.is_dir():
-        return _noted(stored_metadata(path), None)
-    found: dict[str, str] = {}
-    for name, key in ((ORIGIN, None), ("metadata.yaml", _INFORMATION)):
-        with suppress(OSError, UnicodeDecodeError):
-            found.update(_noted((path / name).read_text(encoding="utf-8"), key, everything=name == ORIGIN))
+        folder, found = path.parent, _noted(stored_metadata(path), None)
+    else:
+        for name, key in ((ORIGIN, None), ("metadata.yaml", _INFORMATION)):
+            with suppress(OSError, UnicodeDecodeError):
+                found.update(_noted((path / name).read_text(encoding="utf-8"), key, everything=name == ORIGIN))
+    if found.get("sensors") == RIG_FILE:
+        found["sensors"] = str(folder / RIG_FILE)
     return found
 
 

@@ -38,7 +38,8 @@ class SweepSequence:
     """``load(i)`` gives sweep i (records with at least x y z). ``stamps_ns`` (N,).
 
     ``references``: candidate poses (N, 4, 4) of the lidar by name; more than one where the file does not say
-    whose they are. ``is_truth``: false where the reference is odometry itself.
+    whose they are. ``is_truth``: false where the reference is odometry itself. ``folder`` and ``paths`` of the sweeps'
+    files, none of a bag.
     """
 
     name: str
@@ -46,6 +47,8 @@ class SweepSequence:
     load: Callable[[int], RecordArray]
     references: dict[str, FloatArray]
     is_truth: bool
+    folder: Path = Path()
+    paths: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.stamps_ns)
@@ -115,7 +118,9 @@ def _from_folder(place: Path, sweeps: Path, name: str) -> SweepSequence:
             raise KittiError(f"{times}: expected {len(paths)} rising times, one a sweep")
         stamps = [round(float(s) * 1e9) for s in seconds[rows]]
     references, is_truth = _references(place, name, paths)
-    return SweepSequence(name, stamps, lambda i: kitti.read_points(paths[i]), references, is_truth)
+    return SweepSequence(
+        name, stamps, lambda i: kitti.read_points(paths[i]), references, is_truth, place, tuple(paths)
+    )  # fmt: skip
 
 
 def _number_of(path: Path) -> int | None:

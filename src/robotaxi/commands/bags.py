@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -15,6 +15,9 @@ from robotaxi.bags.writer import BagError
 from robotaxi.commands.bag_find import register_find
 from robotaxi.commands.bag_output import EXIT_FELL_SHORT, fail, write_json
 from robotaxi.commands.bench import add_json
+
+if TYPE_CHECKING:
+    from robotaxi.bags.drives import Drive
 
 
 def register(subparsers: Any) -> None:
@@ -26,12 +29,16 @@ def register(subparsers: Any) -> None:
     )
     commands = bag.add_subparsers(dest="bag_command", required=True, metavar="COMMAND")
     importer = commands.add_parser("import", help="convert a recording to an mcap bag")
-    formats = "kitti: velodyne/ sweeps, calib.txt, kiss_icp_poses.txt; nuscenes: v1.0-*/*.json; av2: one log folder"
+    formats = (
+        "kitti: folders of its odometry, tracking or raw data (velodyne/ sweeps; poses, oxts, calib and pictures where "
+        "there are); nuscenes: v1.0-*/*.json; av2: one log folder"
+    )
     importer.add_argument("format", choices=["kitti", "nuscenes", "av2"], help=formats)
     importer.add_argument("data", type=Path, help="folder of the recording")
     importer.add_argument("-o", "--output", type=Path, required=True, help="new bag (a folder)")
-    importer.add_argument("--scene", default="", help="of nuScenes (default: the first)")
+    importer.add_argument("--scene", default="", help="scene of nuScenes or sequence of KITTI (default: the first)")
     importer.add_argument("--sweeps", type=int, help="only the first so many")
+    add_json(importer)
     importer.set_defaults(run=run_import)
     saver = commands.add_parser(
         "repair",
@@ -133,35 +140,36 @@ def run_video(args: argparse.Namespace) -> int:
 
 
 def run_import(args: argparse.Namespace) -> int:
-    from robotaxi.bags.kitti import convert
+    from robotaxi.bags.drives import write_drive
     from robotaxi.bags.kitti_files import KittiError
 
     try:
         with Progress(console=Console(stderr=True)) as progress:
             task = progress.add_task("sweeps", total=None)
-
-            def show(done: int, of: int) -> None:
-                progress.update(task, completed=done, total=of)
-
-            if args.format != "kitti":
-                return _import_drive(args, show)
-            done = convert(args.data, args.output, args.sweeps, show)
+            drive = _drive(args)
+            counts = write_drive(
+                drive, args.output, args.sweeps, lambda done, of: progress.update(task, completed=done, total=of)
+            )
     except (KittiError, BagError, OSError) as error:
         return fail(args, "import", error)
-    print(
-        f"bag: {done.sweeps} sweeps, {done.points:,} points, {done.duration_s:.1f} s, {done.way_m:.0f} m -> {done.bag}"
-    )
-    return 0
-
-
-def _import_drive(args: argparse.Namespace, show: Any) -> int:
-    from robotaxi.bags.drives import read_av2, read_nuscenes, write_drive
-
-    drive = read_nuscenes(args.data, args.scene) if args.format == "nuscenes" else read_av2(args.data)
-    counts = write_drive(drive, args.output, limit=args.sweeps, progress=show)
+    write_json(args.json, {"bag": str(args.output), "source": drive.name, "messages": counts})
     rows = ", ".join(f"{count} {topic}" for topic, count in counts.items())
     print(f"bag: {drive.name}: {rows} -> {args.output}")
     return 0
+
+
+def _drive(args: argparse.Namespace) -> Drive:
+    if args.format == "kitti":
+        from robotaxi.bags.kitti_drives import read_kitti
+
+        return read_kitti(args.data, args.scene)
+    if args.format == "nuscenes":
+        from robotaxi.bags.nuscenes import read_nuscenes
+
+        return read_nuscenes(args.data, args.scene)
+    from robotaxi.bags.argoverse import read_av2
+
+    return read_av2(args.data)
 
 
 def run_repair(args: argparse.Namespace) -> int:
