@@ -54,6 +54,18 @@ def test_odometry_follows_a_drive_and_repeats_bit_by_bit(world):
     assert runs[0].tobytes() == runs[1].tobytes()
 
 
+def test_the_motion_of_a_lidar_that_turns_settles(world):
+    """All its points lie after the stamp, and it alone knows how it moves: 8 m/s."""
+    odometry, motions = LidarOdometry(OdometryConfig()), []
+    for i in range(24):
+        points = sweep_from(world, transform(x=0.8 * i, z=1.8), i)
+        time = 0.1 * (np.arctan2(points[:, 1], points[:, 0]) + np.pi) / (2.0 * np.pi)
+        points[:, 0] -= 8.0 * time
+        odometry.step(points, time)
+        motions.append(odometry.motion[0, 3])
+    assert np.abs(np.array(motions[12:]) - 0.8).max() < 0.05
+
+
 def test_a_match_finds_the_pose_and_says_what_holds_it(world):
     target = PointMap(1.0, 20, 0.22, 0.8)
     target.insert(world)

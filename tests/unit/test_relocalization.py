@@ -253,19 +253,12 @@ def test_odometry_alone_gives_no_first_pose(long_drive):
 # ---------------------------------------------------------------------------- a car's lidar measures as it goes
 
 
-@pytest.mark.parametrize("compensate", [True, False])
-def test_points_measured_one_after_the_other_are_put_right(world, info, compensate):
-    """10 m/s and a bend: within one sweep the car moves by a metre."""
-    matcher = SweepMatcher(dataclasses.replace(MatchConfig(), motion_compensation=compensate), info)
-    step = transform(1.0, yaw=0.02)
-    before = transform(40.0, 60.0, yaw=0.3)
-    now = before @ step
-    whole = sweep(world, now, 1)
-    share = np.linspace(0.0, 1.0, 12)
+def turning(world, T_map_base, stamp_ns, step):
+    """The sweep after the stamp of a lidar that turns while the car moves by ``step``."""
     parts = []
-    for a, b in pairwise(share):  # each part as seen from where the car is by then
-        T = now @ transform(a * 1.0, yaw=a * 0.02)
-        seen = sweep(world, T, 1).points
+    for a, b in pairwise(np.linspace(0.0, 1.0, 12)):  # each part as seen from where the car is by then
+        T = T_map_base @ transform(a * step[0, 3], yaw=a * math.atan2(step[1, 0], step[0, 0]))
+        seen = sweep(world, T, stamp_ns).points
         sector = (np.arctan2(seen["y"], seen["x"]) + math.pi) / (2.0 * math.pi)
         part = seen[(sector >= a) & (sector < b)]
         timed = np.zeros(len(part), [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("time", "<f4")])
@@ -273,7 +266,31 @@ def test_points_measured_one_after_the_other_are_put_right(world, info, compensa
             timed[name] = part[name]
         timed["time"] = a * 0.1
         parts.append(timed)
+    whole = sweep(world, T_map_base, stamp_ns)
+    return LidarSweep(whole.stamp_ns, np.concatenate(parts), whole.T_base_lidar)
+
+
+@pytest.mark.parametrize("compensate", [True, False])
+def test_a_car_that_drives_is_found_by_a_lidar_that_turns(world, info, compensate):
+    """Nobody knows where it is nor how fast: the sweeps themselves tell, and are put right by that."""
+    matcher = SweepMatcher(dataclasses.replace(MatchConfig(), motion_compensation=compensate), info)
+    T, step, errors = transform(30.0, 60.0, yaw=0.3), transform(1.0, yaw=0.02), []
+    for i in range(40):
+        fix = matcher.step(turning(world, T, i * 100_000_000, step), None)
+        if fix.accepted:
+            errors.append(float(np.linalg.norm((inverse(T) @ fix.T_map_base)[:2, 3])))
+        T = T @ step
+    assert (len(errors) > 3 and np.median(errors) < 0.1) == compensate, errors
+
+
+@pytest.mark.parametrize("compensate", [True, False])
+def test_points_measured_one_after_the_other_are_put_right(world, info, compensate):
+    """10 m/s and a bend: within one sweep the car moves by a metre."""
+    matcher = SweepMatcher(dataclasses.replace(MatchConfig(), motion_compensation=compensate), info)
+    step = transform(1.0, yaw=0.02)
+    before = transform(40.0, 60.0, yaw=0.3)
+    now = before @ step
     matcher.step(sweep(world, before, 0), before)
-    fix = matcher.step(LidarSweep(100_000_000, np.concatenate(parts), whole.T_base_lidar), now)
+    fix = matcher.step(turning(world, now, 100_000_000, step), now)
     error = np.linalg.norm((inverse(now) @ fix.T_map_base)[:2, 3])
     assert error < 0.05 if compensate else error > 0.15

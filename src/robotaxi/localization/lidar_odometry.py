@@ -48,6 +48,7 @@ class LidarOdometry:
         )  # fmt: skip
         self.pose: FloatArray = np.eye(4)
         self.motion: FloatArray = np.eye(4)  # last sweep to this one
+        self._motion_before: FloatArray = np.eye(4)
         self._error_square, self._error_count = config.first_distance**2, 1
         self._started = False
 
@@ -65,12 +66,15 @@ class LidarOdometry:
         assumed then).
         """
         c = self._config
+        # Points put right by the last motion alone make a motion that is off to the other side, and so on and on; by
+        # the mean of the last two it settles.
+        pace = 0.5 * (self.motion + self._motion_before) if guess is None else guess
         if guess is not None:
             self.motion = guess
         keep = within(points, c.range_min, c.range_max)
         points = points[keep]
         if time is not None:
-            points = deskew(points, time[keep], twist_of(self.motion, period))
+            points = deskew(points, time[keep], twist_of(pace, period))
         dense = thin(points, c.map_thinning)
         predicted = self.pose @ self.motion
         result = None
@@ -88,7 +92,7 @@ class LidarOdometry:
         pose = predicted if result is None else result.T_map_lidar
         self._learn(inverse(predicted) @ pose)
         before = self.pose
-        self.motion, self.pose = inverse(before) @ pose, pose
+        self._motion_before, self.motion, self.pose = self.motion, inverse(before) @ pose, pose
         self._map.insert(apply(pose, dense))
         self._map.keep_near(pose[:3, 3], c.range_max)
         return result

@@ -112,6 +112,11 @@ class MapMatcher:
         """Tiles that could not be read."""
         return list(self._tiles.faults.values())
 
+    @property
+    def motion(self) -> FloatArray:
+        """T_before_now (4x4) of base_link between two sweeps of late, as far as known."""
+        return self._relocalizer.mean_motion
+
     def look_near(self, pose: RoughPose) -> None:
         """A person says where the car is: look there first."""
         self._relocalizer.rough(pose)

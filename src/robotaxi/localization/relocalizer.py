@@ -58,6 +58,9 @@ class Relocalizer:
         self._guess: FloatArray | None = None
         self._odometry: LidarOdometry | None = None
         self.motion: FloatArray = np.eye(4)  # of base_link since the sweep before
+        # Sweeps put right by the motion of the last one alone measure a motion that is off to the other side: with the
+        # mean of two it settles.
+        self.mean_motion: FloatArray = np.eye(4)
         self.reason = ""
 
     def rough(self, pose: RoughPose) -> None:
@@ -69,7 +72,8 @@ class Relocalizer:
     def predict(self, points: Points, T_base_lidar: FloatArray, T_guess: FloatArray | None) -> FloatArray | None:
         """T_map_base to match the sweep from: what was found here, or the filter's ``T_guess``. ``points`` gives the
         sweep, (N, 3) in the lidar's frame."""
-        motion = self.motion = self._motion(points, T_base_lidar, T_guess)
+        last, motion = self.motion, self._motion(points, T_base_lidar, T_guess)
+        self.motion, self.mean_motion = motion, 0.5 * (last + motion)
         self._since = self._since @ motion
         if self.own is None:
             return T_guess

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from robotaxi.geometry.se3 import inverse
 from robotaxi.localization.config import LocalizationConfig
 from robotaxi.localization.lidar_odometry import twist_of
@@ -44,8 +46,10 @@ class SweepMatcher:
         """The next sweep, with the filter's T_map_base (4x4) at its stamp or None while it has none."""
         before, self._guess = self._guess, T_guess
         period, self._stamp_ns = (sweep.stamp_ns - self._stamp_ns) * 1e-9, sweep.stamp_ns
-        if self._config.motion_compensation and before is not None and T_guess is not None:
-            sweep = compensated(sweep, inverse(before) @ T_guess, period)
+        motion = None if before is None or T_guess is None else inverse(before) @ T_guess
+        if self._config.motion_compensation:
+            before_that = np.eye(4) if self._map is None else self._map.motion  # where nobody knows better
+            sweep = compensated(sweep, before_that if motion is None else motion, period)
         fix = None if self._map is None else self._map.step(sweep, T_guess)
         self.note = "" if fix is None else fix.reason
         if fix is not None and fix.accepted:
@@ -57,7 +61,6 @@ class SweepMatcher:
         if T_guess is None:
             self._odometry.stop()
             return fix or self._odometry.waiting(sweep.stamp_ns)
-        motion = None if before is None else inverse(before) @ T_guess
         found = self._odometry.step(sweep, lambda: self._points(sweep), motion)
         return found if fix is None or found.accepted else fix
 
