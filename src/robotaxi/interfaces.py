@@ -129,7 +129,7 @@ _ALL = (
               "map", 100, 60, 40, 1000, "types.MissionStatus"),
     # ---- control and safety
     Interface("control/command_raw", _JOINTS, Qos.COMMAND, "controller", ("command_gate", "health_monitor"),
-              "base_link", 20, 0, 0, 60, "joints steering (rad), drive (m/s, m/s^2)"),
+              "base_link", 20, 0, 0, 60, "joints steering (rad), drive (m/s, m/s^2), in reverse also gear (-1)"),
     Interface("vehicle/command", _JOINTS, Qos.COMMAND, "command_gate", (VEHICLE,),
               "base_link", 20, 0, 20, 60, "what the actuators get, after the safety gate"),
     Interface("system/health", _RECORD, Qos.STATE, "health_monitor", ("command_gate", "dispatch_bridge"),

@@ -23,6 +23,7 @@ FloatArray = NDArray[np.float64]
 RecordArray = NDArray[np.void]
 
 _LONGEST_SWEEP = 0.2  # s
+_SLOW = 0.01  # m/s, slower is standing
 
 
 # ---------------------------------------------------------------------------- pose and ego state
@@ -292,18 +293,29 @@ TRAJECTORY_DTYPE = np.dtype(
         ("yaw", "<f4"),
         ("t", "<f4"),  # s since the trajectory's stamp
         ("s", "<f4"),  # arc length, m
-        ("speed", "<f4"),  # m/s
-        ("acceleration", "<f4"),  # m/s^2
-        ("curvature", "<f4"),  # 1/m, left positive
+        ("speed", "<f4"),  # m/s, negative backwards
+        ("acceleration", "<f4"),  # m/s^2, along x of base_link as the speed is
+        ("curvature", "<f4"),  # 1/m, tangent of the tyre angle over the wheelbase: left positive in both directions
     ]
 )
-"""Poses of ``base_link`` over time, frame ``map``; ends at rest or at the horizon."""
+"""Poses of ``base_link`` over time, frame ``map``; ends at rest or at the horizon.
+
+A trajectory leads in one direction: forwards, or backwards where a speed is negative; a change of gear ends it at rest.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
     stamp_ns: int
     points: RecordArray  # TRAJECTORY_DTYPE
+
+    @property
+    def backwards(self) -> bool:
+        return bool((self.points["speed"] < -_SLOW).any())
+
+    @property
+    def moves(self) -> bool:
+        return bool((np.abs(self.points["speed"]) > _SLOW).any())
 
 
 class Cause(IntEnum):
@@ -323,6 +335,7 @@ class Cause(IntEnum):
     INPUT_LOST = 11
     BOARDING = 12
     SAFETY = 13  # the command gate stops or holds the car
+    MANOEUVRE = 14  # no lane leads on: the car turns or backs out, see planning/freespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,12 +398,17 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Tyre angle (rad) and acceleration (m/s^2) wanted, with the speed they aim at (m/s)."""
+    """Tyre angle (rad) and acceleration (m/s^2) wanted, with the speed they aim at (m/s).
+
+    ``reverse``: the gear. ``acceleration`` is meant in its direction, as pedals are: negative always brakes.
+    ``speed`` is signed, at most 0 in reverse.
+    """
 
     stamp_ns: int
     steering: float
     acceleration: float
     speed: float = 0.0
+    reverse: bool = False
 
 
 class SystemMode(IntEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from robotaxi.control.lateral_mpc import LateralMpc
 from robotaxi.control.longitudinal import SpeedController, SpeedTask
 from robotaxi.control.pure_pursuit import pursue
 from robotaxi.control.reference import Projection, Reference, TrajectoryError
+from robotaxi.geometry.turned import turned_report, turned_state, turned_trajectory
 from robotaxi.types import (
     TRAJECTORY_DTYPE,
     Command,
@@ -44,7 +45,10 @@ class ControlOutput:
 
 
 class Controller:
-    """Delay-compensated path and speed tracking. Deterministic; keeps the commands it gave."""
+    """Delay-compensated path and speed tracking. Deterministic; keeps the commands it gave.
+
+    Backwards drives a second one that sees the car turned round (`geometry.turned`); who drives changes at standstill.
+    """
 
     def __init__(self, config: ControlConfig, vehicle: VehicleParams) -> None:
         self._config = config
@@ -57,6 +61,10 @@ class Controller:
         self._reference_fault = ""
         self._steering: float | None = None
         self._last_stamp_ns: int | None = None
+        self._backwards: Controller | None = None  # while it drives
+        self._seen: Trajectory | None = None
+        self._turned: Trajectory | None = None
+        self._leads_back: bool | None = None  # where the trajectory leads, None where it stays
         # the middle of each step of the horizon, and what is then left of a difference in speed
         self._times = np.asarray((np.arange(config.mpc_steps) + 0.5) * config.mpc_step_time, np.float64)
         self._decay = np.asarray(np.exp(-self._times / config.speed_error_time), np.float64)
@@ -77,12 +85,52 @@ class Controller:
         usable, gives a braking command with the steering kept and a status that says why.
         """
         if not _finite(state):
+            if self._backwards is not None:
+                return self._turn_back(self._backwards.step(state, trajectory, report))
             return self._without_reference(state.stamp_ns, 0.0, "State is not finite: braking.")
+        if self._drives_back(state, trajectory):
+            return self._step_back(state, report)
+        if self._leads_back:
+            self._follow(state, report)
+            return self._without_reference(state.stamp_ns, state.speed, "Braking: the trajectory leads the other way.")
         self._follow(state, report)
         self._take(trajectory)
         if self._reference is None:
             return self._without_reference(state.stamp_ns, state.speed, self._reference_fault)
         return self._track(state, self._reference)
+
+    def _drives_back(self, state: EgoState, trajectory: Trajectory | None) -> bool:
+        """Whether the one for backwards drives in this step: the change is made at standstill."""
+        if trajectory is not self._seen:
+            self._seen = trajectory
+            self._leads_back, self._turned = None, None
+            if trajectory is not None and len(trajectory.points):
+                self._leads_back = trajectory.backwards if trajectory.moves else None
+        if abs(state.speed) < self._config.hold_speed:
+            if self._leads_back and self._backwards is None:
+                self._backwards = Controller(self._config, self._vehicle)
+                self._backwards._steering = -self._steering if self._steering is not None else None
+            elif self._leads_back is False and self._backwards is not None:
+                last = self._backwards._steering
+                self._steering = -last if last is not None else self._steering
+                self._backwards = None
+                self._speed = SpeedController(self._config, self._vehicle)
+        return self._backwards is not None
+
+    def _step_back(self, state: EgoState, report: VehicleReport | None) -> ControlOutput:
+        assert self._backwards is not None
+        if self._turned is None and self._seen is not None:
+            self._turned = turned_trajectory(self._seen)
+        turned = turned_report(report) if report is not None else None
+        return self._turn_back(self._backwards.step(turned_state(state), self._turned, turned))
+
+    @staticmethod
+    def _turn_back(output: ControlOutput) -> ControlOutput:
+        """What the one for backwards says, of the car as it is."""
+        command = replace(output.command, steering=-output.command.steering, speed=-output.command.speed, reverse=True)
+        return replace(
+            output, command=command, lateral_error=-output.lateral_error, speed_error=-output.speed_error
+        )  # fmt: skip
 
     def _follow(self, state: EgoState, report: VehicleReport | None) -> None:
         last = self._last_stamp_ns

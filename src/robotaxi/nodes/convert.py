@@ -51,6 +51,7 @@ from robotaxi.types import (
 
 _VEHICLE_JOINTS = ["steering", "drive", "door", "seat", "belt", "battery"]
 _COMMAND_JOINTS = ["steering", "drive"]
+_REVERSING_JOINTS = [*_COMMAND_JOINTS, "gear"]  # its position is -1; without it the gear is forward
 _JOINT_TRAJECTORY, _JOINT_POINT, _DURATION = (
     TYPES.types[kind]
     for kind in (
@@ -330,27 +331,29 @@ def trajectory(message: Any) -> Trajectory | None:
 
 def joint_trajectory(command: Command) -> Any:
     """Of rosbags' types: rmw_serialize gives such a message a byte too many, which strict readers refuse."""
+    names, gear = (_REVERSING_JOINTS, [-1.0]) if command.reverse else (_COMMAND_JOINTS, [])
+    rest = [0.0] * len(gear)
     point = _JOINT_POINT(
-        positions=np.array([command.steering, 0.0], np.float64),
-        velocities=np.array([0.0, command.speed], np.float64),
-        accelerations=np.array([0.0, command.acceleration], np.float64),
+        positions=np.array([command.steering, 0.0, *gear], np.float64),
+        velocities=np.array([0.0, command.speed, *rest], np.float64),
+        accelerations=np.array([0.0, command.acceleration, *rest], np.float64),
         effort=np.zeros(0),
         time_from_start=_DURATION(sec=0, nanosec=0),
     )
-    return _JOINT_TRAJECTORY(
-        header=header(command.stamp_ns, "base_link"), joint_names=list(_COMMAND_JOINTS), points=[point]
-    )
+    return _JOINT_TRAJECTORY(header=header(command.stamp_ns, "base_link"), joint_names=list(names), points=[point])
 
 
 def command(message: Any) -> Command | None:
     """None when joints or a point are missing; values are passed on as they are, finite or not."""
-    if list(message.joint_names) != _COMMAND_JOINTS or not message.points:
+    names = list(message.joint_names)
+    if names not in (_COMMAND_JOINTS, _REVERSING_JOINTS) or not message.points:
         return None
     point = message.points[0]
-    if min(len(point.positions), len(point.velocities), len(point.accelerations)) < 2:
+    if min(len(point.positions), len(point.velocities), len(point.accelerations)) < len(names):
         return None
     values = (float(point.positions[0]), float(point.accelerations[1]), float(point.velocities[1]))
-    return Command(to_ns(message.header.stamp), *values)
+    reverse = names == _REVERSING_JOINTS and bool(point.positions[2] < 0.0)
+    return Command(to_ns(message.header.stamp), *values, reverse)
 
 
 # ---------------------------------------------------------------------------- single records

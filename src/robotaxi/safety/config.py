@@ -28,6 +28,7 @@ class GateConfig:
     max_acceleration: float = param(2.5, lo=0.5, hi=5.0, unit="m/s^2", doc="forward")
     max_deceleration: float = param(8.0, lo=2.0, hi=12.0, unit="m/s^2", doc="braking, positive")
     max_speed: float = param(20.0, lo=1.0, hi=60.0, unit="m/s", doc="faster: only braking passes")
+    max_reverse_speed: float = param(2.0, lo=0.2, hi=5.0, unit="m/s", doc="backwards faster: only braking passes")
     overspeed_deceleration: float = param(1.0, lo=0.1, hi=3.0, unit="m/s^2", doc="asked at least above max_speed")
     jerk_up: float = param(6.0, lo=1.0, hi=50.0, unit="m/s^3", doc="rise of the acceleration")
     jerk_down: float = param(20.0, lo=1.0, hi=100.0, unit="m/s^3", doc="fall of the acceleration")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from robotaxi.geometry.turned import turned_pose, turned_sweep, turned_vehicle
 from robotaxi.safety.command_limits import CommandLimits
 from robotaxi.safety.config import GateConfig
 from robotaxi.safety.corridor import obstacles
@@ -61,6 +62,9 @@ class CommandGate:
         self._coasting = Coasting(vehicle)
         self._steering_offset = SteeringOffset(vehicle)
         self._emergency = EmergencyMonitor(config, vehicle)
+        self._turned_vehicle = turned_vehicle(vehicle)
+        self._backwards = False  # where it drives, or is about to
+        self._reverse = False  # the gear that has been asked for
         self._modes = ModeMachine(config)
         self._last_stamp_ns: int | None = None
         self._speed = 0.0
@@ -95,6 +99,7 @@ class CommandGate:
             self._steering_offset.learn(inputs.state, inputs.report)
         faults += [unmoved, lost]
         faults.append(self._take_trajectory(inputs))
+        self._turn()
         faults.append(self._inputs.command_fault(inputs))
         if inputs.sweep is not None:
             self._look(inputs.sweep, inputs.stamp_ns)
@@ -112,10 +117,9 @@ class CommandGate:
                 fault=sentence([fault for fault in faults if fault]),
                 threat=self._threat(inputs.stamp_ns),
                 standing=self._standing,
-                clear=self._emergency.nearest(self._odometer.distance) > self._config.clear_distance,
+                clear=self._emergency.nearest(self._way) > self._config.clear_distance,
                 # without wheels and localization the pose is a guess that grows worse with every metre
-                path_known=not (unmoved and lost)
-                and on_path(self._config, self._trajectory, self._odometer.pose) is not None,
+                path_known=not (unmoved and lost) and on_path(self._config, self._trajectory, self._pose) is not None,
                 permit=health.permit,
                 permit_reason=health.sentence,
                 request=inputs.request,
@@ -129,12 +133,43 @@ class CommandGate:
             reason = "The command_gate was started while the car drove: it stops until all inputs are good."
         output = self._act(mode, reason, inputs, dt)
         self._inputs.sent(inputs.stamp_ns, output.command.steering)
-        self._coasting.told(inputs.stamp_ns, output.command.steering, output.command.acceleration)
+        command = output.command
+        self._coasting.told(inputs.stamp_ns, command.steering, command.acceleration, command.reverse)
         return output
 
     @property
     def _standing(self) -> bool:
         return abs(self._speed) < self._config.standing_speed
+
+    # the car as it is seen in the direction in which it drives: backwards it is turned round
+
+    @property
+    def _pose(self) -> Pose2 | None:
+        pose = self._odometer.pose
+        return turned_pose(pose) if self._backwards and pose is not None else pose
+
+    @property
+    def _along(self) -> float:
+        return -self._speed if self._backwards else self._speed
+
+    @property
+    def _tyres(self) -> float:
+        return -self._steering if self._backwards else self._steering
+
+    @property
+    def _way(self) -> float:
+        return -self._odometer.distance if self._backwards else self._odometer.distance
+
+    def _turn(self) -> None:
+        """Look where the car drives; standing, where the trajectory leads."""
+        backwards = self._backwards
+        if not self._standing:
+            backwards = self._speed < 0.0
+        elif self._trajectory is not None and self._trajectory.moves:
+            backwards = self._trajectory.backwards
+        if backwards is not self._backwards:
+            self._backwards = backwards
+            self._emergency = EmergencyMonitor(self._config, self._vehicle)
 
     def _elapsed(self, stamp_ns: int) -> float:
         last, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
@@ -206,31 +241,35 @@ class CommandGate:
         """Measure what stands in the way, seen from where the car was at the sweep."""
         if not self._inputs.take_sweep(sweep):
             return
-        back = self._speed * min(max((now_ns - sweep.stamp_ns) * 1e-9, 0.0), self._config.max_sweep_age)
-        pose = self._odometer.pose
+        along, tyres, vehicle = self._along, self._tyres, self._vehicle
+        if self._backwards:
+            vehicle, sweep = self._turned_vehicle, turned_sweep(sweep)
+        back = along * min(max((now_ns - sweep.stamp_ns) * 1e-9, 0.0), self._config.max_sweep_age)
+        pose = self._pose
         if pose is not None:
             pose = Pose2(pose.x - back * math.cos(pose.yaw), pose.y - back * math.sin(pose.yaw), pose.yaw)
-        ahead = max(self._speed, 0.0)
+        ahead = max(along, 0.0)
         length = self._emergency.needed(ahead) + 2.0 * _SWEEP_PERIOD * ahead + _CORRIDOR_SPARE
         way = way_ahead(
             self._trajectory,
             on_path(self._config, self._trajectory, pose),
             pose,
-            self._steering,
-            self._vehicle.wheelbase,
+            tyres,
+            vehicle.wheelbase,
             min(length, self._config.max_corridor_length),
         )
-        motion = self._speed, self._speed * math.tan(self._steering) / self._vehicle.wheelbase
-        seen = obstacles(self._config, self._vehicle, sweep, way, motion)
-        self._emergency.sweep(sweep.stamp_ns * 1e-9, seen, self._odometer.distance - back)
+        motion = along, along * math.tan(tyres) / vehicle.wheelbase
+        seen = obstacles(self._config, vehicle, sweep, way, motion)
+        self._emergency.sweep(sweep.stamp_ns * 1e-9, seen, self._way - back)
 
     def _threat(self, now_ns: int) -> str:
-        threat = self._emergency.threat(now_ns * 1e-9, self._odometer.distance, self._speed)
+        threat = self._emergency.threat(now_ns * 1e-9, self._way, self._along)
         if threat is None:
             return ""
+        where = "behind the car, backwards" if self._backwards else "ahead of the bumper"
         return (
-            f"Emergency stop: obstacle {threat.distance:.1f} m ahead of the bumper "
-            f"at {self._speed:.1f} m/s, itself at {threat.speed:.1f} m/s."
+            f"Emergency stop: obstacle {threat.distance:.1f} m {where} "
+            f"at {self._along:.1f} m/s, itself at {threat.speed:.1f} m/s."
         )
 
     def _act(self, mode: SystemMode, reason: str, inputs: GateInput, dt: float) -> GateOutput:
@@ -251,13 +290,41 @@ class CommandGate:
         self, command: Command, source: str, mode: SystemMode, reason: str, now: int, dt: float, cap: float
     ) -> GateOutput:
         """Somebody's command within the limits."""
-        steering, acceleration, limited = self._limits.apply(
-            command.steering, command.acceleration, self._speed, dt, speed_cap=cap
-        )
-        aim = min(max(command.speed, 0.0), self._config.max_speed, cap) if math.isfinite(command.speed) else 0.0
+        wanted = command.acceleration if self._shift(command, mode) else min(command.acceleration, self._shift_braking)
+        along = -self._speed if self._reverse else self._speed
+        if self._reverse:
+            cap = min(cap, self._config.max_reverse_speed)
+        steering, acceleration, limited = self._limits.apply(command.steering, wanted, along, dt, speed_cap=cap)
+        limited = limited or wanted != command.acceleration
+        aim = -command.speed if self._reverse else command.speed
+        aim = min(max(aim, 0.0), self._config.max_speed, cap) if math.isfinite(aim) else 0.0
         if limited and mode is SystemMode.AUTONOMOUS and math.isinf(cap):
             reason = "Driving: the command was limited."
-        return GateOutput(Command(now, steering, acceleration, aim), mode, reason, limited, source)
+        aim = -aim if self._reverse else aim
+        return GateOutput(Command(now, steering, acceleration, aim, self._reverse), mode, reason, limited, source)
+
+    @property
+    def _shift_braking(self) -> float:
+        """What is asked for (m/s^2, negative) as long as the gear that is wanted may not be engaged."""
+        return -self._config.hold_deceleration
+
+    def _shift(self, command: Command, mode: SystemMode) -> bool:
+        """Whether the gear that the command wants is engaged. It is changed at standstill, and the stack's to reverse
+        only for a trajectory that leads backwards."""
+        if command.reverse is self._reverse:
+            return not command.reverse or mode is SystemMode.MANUAL or self._leads_back
+        allowed = not command.reverse or mode is SystemMode.MANUAL or self._leads_back
+        if self._standing and allowed:
+            self._reverse = command.reverse
+            self._limits.let_go()
+            return True
+        return False
+
+    @property
+    def _leads_back(self) -> bool:
+        """Whether the trajectory leads backwards, or stays where the car is."""
+        trajectory = self._trajectory
+        return trajectory is not None and (trajectory.backwards or not trajectory.moves)
 
     def _stop(self, mode: SystemMode, reason: str, now: int, dt: float) -> GateOutput:
         """The gate's own braking: along the lane as long as that is known, hard only in an emergency."""
@@ -272,23 +339,25 @@ class CommandGate:
             steering, wanted = self._follow(), -self._config.lane_stop_deceleration
         else:
             steering, wanted = self._follow(), self._comfortable(dt)
-        steering, acceleration, _ = self._limits.apply(steering, wanted, self._speed, dt, jerk_limited=not emergency)
-        return GateOutput(Command(now, steering, acceleration, 0.0), mode, reason, False)
+        along = -self._speed if self._reverse else self._speed
+        steering, acceleration, _ = self._limits.apply(steering, wanted, along, dt, jerk_limited=not emergency)
+        return GateOutput(Command(now, steering, acceleration, 0.0, self._reverse), mode, reason, False)
 
     def _follow(self) -> float:
         """Steering along the last good trajectory; as it is when there is none."""
-        pose, trajectory = self._odometer.pose, self._trajectory
+        pose, trajectory = self._pose, self._trajectory
         s = on_path(self._config, trajectory, pose, nearly=True)
         if s is None or trajectory is None or pose is None:
             return self._limits.steering
-        return pursue(self._config, self._vehicle, trajectory, pose, s, self._speed, self._steering)
+        angle = pursue(self._config, self._vehicle, trajectory, pose, s, self._along, self._tyres)
+        return -angle if self._backwards else angle
 
     def _comfortable(self, dt: float) -> float:
         """Deceleration (negative) of the comfortable stop: its onset limited in jerk, its end tapered,
         harder only where the trajectory itself would have ended at rest sooner."""
         config = self._config
         wanted = min(config.stop_deceleration, config.stop_taper + config.stop_taper_rate * abs(self._speed))
-        pose, trajectory = self._odometer.pose, self._trajectory
+        pose, trajectory = self._pose, self._trajectory
         s = on_path(config, trajectory, pose)
         if s is not None and trajectory is not None and trajectory.stops:
             left = max(float(trajectory.s[-1]) - s, 0.1)

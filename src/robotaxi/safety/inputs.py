@@ -176,7 +176,7 @@ class InputMonitor:
 
 
 def _differ(a: Command, b: Command) -> bool:
-    return a.steering != b.steering or a.acceleration != b.acceleration
+    return a.steering != b.steering or a.acceleration != b.acceleration or a.reverse is not b.reverse
 
 
 def dead_topic(topic: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from robotaxi.geometry.se2 import wrap_angle
+from robotaxi.geometry.turned import turned_trajectory
 from robotaxi.safety.config import GateConfig
 from robotaxi.types import EgoState, FloatArray, Pose2, Trajectory, VehicleParams, VehicleReport
 
@@ -84,10 +85,13 @@ class Coasting:
         self._vehicle = vehicle
         self._told: deque[tuple[int, float, float]] = deque()
         self._acceleration = 0.0
+        self._reverse = False
         self.speed = self.steering = 0.0
 
-    def told(self, stamp_ns: int, steering: float, acceleration: float) -> None:
+    def told(self, stamp_ns: int, steering: float, acceleration: float, reverse: bool = False) -> None:
         """A command that has been sent."""
+        if reverse is not self._reverse:  # at standstill
+            self._reverse, self._acceleration = reverse, min(self._acceleration, 0.0)
         self._told.append((stamp_ns, steering, acceleration))
         while len(self._told) > 1 and not 0 <= stamp_ns - self._told[0][0] <= _TOLD_NS:
             self._told.popleft()
@@ -96,6 +100,8 @@ class Coasting:
         """Start from a good report."""
         self.speed, self.steering = report.speed, report.steering
         self._acceleration = report.acceleration if abs(report.acceleration) < _HARDEST else 0.0  # also for NaN
+        if self._reverse:
+            self._acceleration = -self._acceleration
 
     def coast(self, now_ns: int, dt: float) -> None:
         """Go on for ``dt`` seconds without a report."""
@@ -104,7 +110,10 @@ class Coasting:
         _, acceleration = self._told_by(now_ns - round(vehicle.drive_delay * 1e9))
         self.steering += (steering - self.steering) * min(dt / max(vehicle.steering_lag, dt), 1.0)
         self._acceleration += (acceleration - self._acceleration) * min(dt / max(vehicle.drive_lag, dt), 1.0)
-        self.speed = max(self.speed + self._acceleration * dt, 0.0)
+        if self._reverse:
+            self.speed = min(self.speed - self._acceleration * dt, 0.0)
+        else:
+            self.speed = max(self.speed + self._acceleration * dt, 0.0)
 
     def _told_by(self, stamp_ns: int) -> tuple[float, float]:
         for at, steering, acceleration in reversed(self._told):
@@ -115,10 +124,12 @@ class Coasting:
 
 class GoodTrajectory:
     """The last good trajectory as a path. Columns (N,) float64, frame ``map``, places where the car
-    stands left out; ``stops``: it ends at rest."""
+    stands left out; ``stops``: it ends at rest. ``backwards``: yaw is that of the car turned round, and so must the
+    poses be that are asked about."""
 
     def __init__(self, trajectory: Trajectory) -> None:
-        points = trajectory.points
+        self.backwards, self.moves = trajectory.backwards, trajectory.moves
+        points = (turned_trajectory(trajectory) if self.backwards else trajectory).points
         x, y = (np.asarray(points[name], dtype=np.float64) for name in ("x", "y"))
         yaw = np.unwrap(np.asarray(points["yaw"], dtype=np.float64))
         steps = np.hypot(np.diff(x), np.diff(y))

@@ -6,8 +6,9 @@ circle (Rajamani, Vehicle Dynamics and Control, 2nd ed., chapters 2 and 13); bel
 them a linear blend of the state derivatives (as in AMZ Driverless: Kabzan et al. 2020, J. Field Robotics).
 
 The drive controller of the car compensates rolling and air drag, so a commanded acceleration is the
-net one. The car goes forward only: braking ends at standstill, and there it holds without creeping
-until a positive acceleration arrives at the wheels.
+net one. It drives in the direction of the gear that is engaged: braking ends at standstill, and there it
+holds without creeping until a positive acceleration arrives at the wheels. A gear is engaged at standstill
+only; until then a car that is asked for the other one brakes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from robotaxi.sim.world_config import WorldConfig
 from robotaxi.types import Command, Pose2, VehicleParams
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+SHIFT_BRAKING = 2.0  # m/s^2, until the car stands and the other gear can be engaged
 GRAVITY = 9.81  # m/s^2
 NS = 1e-9  # s
 
@@ -35,13 +38,16 @@ STATE_SIZE = 10
 @dataclass
 class EgoMotion:
     """Mutable state. ``vector``: (10,) x, y, yaw of the centre of mass, body speeds vx, vy and yaw
-    rate there, tyre angle, acceleration at the wheels, and the accelerations of the last step.
-    ``steering_line`` and ``drive_line``: commands on their way, oldest first, one a substep."""
+    rate there, tyre angle, acceleration at the wheels (in the gear's direction), and the accelerations of the last
+    step. ``steering_line``, ``drive_line`` and ``gear_line`` (true: reverse): commands on their way, oldest first, one
+    a substep. ``reverse``: the gear that is engaged."""
 
     vector: FloatArray
     steering_line: FloatArray
     drive_line: FloatArray
-    command: tuple[float, float] | None = None
+    gear_line: BoolArray
+    command: tuple[float, float, bool] | None = None
+    reverse: bool = False
     rejected_commands: int = field(default=0)
 
 
@@ -82,6 +88,7 @@ class EgoVehicle:
             vector,
             np.zeros(round(vehicle.steering_delay / self._dt) + self._substeps),
             np.full(round(vehicle.drive_delay / self._dt) + self._substeps, -vehicle.max_deceleration),
+            np.zeros(round(vehicle.drive_delay / self._dt) + self._substeps, np.bool_),
         )
 
     @property
@@ -106,15 +113,29 @@ class EgoVehicle:
                 motion.command = (
                     min(max(command.steering, -limits.max_steering), limits.max_steering),
                     min(max(command.acceleration, -limits.max_deceleration), limits.max_acceleration),
+                    command.reverse,
                 )
             else:
                 motion.rejected_commands += 1
-        steering, drive = motion.command or (0.0, -limits.max_deceleration)
+        steering, drive, reverse = motion.command or (0.0, -limits.max_deceleration, False)
         n = self._substeps
-        for line, value in ((motion.steering_line, steering), (motion.drive_line, drive)):
+        for line, value in ((motion.steering_line, steering), (motion.drive_line, drive), (motion.gear_line, reverse)):
             line[:-n] = line[n:].copy()
             line[-n:] = value
-        _integrate(motion.vector, motion.steering_line[:n], motion.drive_line[:n], self._constants)
+        pedals = self._in_gear(motion.drive_line[:n], bool(motion.gear_line[0]))
+        integrate = _integrate_reverse if motion.reverse else _integrate
+        integrate(motion.vector, motion.steering_line[:n], pedals, self._constants)
+
+    def _in_gear(self, pedals: FloatArray, reverse: bool) -> FloatArray:
+        """``pedals``, or braking as long as the gear asked for cannot be engaged."""
+        motion = self.motion
+        if reverse == motion.reverse:
+            return pedals
+        if motion.vector[VX] != 0.0:
+            return np.minimum(pedals, -SHIFT_BRAKING)
+        motion.reverse = reverse
+        motion.vector[DRIVE] = min(float(motion.vector[DRIVE]), 0.0)
+        return pedals
 
     def rear_axle(self) -> tuple[float, float, float, float, float]:
         """x, y, yaw of base_link in map, longitudinal and lateral speed of the rear axle."""
@@ -208,3 +229,37 @@ def _integrate(state, steering_line, drive_line, constants):  # type: ignore[no-
         state[YAW_RATE] = rate_new
         state[STEERING] = steering_new
         state[DRIVE] = drive_new
+
+
+@njit(cache=True)
+def _integrate_reverse(state, steering_line, drive_line, constants):  # type: ignore[no-untyped-def]
+    """The kinematic bicycle driven backwards: a car that backs out goes no faster than it holds for."""
+    to_front, to_rear, grip = constants[2], constants[3], constants[6]
+    max_steering, max_rate, steering_lag, drive_lag, dt = constants[9:14]
+    wheelbase = to_front + to_rear
+    for k in range(len(steering_line)):
+        x, y, yaw, vx, vy, rate, steering, drive = state[:8]
+        steering_rate = (steering_line[k] - steering) / max(steering_lag, dt)
+        steering_rate = min(max(steering_rate, -max_rate), max_rate)
+        steering_new = min(max(steering + steering_rate * dt, -max_steering), max_steering)
+        drive_new = drive + (drive_line[k] - drive) * min(dt / max(drive_lag, dt), 1.0)
+        along = min(max(drive_new, -grip), grip)
+        # pushed forwards by a blow: the brakes end it
+        pushed = abs(along if along != 0.0 else grip)
+        vx_new = max(vx - pushed * dt, 0.0) if vx > 0.0 else min(vx - along * dt, 0.0)
+        # after a blow the tyres take sideways speed and spin away within about 0.1 s
+        settle = min(dt / 0.1, 1.0)
+        rate_kinematic = vx_new * math.tan(steering_new) / wheelbase
+        vy_new = vy + (rate_kinematic * to_rear - vy) * settle
+        rate_new = rate + (rate_kinematic - rate) * settle
+        if vx_new == 0.0 and abs(vy_new) < 0.05 and abs(rate_new) < 0.05:
+            vy_new, rate_new = 0.0, 0.0
+        middle = yaw + 0.5 * rate_new * dt
+        vx_mid, vy_mid = 0.5 * (vx + vx_new), 0.5 * (vy + vy_new)
+        state[X] = x + (vx_mid * math.cos(middle) - vy_mid * math.sin(middle)) * dt
+        state[Y] = y + (vx_mid * math.sin(middle) + vy_mid * math.cos(middle)) * dt
+        state[YAW] = math.atan2(math.sin(yaw + rate_new * dt), math.cos(yaw + rate_new * dt))
+        state[AX] = (vx_new - vx) / dt - vy_mid * rate_new
+        state[AY] = (vy_new - vy) / dt - (rate_new - rate) / dt * to_rear + vx_mid * rate_new
+        state[VX], state[VY], state[YAW_RATE] = vx_new, vy_new, rate_new
+        state[STEERING], state[DRIVE] = steering_new, drive_new

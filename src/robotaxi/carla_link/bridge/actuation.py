@@ -15,6 +15,7 @@ from robotaxi.types import Command, VehicleParams
 
 _SUBSTEPS = 4
 _STANDING = 0.05  # m/s
+_SHIFT_BRAKING = 2.0  # m/s^2, until the car stands and the other gear can be engaged
 _SPEED_GAIN = 1.5  # 1/s, pulls the speed to the one that the commands add up to
 _MAX_LEAD = 0.5  # m/s that the wanted speed may differ from the real one
 _FORGET = 0.995  # of the least squares, per sample
@@ -65,7 +66,10 @@ class Actuation:
         self._vehicle, self._gear, self._dt = vehicle, gear, dt
         self._steering_line = deque([0.0] * max(round(vehicle.steering_delay / dt), 0))
         self._drive_line = deque([-vehicle.max_deceleration] * max(round(vehicle.drive_delay / dt), 0))
+        self._gear_line = deque([False] * max(round(vehicle.drive_delay / dt), 0))
         self._command = (0.0, -vehicle.max_deceleration)
+        self._reverse_wanted = False
+        self.reverse = False
         self.steering, self._drive = 0.0, -vehicle.max_deceleration
         self._wanted = 0.0
         self.throttle_gain, self.brake_gain = PedalGain(4.0), PedalGain(8.0)
@@ -73,24 +77,31 @@ class Actuation:
         self._speed = 0.0
 
     def step(self, command: Command | None, speed: float) -> tuple[float, float, float]:
-        """Throttle, steer (CARLA: right positive) and brake for the coming tick; ``speed`` is the true one.
+        """Throttle, steer (CARLA: right positive) and brake for the coming tick; ``speed`` is the true one, and
+        ``reverse`` the gear, which is changed at standstill.
 
         None or a command that is not finite leaves the last one in force.
         """
         limits = self._vehicle
-        self._learn(speed)
+        along = -speed if self.reverse else speed
+        self._learn(along)
         if command is not None and math.isfinite(command.steering) and math.isfinite(command.acceleration):
             self._command = (
                 min(max(command.steering, -limits.max_steering), limits.max_steering),
                 min(max(command.acceleration, -limits.max_deceleration), limits.max_acceleration),
             )
+            self._reverse_wanted = command.reverse
         self._steering_line.append(self._command[0])
         self._drive_line.append(self._command[1])
-        self._follow(self._steering_line.popleft(), self._drive_line.popleft())
-        throttle, brake = self._pedal(speed)
+        self._gear_line.append(self._reverse_wanted)
+        drive, reverse = self._drive_line.popleft(), self._gear_line.popleft()
+        if reverse is not self.reverse and abs(speed) < _STANDING:
+            self.reverse, self._drive, along = reverse, min(self._drive, 0.0), 0.0
+        self._follow(self._steering_line.popleft(), drive if reverse is self.reverse else min(drive, -_SHIFT_BRAKING))
+        throttle, brake = self._pedal(along)
         angle = math.atan(math.tan(self.steering) * self._gear.wheelbase / limits.wheelbase)
-        steer = -angle / (self._gear.max_angle * self._gear.share(speed))
-        self._pedals, self._speed = (throttle, brake), speed
+        steer = -angle / (self._gear.max_angle * self._gear.share(abs(speed)))
+        self._pedals, self._speed = (throttle, brake), along
         return throttle, min(max(steer, -1.0), 1.0), brake
 
     def _follow(self, steering: float, drive: float) -> None:

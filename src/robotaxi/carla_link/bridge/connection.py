@@ -321,9 +321,10 @@ class CarlaConnection:
 
     # ------------------------------------------------------------------ driving
 
-    def tick(self, throttle: float, steer: float, brake: float) -> Any:
+    def tick(self, throttle: float, steer: float, brake: float, reverse: bool = False) -> Any:
         """Apply the pedals, advance one frame and return its snapshot. RuntimeError: the server is gone."""
-        self.ego.apply_control(self._carla.VehicleControl(throttle=throttle, steer=steer, brake=brake))
+        control = self._carla.VehicleControl(throttle=throttle, steer=steer, brake=brake, reverse=reverse)
+        self.ego.apply_control(control)
         with self._guard or nullcontext():
             frame = self.world.tick(_TIMEOUT_S)
         snapshot = self.world.get_snapshot()

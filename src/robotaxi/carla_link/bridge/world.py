@@ -103,7 +103,7 @@ class CarlaWorld:
         pedals = self._actuation.step(command, self._view.ego.speed)
         try:
             self.connection.mount(self._phase_of, self.stamp_ns)
-            snapshot = self.connection.tick(*pedals)
+            snapshot = self.connection.tick(*pedals, reverse=self._actuation.reverse)
         except RuntimeError as error:
             snapshot = self._reconnect(error)
         before = self._view.ego

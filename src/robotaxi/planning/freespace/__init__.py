@@ -1,0 +1,1 @@
+"""Driving where no lane leads on: turning round and backing out."""
