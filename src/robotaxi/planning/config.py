@@ -67,6 +67,13 @@ class PlannerConfig:
     reroute_patience: float = param(
         30.0, lo=0.0, hi=600.0, unit="s", doc="standing for something this long, the car looks for another way"
     )
+    # -- turning round and backing out where no lane leads on
+    reverse_speed: float = param(1.5, lo=0.3, hi=2.0, unit="m/s", doc="backwards at most; the gate allows 2")
+    manoeuvre_speed: float = param(2.0, lo=0.3, hi=4.0, unit="m/s", doc="forwards at most, while turning round")
+    manoeuvre_clearance: float = param(0.35, lo=0.1, hi=1.0, unit="m", doc="kept to what stands, while turning round")
+    manoeuvre_limit: float = param(
+        14.0, lo=0.0, hi=40.0, unit="m/s", doc="turning round only onto lanes with no higher speed limit; 0: never"
+    )
     # -- overtaking somebody slow
     overtake_patience: float = param(2.5, lo=0.0, hi=60.0, unit="s", doc="driven behind somebody slow this long")
     overtake_clearance: float = param(

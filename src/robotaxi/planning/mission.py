@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from robotaxi.geometry.polyline import project
@@ -101,6 +102,39 @@ class Mission:
         reason = self.status.reason
         self.route, self.status, self.blocked = before
         return reason
+
+    def ways_without(self, place: tuple[float, float] | None, state: EgoState) -> Callable[[LaneMatch], float | None]:
+        """How long the route is from a place on a lane, None where there is none; none leads over ``place`` (map)."""
+        assert self.goal is not None
+        goal, there = self.goal, Pose2(self.goal.x, self.goal.y, self.goal.yaw)
+        circles: list[Circle] = [*goal.avoid, *(circle for circle, _ in self.blocked)]
+        if place is not None:
+            circles.append((*place, BLOCKED_RADIUS))
+        closed = closed_for(self.lane_map, tuple(circles), state.x, state.y)
+
+        def length(match: LaneMatch) -> float | None:
+            try:
+                return self.lane_map.route(match, there, closed).length
+            except RouteError:
+                return None
+
+        return length
+
+    def turns_round(self, why: str) -> None:
+        """The car is about to leave the lanes: the mission goes on."""
+        assert self.goal is not None
+        self.status = MissionStatus(MissionState.DRIVING, self.goal.goal_id, self.status.distance_to_go, why)
+
+    def gives_up(self, reason: str) -> None:
+        """No manoeuvre leads out: as before it."""
+        state = MissionState.DRIVING if self.route is not None else MissionState.UNREACHABLE
+        self.status = replace(self.status, state=state, reason=reason)
+
+    def leave(self, place: tuple[float, float] | None, state: EgoState) -> bool:
+        """After a manoeuvre: a route from where it has ended, which does not lead over ``place``."""
+        if place is not None:
+            self.blocked = (*self.blocked, ((*place, BLOCKED_RADIUS), state.stamp_ns + BLOCKED_NS))
+        return self.plan(state)
 
     def progress(self, to_go: float, time_to_go: float, speed: float, blocked: bool, stamp_ns: int) -> None:
         """Arrived? ``to_go``: metres along the path; ``blocked``: something stands in the way."""

@@ -22,6 +22,7 @@ from robotaxi.planning.behaviour.signal import LightMemory, obey_lights
 from robotaxi.planning.config import PlannerConfig
 from robotaxi.planning.constraint import Constraint, Kind
 from robotaxi.planning.explain import explain, explain_standing
+from robotaxi.planning.freespace.way_out import WayOut
 from robotaxi.planning.mission import Mission, Progress
 from robotaxi.planning.motion import trajectory as motion
 from robotaxi.planning.motion.detour import DetourSearch
@@ -39,7 +40,9 @@ from robotaxi.types import (
     EgoState,
     Explanation,
     Goal,
+    MissionState,
     MissionStatus,
+    Pose2,
     RecordArray,
     SystemMode,
     Trajectory,
@@ -53,6 +56,8 @@ CRAWLING, NEAR_GOAL = 1.5, 5.0  # m/s and m: slower and not as near, a path is l
 MAX_TURNED = 1.0  # rad between car and path; beyond it the path is laid anew
 PULL = 0.1  # share of that difference that each plan takes back
 CHANGE_SHIFT = 15.0  # m by which a lane change that is not free is put off
+TRY_AGAIN_NS = 60_000_000_000  # a way out is looked for this often
+SAME_GOAL = 0.1  # m between two goals that are one
 LAST_LEAD_SHARE = 0.6  # share of the standstill gap that is never given up
 
 
@@ -113,6 +118,9 @@ class Planner:
         self._qp = SpeedQp(config)
         self._mission = Mission(lane_map, config)
         self._pull_over = PullOver(lane_map, config)
+        self._way_out = WayOut(lane_map, vehicle, config)
+        self._left: tuple[float, float] | None = None  # the place that the car turns round before
+        self._no_way_out_ns = -TRY_AGAIN_NS
         self._pass_by = PassBy(DetourSearch(lane_map, self._graph, vehicle, config))
         self._memory = _Memory()
 
@@ -133,6 +141,8 @@ class Planner:
         if age > self.config.max_state_age:
             return self._lost(inputs, state, f"the vehicle state is {age:.2f} s old")
         state = _moved_on(state, age)
+        if self._way_out.active:
+            return self._get_out(inputs, state)
         goal = self._pull_over.goal(inputs.mode, inputs.goal, state, self._progress(), inputs.objects)
         if self._mission.update(goal, state, self._progress()):
             self._lay_path(state)
@@ -141,6 +151,10 @@ class Planner:
         lost = self._missing(inputs)
         if lost:
             return self._lost(inputs, state, lost)
+        if self._mission.status.state == MissionState.UNREACHABLE and self._turn_round(
+            inputs, state, "no lane leads on from here", None
+        ):
+            return self._get_out(inputs, state)
         if self._mission.holding or inputs.door_open:
             return self._hold(inputs, state)
         if memory.reference is None:
@@ -247,20 +261,85 @@ class Planner:
         if not self._mission.holding:
             help_needed = memory.assistance.needed(scene, explanation, self._pass_by, memory.lights)
             self._mission.stuck(*help_needed)
-            explanation = self._take_another_way(scene, state, memory.assistance.said(inputs.stamp_ns, explanation))
+            said = memory.assistance.said(inputs.stamp_ns, explanation)
+            explanation = self._take_another_way(inputs, scene, state, said)
         return PlanningOutput(trajectory, explanation, self._mission.status, self._mission.route)
 
-    def _take_another_way(self, scene: Scene, state: EgoState, explanation: Explanation) -> Explanation:
+    def _take_another_way(
+        self, inputs: PlanningInput, scene: Scene, state: EgoState, explanation: Explanation
+    ) -> Explanation:
         """Where the way has been blocked for long: another one from the next cycle on, and that this is why."""
         assistance, progress = self._memory.assistance, self._progress()
         if progress is None or not assistance.tries_another_way(scene.stamp_ns, self.config.reroute_patience):
             return explanation
         assert assistance.place is not None
+        name = next((scene.name(int(i)) for i in np.flatnonzero(scene.objects["id"] == explanation.subject_id)), "")
+        places = self._pass_by.from_further_back(scene)
+        if places and self._turn_round(
+            inputs, state, f"{name} is too near to go round", None, explanation.subject_id, places
+        ):
+            return explanation
         assistance.refusal = self._mission.go_another_way(*assistance.place, state, progress)
         if assistance.refusal:
+            why = f"{name or 'something'} blocks the road and no other way leads on"
+            self._turn_round(inputs, state, why, assistance.place, explanation.subject_id)
             return explanation
         self._lay_path(state)
         return assistance.tell(scene, explanation)
+
+    # ------------------------------------------------------------------ where no lane leads on
+
+    def _turn_round(
+        self, inputs: PlanningInput, state: EgoState, why: str, place: tuple[float, float] | None, subject: int = 0,
+        places: tuple[Pose2, ...] = (),
+    ) -> bool:  # fmt: skip
+        """Whether the car begins to turn round, back out, or back to one of ``places``; tried again after a minute
+        where it could not."""
+        goal, config = self._mission.goal, self.config
+        early = inputs.stamp_ns - self._no_way_out_ns < TRY_AGAIN_NS
+        if goal is None or goal.hold or inputs.door_open or inputs.mode in HELD or early or not _has_place(goal):
+            return False
+        if abs(state.speed) > config.standstill_speed or config.manoeuvre_limit <= 0.0:
+            return False
+        assert inputs.objects is not None
+        objects = at_stamp(inputs.objects, inputs.objects_stamp_ns, inputs.stamp_ns, config)
+        self._no_way_out_ns = inputs.stamp_ns
+        ways = self._mission.ways_without(place, state)
+        if not self._way_out.begin(state, objects, goal, ways, why, subject, places):
+            return False
+        self._left = place
+        self._mission.turns_round(why)
+        return True
+
+    def _get_out(self, inputs: PlanningInput, state: EgoState) -> PlanningOutput:
+        """Drive the manoeuvre; after it a path is laid from where it has ended."""
+        out, mission, stamp_ns = self._way_out, self._mission, inputs.stamp_ns
+        wanted = inputs.goal
+        stands = abs(state.speed) < self.config.standstill_speed
+        lost = self._objects_missing(inputs)
+        if lost:
+            sentence = f"{'Waiting' if stands else 'Stopping'}: {lost}."
+            explanation = Explanation(Cause.INPUT_LOST, sentence, True)
+            return PlanningOutput(out.halt(stamp_ns, state), explanation, mission.status, mission.route)
+        assert inputs.objects is not None and out.goal is not None
+        if wanted is None or wanted.hold or inputs.door_open:
+            explanation = explain_standing(mission.status, wanted, stands)
+            return PlanningOutput(out.halt(stamp_ns, state), explanation, mission.status, mission.route)
+        if math.hypot(wanted.x - out.goal.x, wanted.y - out.goal.y) > SAME_GOAL:
+            if stands:
+                out.cancel()
+            explanation = Explanation(Cause.NO_ROUTE, "Stopping: the goal has changed.", True)
+            return PlanningOutput(out.halt(stamp_ns, state), explanation, mission.status, mission.route)
+        objects = at_stamp(inputs.objects, inputs.objects_stamp_ns, stamp_ns, self.config)
+        trajectory, explanation = out.step(stamp_ns, state, objects)
+        if out.done:
+            out.done, self._no_way_out_ns = False, -TRY_AGAIN_NS
+            self._memory.assistance.forget()
+            if mission.leave(self._left, state):
+                self._lay_path(state)
+        elif not out.active:
+            mission.gives_up(f"no room to turn round: {explanation.sentence}")
+        return PlanningOutput(trajectory, explanation, mission.status, mission.route)
 
     def _obey_permission(self, inputs: PlanningInput, scene: Scene, state: EgoState) -> bool:
         """Use what a person far away allows; true when there is a new route."""
@@ -363,11 +442,9 @@ class Planner:
     def _missing(self, inputs: PlanningInput) -> str:
         """Which input is missing or too old to drive on, '' for none."""
         config, memory = self.config, self._memory
-        if inputs.objects is None:
-            return "objects never came"
-        age = (inputs.stamp_ns - inputs.objects_stamp_ns) * 1e-9
-        if age > config.max_objects_age:
-            return f"objects are {age:.2f} s old"
+        lost = self._objects_missing(inputs)
+        if lost:
+            return lost
         if memory.features is None or memory.s is None or self._mission.holding:
             return ""
         front = memory.s + self.vehicle.front
@@ -381,6 +458,12 @@ class Planner:
         if signal_ahead and age > config.max_lights_age:
             return f"traffic light states are {age:.2f} s old"
         return ""
+
+    def _objects_missing(self, inputs: PlanningInput) -> str:
+        if inputs.objects is None:
+            return "objects never came"
+        age = (inputs.stamp_ns - inputs.objects_stamp_ns) * 1e-9
+        return f"objects are {age:.2f} s old" if age > self.config.max_objects_age else ""
 
     def _lost(self, inputs: PlanningInput, state: EgoState | None, what: str) -> PlanningOutput:
         """Brake along the last path and name what is missing."""
@@ -435,6 +518,10 @@ def _worth(scene: Scene, item: Constraint, rollout: Rollout) -> bool:
 
 def _finite(state: EgoState) -> bool:
     return all(math.isfinite(v) for v in (state.x, state.y, state.yaw, state.speed, state.acceleration))
+
+
+def _has_place(goal: Goal) -> bool:
+    return all(map(math.isfinite, (goal.x, goal.y, goal.yaw)))
 
 
 def _moved_on(state: EgoState, dt: float) -> EgoState:

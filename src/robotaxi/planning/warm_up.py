@@ -7,9 +7,13 @@ import math
 import numpy as np
 
 from robotaxi.hdmap.lane_map import LaneMap
+from robotaxi.planning.freespace.follow import legs_of
+from robotaxi.planning.freespace.hybrid_astar import Search
+from robotaxi.planning.freespace.in_the_way import first_in_the_way
+from robotaxi.planning.freespace.space import Space
 from robotaxi.planning.path_math import swept_gap
 from robotaxi.planning.planner import Planner, PlanningInput
-from robotaxi.types import LIGHT_DTYPE, OBJECT_DTYPE, EgoState, Goal
+from robotaxi.types import LIGHT_DTYPE, OBJECT_DTYPE, EgoState, Goal, Pose2
 
 _PERIOD_NS = 100_000_000
 
@@ -30,3 +34,7 @@ def warm_up(planner: Planner, lane_map: LaneMap) -> None:
         stamp_ns = k * _PERIOD_NS
         state = EgoState(stamp_ns, float(x0), float(y0), yaw, 3.0)
         planner.step(PlanningInput(stamp_ns, state, others, stamp_ns, lights, stamp_ns, goal))
+    yard = Space(np.full((80, 80), 9.0, np.float32), np.array([-10.0, -10.0, 0.25]))
+    found = Search(yard, planner.vehicle, Pose2(0.0, 0.0, 0.0), np.array([[-3.0, 0.5, 0.0, 0.0]])).go_on(200)
+    assert found is not None
+    first_in_the_way(legs_of(found, planner.config, planner.vehicle)[0], 0.0, others, planner.vehicle, 1.0)

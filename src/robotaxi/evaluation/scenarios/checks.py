@@ -35,7 +35,7 @@ class Outcome:
             "scenario": self.scenario, "seed": self.seed, "passed": not self.failed, "failed": self.failed,
             "duration_s": round(self.duration, 2),
             "clearance_m": None if np.isinf(self.clearance) else round(self.clearance, 3),
-            "mean_speed": round(float(self.trace[:, 4].mean()), 2),
+            "mean_speed": round(float(np.abs(self.trace[:, 4]).mean()), 2),
             "explanations": [[round(t, 1), cause, sentence] for t, cause, sentence in self.said],
         }  # fmt: skip
 
@@ -73,8 +73,11 @@ def _check(name: str, wanted: Any, lane_map: LaneMap, vehicle: VehicleParams, lo
     if name == "max_speed":
         return "" if trace[:, 4].max() <= float(wanted) else f"drove {trace[:, 4].max():.1f} m/s"
     if name == "distance":
-        driven = float(trace[:, 4].sum()) * TICK_S
+        driven = float(np.abs(trace[:, 4]).sum()) * TICK_S
         return "" if driven >= float(wanted) else f"drove {driven:.0f} m only"
+    if name == "reverses":
+        back = -float(trace[trace[:, 4] < 0.0, 4].sum()) * TICK_S
+        return "" if back >= float(wanted) else f"drove {back:.1f} m backwards only"
     if name == "cause":
         causes = {item[1] for item in loop.said}
         return "" if str(wanted) in causes else f"{wanted} was never the reason, but {', '.join(sorted(causes))}"
@@ -92,7 +95,7 @@ def _check(name: str, wanted: Any, lane_map: LaneMap, vehicle: VehicleParams, lo
 def _stands(seconds: float, loop: Loop, trace: np.ndarray) -> str:
     """A standstill of that many seconds before the end."""
     longest = run = 0
-    for standing in trace[:, 4] < 0.1:
+    for standing in np.abs(trace[:, 4]) < 0.1:
         run = run + 1 if standing else 0
         longest = max(longest, run)
     return "" if longest * TICK_S >= seconds else f"stood for {longest * TICK_S:.1f} s only"

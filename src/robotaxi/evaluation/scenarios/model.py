@@ -15,7 +15,7 @@ from robotaxi.sim.events.actors import ActorError as ScenarioError
 
 CHECKS = (
     "reaches_goal", "no_collision", "on_road", "clearance", "max_deceleration", "max_lateral_acceleration",
-    "stands_before", "min_speed", "max_speed", "cause", "no_red_light", "stays_in_lane", "distance",
+    "stands_before", "min_speed", "max_speed", "cause", "no_red_light", "stays_in_lane", "distance", "reverses",
 )  # fmt: skip
 SUFFIXES = (".yaml", ".xosc")
 PLACES = ("lane", "min_length", "oncoming", "neighbour", "ends_with", "min_limit", "max_limit", "crosswalk", "from_end")
@@ -30,12 +30,13 @@ class Scenario:
     place: Mapping[str, Any]
     start: Range  # m along the lane found; with ``from_end`` in the place: before its end
     speed: Range  # m/s at the start
-    goal: Range  # m ahead of the start
+    goal: Range  # m ahead of the start; with ``goal_lane``: along that lane
     duration: float
     light: tuple[tuple[float, str], ...]  # (from second, colour) of all lights
     actors: tuple[Actor, ...]
     checks: Mapping[str, Any]
     turn: str = ""  # of the ego at its next junction; '' for the straightest way
+    goal_lane: int | None = None
     story: Story | None = None  # start, goal and everybody else instead of place and actors
 
 
@@ -74,6 +75,7 @@ def _scenario(row: Any, source: str) -> Scenario:
         "start",
         "speed",
         "goal",
+        "goal_lane",
         "duration",
         "light",
         "actors",
@@ -95,11 +97,15 @@ def _scenario(row: Any, source: str) -> Scenario:
             raise ScenarioError(f"{source}: light is '{colour}', allowed are red, amber, green, off")
     actors = tuple(read_actor(item, f"{source}: actors[{k}]") for k, item in enumerate(row.get("actors") or []))
 
+    goal_lane = row.get("goal_lane")
+    if goal_lane is not None and (isinstance(goal_lane, bool) or not isinstance(goal_lane, int)):
+        raise ScenarioError(f"{source}: goal_lane is {goal_lane!r}, expected the id of a lane")
+
     def one(name: str, default: Any) -> Range:
         return read_range(row.get(name, default), f"{source}: {name}")
 
     return Scenario(
         str(row["name"]), str(row.get("description", "")), str(row.get("map", "town")), place,
         one("start", [10.0, 20.0]), one("speed", 0.0), one("goal", None), one("duration", 60.0)[0], light,
-        actors, checks, one_of(row.get("turn", ""), ("", *TURNS), f"{source}: turn"),
+        actors, checks, one_of(row.get("turn", ""), ("", *TURNS), f"{source}: turn"), goal_lane,
     )  # fmt: skip

@@ -26,7 +26,7 @@ from robotaxi.interfaces import TICK_NS
 from robotaxi.planning import Planner, PlannerConfig
 from robotaxi.planning.reference import Reference, build_reference
 from robotaxi.sim.ego import DRIVE, VX, YAW_RATE, EgoVehicle
-from robotaxi.sim.events.movers import Mover, Way, bend_over, ways_of
+from robotaxi.sim.events.movers import SPACING, Mover, Way, bend_over, ways_of
 from robotaxi.sim.world_config import WorldConfig
 from robotaxi.types import (
     LIGHT_DTYPE,
@@ -43,6 +43,7 @@ from robotaxi.types import (
 )
 
 _NO_SIGNAL = -1
+BEFORE = 80.0  # m of way behind a car at the end of a lane
 AHEAD = 200.0  # m to the goal of a story that names none
 
 
@@ -129,15 +130,39 @@ def _goal(lane_map: LaneMap, start: Pose2, distance: float, crossing: Lane | Non
     return Goal("goal", float(point[0]), float(point[1]), lane_map.lane_yaw(here.id, s))
 
 
+def _goal_on(scenario: Scenario, lane_map: LaneMap, s: float) -> Goal | None:
+    """The place on the lane that the scenario names, None where it names none."""
+    if scenario.goal_lane is None:
+        return None
+    lane = lane_map.lanes.get(scenario.goal_lane)
+    if lane is None or not 0.0 <= s <= lane.length:
+        where = "has no lane" if lane is None else f"has no {s:.0f} m of lane"
+        raise ScenarioError(f"{scenario.name}: map '{lane_map.name}' {where} {scenario.goal_lane}")
+    point = lane_map.lane_point(lane.id, s)
+    return Goal("goal", float(point[0]), float(point[1]), lane_map.lane_yaw(lane.id, s))
+
+
+def _longer(way: Way, start_s: float) -> Way:
+    """With a straight stretch before it, for those who are behind the car."""
+    back = np.arange(-BEFORE, 0.0, SPACING)
+    yaw = float(way.yaw[0])
+    x, y = (np.concatenate([v[0] + f * back, v]) for v, f in ((way.x, math.cos(yaw)), (way.y, math.sin(yaw))))
+    return Way(x, y, np.concatenate([np.full(back.size, yaw), way.yaw]), start_s + BEFORE)
+
+
 def drive(scenario: Scenario, seed: int, lane_map: LaneMap, vehicle: VehicleParams) -> Loop:
     """Run it. The same arguments give the same outcome. Raises ScenarioError where the map has no such place."""
     if scenario.story is not None:
         return _play(scenario, scenario.story, lane_map, vehicle)
     rng = np.random.default_rng([seed, zlib.crc32(scenario.name.encode())])
     _, start, crossing = find_place(scenario, lane_map, rng)
-    goal = _goal(lane_map, start, float(rng.uniform(*scenario.goal)), crossing)
+    far = float(rng.uniform(*scenario.goal))
+    goal = _goal_on(scenario, lane_map, far) or _goal(lane_map, start, far, crossing)
     path = _path(scenario, lane_map, start, goal)
-    ways = ways_of(lane_map, Way(path.x, path.y, path.yaw, path.start_s), crossing, scenario.actors)
+    own = Way(path.x, path.y, path.yaw, path.start_s)
+    if scenario.goal_lane is not None:
+        own = _longer(own, path.locate(start.x, start.y)[0])
+    ways = ways_of(lane_map, own, crossing, scenario.actors)
     if ways is None:
         raise ScenarioError(f"{scenario.name}: nobody can come through the junction as the actors should")
     movers = [Mover(actor, ways[k], 100 + k, rng) for k, actor in enumerate(scenario.actors)]
@@ -159,6 +184,13 @@ def _play(scenario: Scenario, story: Story, lane_map: LaneMap, vehicle: VehicleP
 
 
 def _path(scenario: Scenario, lane_map: LaneMap, start: Pose2, goal: Goal) -> Reference:
+    here = lane_map.nearest_lanes(start.x, start.y, start.yaw, 3.0)
+    lane = lane_map.lanes[here[0].lane_id] if here else None
+    if scenario.goal_lane is not None and lane is not None and not lane.successors:
+        end = lane_map.lane_point(lane.id, lane.length)  # no lane leads on: actors stand along the one of the start
+        goal = Goal("end", float(end[0]), float(end[1]), lane_map.lane_yaw(lane.id, lane.length))
+        x, y = lane.centerline[0, :2].tolist()
+        start = Pose2(x, y, lane_map.lane_yaw(lane.id, 0.0))
     try:
         route = lane_map.route(start, Pose2(goal.x, goal.y, goal.yaw))
         return build_reference(lane_map, route, start, PlannerConfig())

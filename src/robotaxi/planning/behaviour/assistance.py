@@ -86,6 +86,10 @@ class Assistance:
         self.place, self.refusal = None, ""
         return told
 
+    def forget(self) -> None:
+        """The car is elsewhere: what it stood for no longer counts."""
+        self.place, self.refusal = None, ""
+
     def said(self, stamp_ns: int, explanation: Explanation) -> Explanation:
         """``explanation``, or for a few seconds why the car takes another way."""
         if self._told is not None and stamp_ns < self._told[1]:

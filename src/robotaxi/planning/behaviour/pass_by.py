@@ -18,7 +18,7 @@ from robotaxi.planning.motion.lateral_shift import bearable, blend, shifted, shi
 from robotaxi.planning.reference import Reference
 from robotaxi.planning.route_features import RouteFeatures
 from robotaxi.planning.scene import Scene
-from robotaxi.types import Cause, LightState, ObjectClass
+from robotaxi.types import Cause, LightState, ObjectClass, Pose2
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -37,6 +37,7 @@ MIN_BACK, BACK_TIME = 12.0, 2.5  # m, s at the present speed: shortest way back 
 BACK_LENGTHS = (1.0, 1.5, 2.0, 3.0)  # times that
 LEFT_LANE = 0.02  # m from the full offset up to which the car is not on its way back
 BEGUN = 1.0  # m of the way back after which there is no waiting any more
+FURTHER_BACK = (3.0, 4.5, 6.0, 8.0)  # m behind the car from where it is looked whether there is room to go round
 SIDE_ROOM = 1.8  # m beside the shifted body that others need
 
 
@@ -123,6 +124,25 @@ class PassBy:
         s_in, s_out = map(self._new_s, detour.borrowed)
         late = scene.s > s_in or scene.needed_deceleration(s_in - ENTRY_GAP) > scene.config.detour_deceleration
         return late and self._needed_by(scene, detour, s_in, s_out) is not None
+
+    def from_further_back(self, scene: Scene) -> tuple[Pose2, ...]:
+        """Where on the path behind the car there would be room to go round what is too near to go round from here."""
+        found = np.flatnonzero(scene.objects["id"] == self.no_way_id)
+        if not self.no_way_id or not found.size or self.base is None or self.base_features is None:
+            return ()
+        s, base = self._base_s(scene.s), self.base
+        standing = np.flatnonzero([is_standing(scene, i) for i in range(scene.objects.size)])
+        first = np.flatnonzero(standing == found[0])
+        out = []
+        for back in FURTHER_BACK if first.size else ():
+            at, plain = s - back, np.zeros(base.s.size)
+            if at < 0.0:
+                continue
+            things = scene.objects[standing]
+            if self.search.find(base, self.base_features, plain, at, 0.0, things, int(first[0])) is not None:
+                k = base.index(at)
+                out.append(Pose2(float(base.x[k]), float(base.y[k]), float(base.yaw[k])))
+        return tuple(out)
 
     def constraints(self, scene: Scene) -> list[Constraint]:
         """Pass at a moderate speed, and before borrowed ground wait until nobody needs it."""
