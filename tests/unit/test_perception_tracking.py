@@ -124,3 +124,28 @@ def test_things_far_apart_are_tracked_as_if_each_were_alone():
         assert rows.tobytes() == objects.tobytes()
     assert objects["label"].tolist() == [ObjectClass.CAR, ObjectClass.CAR, ObjectClass.PEDESTRIAN]
     assert objects["static"].tolist() == [0, 1, 0]
+
+
+def hidden_after(places, speed=0.0, unseen=8):
+    """Where a car is published from the last time on that it is seen: at ``places`` (y), ``speed`` m/s along x."""
+    tracker, nothing, out = Tracker(TrackerConfig()), np.zeros(0, DETECTION_DTYPE), []
+    for k in range(len(places) + unseen):
+        seen = nothing
+        if k < len(places):
+            seen = view(0.0, 4.3, 1.8, points=100, flat=0.9, x=30.0 + 0.1 * k * speed)
+            seen["y"] = places[k]
+        objects = tracker.step(seen, k * SWEEP_NS, SENSOR)
+        if k >= len(places) - 1:
+            out += [(float(car["x"]), float(car["y"])) for car in objects]
+    return np.array(out)
+
+
+def test_a_parked_car_of_which_little_was_seen_waits_where_it_is():
+    """Its last views slip to the side, as a corner behind other cars does: no reason to roll into the lane."""
+    places = hidden_after([-3.0, -3.0, -2.95, -2.9, -2.4, -2.3])
+    assert len(places) > 4 and np.abs(places - places[0]).max() < 0.05
+
+
+def test_a_car_that_surely_drives_goes_on_where_it_is_hidden():
+    places = hidden_after([-3.0] * 6, speed=10.0)
+    assert len(places) > 4 and np.diff(places[:, 0]).mean() > 0.8

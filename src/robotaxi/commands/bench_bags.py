@@ -102,7 +102,8 @@ class _Bench:
         self._begun = time.monotonic()
         self._done = 0
         first = max(len(self._bags), 1)
-        count = {"full": 2 * first, "planning": first, "record": 1, "index": 1, "exact": 2 * args.rides}
+        exact = 2 * args.rides + max(args.rides - first, 0)  # the rides that lack are recorded
+        count = {"full": 2 * first, "planning": first, "record": 1, "index": 1, "exact": exact}
         self.steps = sum(count[part] for part in args.only) + (not self._bags)
 
     def run(self) -> None:

@@ -17,15 +17,15 @@ class _Lines:
 
     def __init__(self, title: str, total: float) -> None:
         self._title, self._began, self._next = title, time.monotonic(), time.monotonic() + _LINE_EVERY_S
-        self._of = total
+        self._of, self._said = total, 0.0
         self.say(f"{title}: {total:.6g} to do")
 
     def __call__(self, done: float, of: float | None = None) -> None:
         self._of = of if of is not None else self._of
         now = time.monotonic()
-        if now < self._next and done < self._of:
+        if now < self._next and (done < self._of or done == self._said):
             return
-        self._next = now + _LINE_EVERY_S
+        self._next, self._said = now + _LINE_EVERY_S, done
         passed = now - self._began
         left = f", {_clock(passed * (self._of - done) / done)} left" if 0 < done < self._of else ""
         self.say(f"{self._title}: {done:.6g} of {self._of:.6g} after {_clock(passed)}{left}")

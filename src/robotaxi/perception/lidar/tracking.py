@@ -18,7 +18,7 @@ from robotaxi.perception.lidar.association import noise, pair
 from robotaxi.perception.lidar.full_boxes import full_box
 from robotaxi.perception.lidar.heading import told
 from robotaxi.perception.lidar.track_table import TRACK_DTYPE, doubled, predict
-from robotaxi.perception.lidar.track_update import see, view_information
+from robotaxi.perception.lidar.track_update import see, surely_moving, view_information
 from robotaxi.perception.lidar.tracker_config import TrackerConfig, tracker_numbers
 from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
@@ -53,7 +53,7 @@ class Tracker:
         predict(tracks, dt, numbers)
         box_corners = corners(detections)
         index, match, covered = pair(tracks, detections, box_corners, sensor, numbers)
-        _miss(tracks, index, numbers)
+        _miss(tracks, index, dt, numbers)
         see(tracks, index, detections, match, box_corners, sensor, stamp_ns, numbers)
         covered[match] = True
         self._tracks = self._alive(stamp_ns, self._with_born(detections, covered, box_corners, stamp_ns, sensor))
@@ -79,17 +79,24 @@ class Tracker:
 
 
 @njit(cache=True)
-def _miss(tracks, seen, numbers):  # type: ignore[no-untyped-def]
-    """Evidence against what was not ``seen`` (indices) in this sweep."""
+def _miss(tracks, seen, dt, numbers):  # type: ignore[no-untyped-def]
+    """Evidence against what was not ``seen`` (indices) in this sweep, ``dt`` s after the one before."""
     missed = np.ones(tracks.size, np.bool_)
     missed[seen] = False
     for i in range(tracks.size):
         track = tracks[i]
         if missed[i]:
             track.log_odds -= numbers[0].look_miss_log_odds if track.looked else numbers[0].miss_log_odds
-            # what has been seen standing for a while waits where it is
-            if not track.moved and track.hits > _STANDING_HITS:
+            if track.moved or track.hits < numbers[0].confirm_hits:
+                continue
+            # who has not moved waits where it is: the speed of a track that is new, or of which first only a corner
+            # was seen, would carry a parked car into the lane beside it
+            speed, doubt = math.hypot(track.mean[2], track.mean[3]), max(track.cov[2, 2], track.cov[3, 3])
+            if track.hits > _STANDING_HITS:
                 track.mean[2], track.mean[3] = 0.0, 0.0
+            elif not surely_moving(speed, math.sqrt(doubt), numbers[0]):
+                track.mean[0] -= dt * track.mean[2]
+                track.mean[1] -= dt * track.mean[3]
 
 
 @njit(cache=True)
