@@ -328,6 +328,7 @@ class Planner:
         if math.hypot(wanted.x - out.goal.x, wanted.y - out.goal.y) > SAME_GOAL:
             if stands:
                 out.cancel()
+                self._no_way_out_ns = -TRY_AGAIN_NS
             explanation = Explanation(Cause.NO_ROUTE, "Stopping: the goal has changed.", True)
             return PlanningOutput(out.halt(stamp_ns, state), explanation, mission.status, mission.route)
         objects = at_stamp(inputs.objects, inputs.objects_stamp_ns, stamp_ns, self.config)
