@@ -1,7 +1,7 @@
 """A million hostile inputs against the command gate, judged by limits written down a second time.
 
 What is hostile: commands of any bit pattern, out of order, from the future, twice with one stamp,
-missing; reports, states, trajectories and health records that lie; clocks that jump.
+missing; in the wrong gear; reports, states, trajectories and health records that lie; clocks that jump.
 """
 
 from __future__ import annotations
@@ -93,6 +93,12 @@ class _Liar:
         self._points = np.zeros(40, TRAJECTORY_DTYPE)
         self._points["x"] = np.arange(40) * 2.0
         self._points["speed"] = 8.0
+        # in one block in four the way leads backwards, and commands come in both gears
+        self._leads_back = bool(rng.random() < 0.25)
+        if self._leads_back:
+            self._speed = 0.0
+            self._points["x"], self._points["speed"] = -np.arange(40) * 0.2, -1.2
+        self._reverse = False
         self._last: Command | None = None
         self._request = Request.AUTONOMOUS
         self._trajectory: Trajectory | None = None
@@ -122,8 +128,14 @@ class _Liar:
         finite = rng.random() >= self._broken
         steering = float(rng.uniform(-1.0, 1.0)) if finite else self._any(2.0)
         drive = float(rng.uniform(-12.0, 6.0)) if finite else self._any(20.0)
-        self._last = Command(self._stamp(), steering, drive, self._any(30.0))
+        self._last = Command(self._stamp(), steering, drive, self._any(30.0), self._gear())
         return self._last
+
+    def _gear(self) -> bool:
+        """Kept for a second or so: who changes it in each step never drives."""
+        if self._rng.random() < 0.02:
+            self._reverse = bool(self._rng.random() < (0.6 if self._leads_back else 0.1))
+        return self._reverse
 
     def inputs(self) -> GateInput:
         rng, now = self._rng, self._now
@@ -164,7 +176,11 @@ class _Liar:
 
     def obey(self, output: GateOutput) -> None:
         dt = TICK_NS * 1e-9
-        self._speed = min(max(self._speed + output.command.acceleration * dt, 0.0), 40.0)
+        change = output.command.acceleration * dt
+        if output.command.reverse:
+            self._speed = max(min(self._speed - change, 0.0), -40.0)
+        else:
+            self._speed = min(max(self._speed + change, 0.0), 40.0)
         self._steering = output.command.steering
         self._x += self._speed * dt
         jump = int(self._rng.integers(-150, 150)) * TICK_NS if self._rng.random() < 5e-4 else 0
@@ -194,7 +210,9 @@ class _Judge:
             return f"acceleration {out.acceleration}"
         if abs(out.steering) > vehicle.max_steering + _EDGE:
             return f"steering {out.steering}"
-        if not -_EDGE <= out.speed <= config.max_speed + _EDGE:
+        if not -_EDGE <= (-out.speed if out.reverse else out.speed) <= config.max_speed + _EDGE:
+            return f"aims at {out.speed} m/s"
+        if out.speed < -config.max_reverse_speed - _EDGE:
             return f"aims at {out.speed} m/s"
         falling = output.mode is not SystemMode.STOP and last is not None and out.acceleration < last.acceleration
         if output.mode not in _DRIVING and out.acceleration > _EDGE and not falling:
@@ -204,6 +222,13 @@ class _Judge:
         if not good or not -config.max_future - _EDGE <= late <= config.max_report_age + _EDGE:
             return ""  # the gate reckons its own speed; the speed-dependent limits are judged where it is known
         v = inputs.report.speed
+        shifted = last is not None and last.reverse is not out.reverse
+        if shifted and self._reported and abs(v) >= config.standing_speed:
+            return f"another gear at {v:.2f} m/s"
+        if out.reverse:
+            v = -v
+            if v > config.max_reverse_speed and out.acceleration > max(_EDGE, last.acceleration if last else 0.0):
+                return f"gas at {v:.1f} m/s backwards"
         if last is not None and self._reported:
             turned = abs(out.steering - last.steering)
             if turned > vehicle.max_steering_rate * dt + _EDGE:
