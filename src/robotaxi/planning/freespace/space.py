@@ -16,9 +16,9 @@ from robotaxi.types import RecordArray, VehicleParams
 
 FloatArray = NDArray[np.floating[Any]]
 
-CELL = 0.25  # m
-DISCS = 6  # along the body, which they cover
-OVERHANG = 0.2  # m that a disc may stick out over the edge of the road: it is larger than the body, a cell is coarse
+CELL = 0.2  # m
+DISCS = 9  # along the body, which they cover in two rows
+KERB = 0.05  # m kept to the edge of the road: about what the car is beside its way
 FAR = 20.0  # m, farther is free
 
 
@@ -52,7 +52,7 @@ def space_round(lane_map: LaneMap, x: float, y: float, reach: float, things: Rec
     gx, gy = np.meshgrid(along, across)
     road = lane_map.drivable(np.column_stack([gx.ravel(), gy.ravel()])).reshape(n, n)
     road[[0, -1], :] = road[:, [0, -1]] = False
-    clearance = np.minimum(distance_transform_edt(road) * CELL, FAR) - 0.5 * CELL + OVERHANG
+    clearance = np.minimum(distance_transform_edt(road) * CELL, FAR) - 0.5 * CELL - KERB
     for thing in things:
         reached = 0.5 * math.hypot(float(thing["length"]), float(thing["width"])) + gap + 4.0
         columns = np.flatnonzero(np.abs(along - float(thing["x"])) < reached)
@@ -69,9 +69,10 @@ def space_round(lane_map: LaneMap, x: float, y: float, reach: float, things: Rec
 
 
 def body_of(vehicle: VehicleParams) -> FloatArray:
-    """(3,): m from the rear axle to the middle of the first disc, from one disc to the next, and their radius."""
-    apart = vehicle.length / DISCS
-    return np.array([0.5 * apart - vehicle.rear_overhang, apart, math.hypot(0.5 * apart, 0.5 * vehicle.width)])
+    """(4,): m from the rear axle to the middle of the first discs, from one to the next, their radius, and how far
+    beside the middle of the body they are."""
+    apart, aside = vehicle.length / DISCS, 0.25 * vehicle.width
+    return np.array([0.5 * apart - vehicle.rear_overhang, apart, math.hypot(0.5 * apart, aside), aside])
 
 
 @njit(cache=True)
@@ -79,10 +80,11 @@ def room(clearance, frame, body, x, y, yaw):  # type: ignore[no-untyped-def]
     """Metres between the body at a pose and the nearest thing; negative where it does not fit."""
     c, s = math.cos(yaw), math.sin(yaw)
     least = np.inf
-    for k in range(DISCS):
-        ahead = body[0] + k * body[1]
-        j = math.floor((x + c * ahead - frame[0]) / frame[2])
-        i = math.floor((y + s * ahead - frame[1]) / frame[2])
+    for k in range(2 * DISCS):
+        ahead = body[0] + (DISCS - 1 - k // 2) * body[1]
+        aside = body[3] if k % 2 else -body[3]
+        j = math.floor((x + c * ahead - s * aside - frame[0]) / frame[2])
+        i = math.floor((y + s * ahead + c * aside - frame[1]) / frame[2])
         if i < 0 or j < 0 or i >= clearance.shape[0] or j >= clearance.shape[1]:
             return -1.0
         least = min(least, clearance[i, j] - body[2])
