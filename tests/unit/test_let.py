@@ -64,6 +64,17 @@ def test_on_the_wall_clock_the_newest_is_taken_at_once():
     assert inputs.get(100 * MS) == (100 * MS, "b")
 
 
+def test_a_clock_that_was_set_back_is_followed_and_a_single_old_message_is_not():
+    inputs = buffer(lockstep=False)
+    inputs.push(60_000 * MS, "before")
+    assert not inputs.push(50_000 * MS, "stray")
+    inputs.push(60_100 * MS, "newer")
+    assert inputs.get(60_100 * MS) == (60_100 * MS, "newer")
+    back = [inputs.push((50_000 + 100 * k) * MS, k) for k in range(3)]
+    assert back == [0, 0, 9_900 * MS]
+    assert inputs.get(50_200 * MS) == (50_200 * MS, 2)
+
+
 @given(st.permutations(range(8)), st.integers(0, 40))
 def test_what_is_used_does_not_depend_on_the_order_of_arrival(order, tick):
     at_ns = tick * TICK_NS

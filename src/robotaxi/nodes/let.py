@@ -12,6 +12,9 @@ from typing import Any
 
 from robotaxi.interfaces import Interface
 
+_OUT_OF_ORDER_NS = 1_000_000_000  # messages that overtake each other differ by less
+_SURELY_BEHIND = 3  # a single old message is somebody else's mistake
+
 
 def expected_stamp(interface: Interface, at_ns: int, let_ns: int | None = None) -> int | None:
     """Stamp of the newest message that counts at ``at_ns``; None before the first or if aperiodic."""
@@ -49,14 +52,26 @@ class InputBuffer:
     _decoded: dict[int, Any] = field(default_factory=dict)
     _newest: int = -1
     _awaited: int = -1
+    _behind: int = 0  # messages in a row that are older than the newest by far
 
-    def push(self, stamp_ns: int, message: Any) -> None:
+    def push(self, stamp_ns: int, message: Any) -> int:
+        """Keep the message. Returns by how much time has gone back, in ns, once that is sure: a clock was set back, and
+        what was measured before would else count as the newest until that time comes again."""
+        back_ns = self._newest - stamp_ns
+        self._behind = 0 if self.lockstep or back_ns <= _OUT_OF_ORDER_NS else self._behind + 1
+        if self._behind < _SURELY_BEHIND:
+            back_ns = 0
+        else:
+            self._messages.clear()
+            self._decoded.clear()
+            self._newest, self._behind = -1, 0
         if stamp_ns > self._newest:
             self._newest = stamp_ns
         self._messages[stamp_ns] = message
         self._decoded.pop(stamp_ns, None)  # aperiodic ones may come twice with one stamp, or with none
         if stamp_ns >= self._awaited:
             self.late = False
+        return back_ns
 
     def ready(self, at_ns: int) -> bool:
         """Whether what counts at ``at_ns`` is here, or is not to be waited for."""

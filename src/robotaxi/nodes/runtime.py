@@ -247,7 +247,10 @@ class StackNode(LifecycleNode):
                 self.get_logger().warning(f"'{topic}': {error}; ignored", throttle_duration_sec=1.0)
                 return
             self.absent_inputs.discard(topic)
-            self._inputs[topic].push(at_ns, cdr)
+            if back_ns := self._inputs[topic].push(at_ns, cdr):
+                self.get_logger().warning(
+                    f"'{topic}': time has gone back by {back_ns * 1e-9:.1f} s; what came before is forgotten"
+                )
             if topic == self.trigger and self._due(at_ns):
                 self._pending.append(at_ns)
             self._pump()
@@ -350,7 +353,7 @@ class StackNode(LifecycleNode):
         return missing
 
     def _diagnose(self, at_ns: int) -> None:
-        if at_ns - self._last_diagnostic_ns < _DIAGNOSTIC_PERIOD_NS:
+        if 0 <= at_ns - self._last_diagnostic_ns < _DIAGNOSTIC_PERIOD_NS:
             return
         self._last_diagnostic_ns = at_ns
         level, sentence = self._status
