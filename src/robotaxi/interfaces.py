@@ -107,6 +107,10 @@ _ALL = (
               "base_link", 100, 0, 60, 400, "types.Sight: how far the lidar sees, and where it is blind"),
     Interface("perception/camera_view", _RECORD, Qos.STATE, "camera_perception", ("health_monitor",),
               "base_link", 200, 40, 60, 800, "types.CameraView: how bright the picture is, and what is wrong with it"),
+    Interface("perception/camera_objects", _CLOUD, Qos.STATE, "camera_perception", ("lidar_perception",),
+              "camera_front_optical", 200, 40, 60, 600, "what a picture shows, types.CAMERA_OBJECT_DTYPE"),
+    Interface("perception/road_mask", "sensor_msgs/msg/Image", Qos.STATE, "camera_perception", (),
+              "camera_front_optical", 200, 40, 60, 600, "mono8, all over the picture: probability of road, 255 sure"),
     Interface("perception/traffic_lights", _CLOUD, Qos.STATE, "camera_perception", ("planner", "health_monitor"),
               "map", 200, 40, 60, 800, "light states, types.LIGHT_DTYPE"),
     # ---- dispatch
@@ -156,8 +160,8 @@ _ALL = (
 
 INTERFACES: dict[str, Interface] = {item.topic: item for item in _ALL}
 
-OPTIONAL = frozenset({"localization/scan_match", "initialpose"})
-"""Topics that are missed by nobody: written only where a localization map is given, or by a person."""
+OPTIONAL = frozenset({"localization/scan_match", "initialpose", "perception/camera_objects"})
+"""Topics that are missed by nobody: written only where a localization map or a camera is given, or by a person."""
 
 TRIGGERS: dict[str, str] = {
     "localization": "sensing/imu/data",

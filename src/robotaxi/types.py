@@ -239,6 +239,39 @@ LIGHT_DTYPE = np.dtype(
 """State of each traffic light that the map expects in view, frame ``map``."""
 
 
+class StreetClass(IntEnum):
+    """What a camera finds in the street."""
+
+    CAR = 0
+    TRUCK = 1  # trucks and buses
+    CYCLIST = 2  # and motorbikes
+    PEDESTRIAN = 3
+    TRAFFIC_LIGHT = 4
+    SIGN = 5
+    BLIND = 255  # no thing: nothing can be told of this part of the picture
+
+
+CAMERA_OBJECT_DTYPE = np.dtype(
+    [
+        ("left", "<f4"),  # px of the picture
+        ("top", "<f4"),
+        ("right", "<f4"),
+        ("bottom", "<f4"),
+        ("score", "<f4"),  # 0..1
+        ("kind", "u1"),  # StreetClass
+    ]
+)
+"""What one picture shows, as upright boxes."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraObjects:
+    """``boxes``: CAMERA_OBJECT_DTYPE of the picture taken at ``stamp_ns``."""
+
+    stamp_ns: int
+    boxes: RecordArray
+
+
 @dataclass(frozen=True, slots=True)
 class OccupancyGrid:
     """What of the surroundings is free, frame ``base_link``, as in nav_msgs.
@@ -276,10 +309,11 @@ class Sight:
 @dataclass(frozen=True, slots=True)
 class CameraView:
     """How well the camera sees. ``brightness``: mean of its picture, 0 black to 1 white. ``reason``: empty, or why the
-    view is degraded."""
+    view is degraded. ``road_range``: how far it sees road, m, negative where nobody has looked."""
 
     brightness: float
     reason: str = ""
+    road_range: float = -1.0
 
 
 # ---------------------------------------------------------------------------- planning and control

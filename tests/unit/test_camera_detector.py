@@ -34,17 +34,17 @@ def rows(seed):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_quick_decoding_is_the_plain_one(seed):
-    quick = suppress(decode(rows(seed), SIDE, 0.4, 0.3), 0.45)
+    quick = suppress(decode(rows(seed), SIDE, SIDE, 0.4, 0.3), 0.45)
     plain = reference_suppress(reference_decode(rows(seed), SIDE, 0.4, 0.3), 0.45)
     assert len(quick) == len(plain) > 5
     for name in BOX2D_DTYPE.names:
         assert quick[name] == pytest.approx(plain[name], abs=1e-3), name
-    with pytest.raises(ValueError, match=f"expected {CELLS} for images of 64 px"):
-        decode(rows(seed)[:-1], SIDE, 1.0, 0.3)
+    with pytest.raises(ValueError, match=f"expected {CELLS} for images of 64x64 px"):
+        decode(rows(seed)[:-1], SIDE, SIDE, 1.0, 0.3)
 
 
 def test_an_image_keeps_its_shape_in_the_square():
-    tensor, scale = letterbox(np.full((100, 200, 3), 7, np.uint8), SIDE)
+    tensor, scale = letterbox(np.full((100, 200, 3), 7, np.uint8), SIDE, SIDE)
     assert scale == 0.32 and tensor.shape == (1, 3, SIDE, SIDE)
     assert tensor[0, :, :32].max() == 7 and tensor[0, :, 32:].min() == 114
 

@@ -97,7 +97,7 @@ def plan_replay(
 
 
 # in the order of the data, as long as none hears of one behind it
-_CHAIN = (("localization", "map_matcher", "lidar_perception"), ("camera_perception",), ("planner",))
+_CHAIN = (("localization", "map_matcher"), ("camera_perception",), ("lidar_perception",), ("planner",))
 
 
 def chain_of(roles: Sequence[str]) -> list[list[str]]:

@@ -45,6 +45,15 @@ def register(subparsers: Any) -> None:
         parser.add_argument(
             "--second-look", action="store_true", help="simulated drives with the learned second look, too"
         )
+        parser.add_argument(
+            "--camera", action="store_true", help="simulated drives with the front camera, whose word on classes counts"
+        )
+        parser.add_argument(
+            "--still",
+            type=int,
+            metavar="N",
+            help="instead of simulated drives N standing scenes with random road users of all classes, and --camera",
+        )
         parser.add_argument("--frames", type=int, metavar="N", help="only the first so many sweeps of each recording")
         parser.add_argument(
             "--map",
@@ -82,9 +91,16 @@ def _lidar_figures(args: argparse.Namespace) -> dict[str, Any]:
     from robotaxi.evaluation.perception_bench import run_lidar as measure
     from robotaxi.hdmap import load_map
     from robotaxi.model_store import read_manifest
+    from robotaxi.perception.camera.street import StreetConfig, StreetEyes, load_street_network
     from robotaxi.perception.lidar import LidarPerceptionConfig, RoadFilter, load_second_look
     from robotaxi.perception.lidar.second_look import MODEL
 
+    if args.still is not None:
+        if not args.simulator or args.still < 1:
+            raise ValueError("--still goes with --simulator, and needs at least 1 scene")
+        args.camera = True
+    if args.camera and not args.simulator:
+        raise ValueError("--camera looks at simulated drives only: recordings here have no pictures")
     if args.frames is not None and args.frames < 1:
         raise ValueError(f"--frames is {args.frames}, at least 1 is needed")
     config = LidarPerceptionConfig()
@@ -99,7 +115,8 @@ def _lidar_figures(args: argparse.Namespace) -> dict[str, Any]:
     total = sum(r.count if args.frames is None else min(r.count, args.frames) for r in recordings)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("sweeps", total=total)
-        return measure(recordings, config, road, args.frames, lambda: progress.advance(task), network)
+        eyes = StreetEyes(StreetConfig(), load_street_network()) if args.camera else None
+        return measure(recordings, config, road, args.frames, lambda: progress.advance(task), network, eyes)
 
 
 def _simulated(args: argparse.Namespace, lane_map: LaneMap) -> list[Recording]:
@@ -114,7 +131,13 @@ def _simulated(args: argparse.Namespace, lane_map: LaneMap) -> list[Recording]:
     with Console(stderr=True).status("building the town ..."):
         scenery = build_scenery(lane_map)
     seeds = range(args.seed, args.seed + args.rides)
-    return [simulated_recording(lane_map, scenery, vehicle, rig, seed, args.seconds) for seed in seeds]
+    camera = next(iter(rig.cameras))
+    if args.still is not None:
+        from robotaxi.training.still_scenes import still_recording
+
+        return [still_recording(lane_map, scenery, vehicle, rig, args.seed, args.still, camera)]
+    name = camera if args.camera else ""
+    return [simulated_recording(lane_map, scenery, vehicle, rig, seed, args.seconds, name) for seed in seeds]
 
 
 def _simulator_misses(figures: dict[str, Any]) -> list[str]:
@@ -176,9 +199,8 @@ def _bench_tracking(args: argparse.Namespace) -> int:
     from robotaxi.evaluation.tracking_speed import track_many
 
     figures = _lidar_figures(args)
-    figures = {
-        key: figures[key] for key in ("recordings", "frames", "frames_evaluated", "tracking", "heading", "ms", "model")
-    }
+    wanted = ("recordings", "frames", "frames_evaluated", "tracking", "heading", "classes", "classes_without_camera")
+    figures = {key: figures[key] for key in (*wanted, "ms", "model") if key in figures}
     figures["ms_100_objects"] = track_many(100)
     vehicle = figures["tracking"]["vehicle"]
     holds = vehicle["mota"] is None or vehicle["mota"] >= _LEAST_MOTA
@@ -201,6 +223,7 @@ def _bench_camera(args: argparse.Namespace) -> int:
     from robotaxi.evaluation.camera_bench import run_camera as measure
     from robotaxi.model_store import entry, find
     from robotaxi.perception.camera.detector import DetectorConfig
+    from robotaxi.perception.camera.street import StreetConfig, StreetEyes, load_street_network
     from robotaxi.perception.inference import OnnxModel
 
     images = annotated_images(args.data)
@@ -215,14 +238,21 @@ def _bench_camera(args: argparse.Namespace) -> int:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("images", total=len(images))
         figures = measure(
-            images, lambda t: model(**{name: t})[0], side, DetectorConfig(), lambda: progress.advance(task)
+            images,
+            lambda t: model(**{name: t})[0],
+            side,
+            DetectorConfig(),
+            lambda: progress.advance(task),
+            StreetEyes(StreetConfig(), load_street_network()),
         )
     ours, theirs, decoding = figures["ours"]["all"], figures["reference"]["all"], figures["decoding"]
     return bench.finish(
         args,
         {"model": str(path), **figures},
         f"{figures['images']} images, recall {ours['recall']} (reference {theirs['recall']}), {decoding['boxes']} "
-        f"boxes compared, {decoding['different']} different; {figures['ms']['detect']['p50']:.0f} ms p50",
+        f"boxes compared, {decoding['different']} different; {figures['ms']['detect']['p50']:.0f} ms p50; "
+        f"a ride's own camera stage {figures['ms']['street_640x360']['p50']:.0f} ms p50 for 640x360, "
+        f"{figures['ms']['street_640x360_cpu']['p50']:.0f} ms of processors",
         figures["holds"],
     )
 

@@ -15,6 +15,7 @@ from robotaxi.evaluation.perception_bench import percentiles
 from robotaxi.evaluation.perception_case import GROUPS
 from robotaxi.evaluation.yolox_reference import reference_decode, reference_suppress
 from robotaxi.perception.camera.detector import (
+    BOX2D_DTYPE,
     COCO,
     CameraDetector,
     DetectorConfig,
@@ -24,7 +25,8 @@ from robotaxi.perception.camera.detector import (
     overlap,
     suppress,
 )
-from robotaxi.types import ObjectClass, RecordArray
+from robotaxi.perception.camera.street import StreetEyes
+from robotaxi.types import ObjectClass, RecordArray, StreetClass
 
 TRUTH2D_DTYPE = np.dtype(
     [("left", "<f4"), ("top", "<f4"), ("right", "<f4"), ("bottom", "<f4"), ("label", "u1"), ("counted", "?")]
@@ -32,6 +34,9 @@ TRUTH2D_DTYPE = np.dtype(
 """``counted`` False: may be found, need not be (too small, cut off, of no class we know, "DontCare")."""
 LEAST_OVERLAP = 0.5
 _PEOPLE = (int(ObjectClass.PEDESTRIAN), int(ObjectClass.BICYCLE))
+STAGE_SIZE, _REPEATED = (640, 360), 10  # px of a ride's pictures; each image is timed so often
+_STREET: dict[int, ObjectClass] = {StreetClass.CAR: ObjectClass.CAR, StreetClass.TRUCK: ObjectClass.TRUCK,
+           StreetClass.CYCLIST: ObjectClass.BICYCLE, StreetClass.PEDESTRIAN: ObjectClass.PEDESTRIAN}  # fmt: skip
 _SAME_PX, _SAME_SCORE = 0.05, 1e-4
 _RECALLS = np.linspace(0.0, 1.0, 101)
 
@@ -48,12 +53,15 @@ def run_camera(
     side: int,
     config: DetectorConfig,
     progress: Callable[[], None] = lambda: None,
+    eyes: StreetEyes | None = None,
 ) -> dict[str, Any]:
     """Ours and the reference on the same images. ``holds``: every box of the decoding is the reference's, and our
-    recall is not lower."""
+    recall is not lower. ``eyes``: what a ride looks with, on the same images; timed on them brought to 640x360."""
     detector = CameraDetector(config, network, side)
     ours, reference, whole, loading = [], [], [], []
     compared, different, worst = 0, 0, 0.0
+    street: list[RecordArray] = []
+    stage: list[tuple[float, float]] = []
     for image in images:
         progress()
         begun = time.perf_counter()
@@ -64,9 +72,12 @@ def run_camera(
         ours.append(_road_users(detector.step(pixels)))
         whole.append(1e3 * (time.perf_counter() - loaded))
         loading.append(1e3 * (loaded - begun))
-        tensor, scale = letterbox(pixels, side)
+        if eyes is not None:
+            street.append(_of_street(eyes.step(pixels).boxes))
+            stage += _time_stage(eyes, np.asarray(cv2.resize(pixels, STAGE_SIZE), np.uint8))
+        tensor, scale = letterbox(pixels, side, side)
         rows = network(tensor)[0]
-        quick = suppress(decode(rows, side, scale, config.min_score), config.max_overlap)
+        quick = suppress(decode(rows, side, side, scale, config.min_score), config.max_overlap)
         plain = reference_suppress(reference_decode(rows, side, scale, config.min_score), config.max_overlap)
         compared += max(len(quick), len(plain))
         wrong, error = _compare(quick, plain)
@@ -83,9 +94,33 @@ def run_camera(
         "reference": _score(truth, reference),
         "decoding": {"boxes": compared, "different": different, "largest_difference_px": round(worst, 5)},
     }
+    if eyes is not None:
+        wall, cpu = zip(*stage, strict=True)
+        figures["street"] = _score(truth, street)
+        figures["ms"] |= {"street_640x360": percentiles(wall), "street_640x360_cpu": percentiles(cpu)}
     mine, theirs = figures["ours"]["all"]["recall"], figures["reference"]["all"]["recall"]
     figures["holds"] = different == 0 and compared > 0 and (mine is None or mine >= theirs)
     return figures
+
+
+def _of_street(boxes: RecordArray) -> RecordArray:
+    """What a ride's camera finds (CAMERA_OBJECT_DTYPE) as boxes whose ``kind`` is an ObjectClass."""
+    boxes = boxes[np.isin(boxes["kind"], list(_STREET))]
+    out = np.zeros(len(boxes), BOX2D_DTYPE)
+    for name in ("left", "top", "right", "bottom", "score"):
+        out[name] = boxes[name]
+    out["kind"] = [int(_STREET[int(kind)]) for kind in boxes["kind"]]
+    return out
+
+
+def _time_stage(eyes: StreetEyes, pixels: Any) -> list[tuple[float, float]]:
+    """Milliseconds of wall and of this process's processors, some times over."""
+    out = []
+    for _ in range(_REPEATED):
+        begun, busy = time.perf_counter(), time.process_time()
+        eyes.step(pixels)
+        out.append((1e3 * (time.perf_counter() - begun), 1e3 * (time.process_time() - busy)))
+    return out
 
 
 def _road_users(boxes: RecordArray) -> RecordArray:

@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from robotaxi.evaluation.class_accuracy import class_accuracy
 from robotaxi.evaluation.detection_metrics import PREDICTION_DTYPE, found_within, score_detections
 from robotaxi.evaluation.free_space import FreeSpaceWatch
 from robotaxi.evaluation.heading_errors import heading_errors
 from robotaxi.evaluation.path_watch import PathWatch, path_figures
 from robotaxi.evaluation.perception_case import GROUPS, TRUTH_DTYPE, Frame, Recording, on_road
 from robotaxi.evaluation.tracking_metrics import score_tracks
+from robotaxi.perception.camera.street import StreetEyes
 from robotaxi.perception.lidar import LidarPerception, LidarPerceptionConfig, RoadFilter
 from robotaxi.perception.lidar.boxes import boxes_by_shape
 from robotaxi.perception.lidar.full_boxes import full_boxes
 from robotaxi.perception.lidar.second_look import MODEL, Network
-from robotaxi.types import EgoState, FloatArray, ObjectClass, RecordArray
+from robotaxi.types import CameraObjects, EgoState, FloatArray, ObjectClass, RecordArray
 
 NEAR_RANGE, NEAR_POINTS, NEAR_DISTANCE = 25.0, 20, 1.0  # every vehicle this near must be found this exactly
 TRACK_RANGES = {"vehicle": 40.0, "cyclist": 30.0, "pedestrian": 30.0}  # m
@@ -37,6 +39,7 @@ class _Seen:
     clusters: list[RecordArray] = field(default_factory=list)
     detector: list[RecordArray] = field(default_factory=list)
     objects: list[RecordArray] = field(default_factory=list)
+    alone: list[RecordArray] = field(default_factory=list)  # the objects without the camera's word
 
 
 def run_lidar(
@@ -46,27 +49,37 @@ def run_lidar(
     max_frames: int | None = None,
     progress: Callable[[], None] = lambda: None,
     network: Network | None = None,
+    eyes: StreetEyes | None = None,
 ) -> dict[str, Any]:
-    """Every figure of `robotaxi bench lidar` and `bench tracking`."""
+    """Every figure of `robotaxi bench lidar` and `bench tracking`. ``eyes``: look at the pictures, too."""
     parts, milliseconds, per_recording = [], _Stages(), []
     points, evaluated, free_space = [], 0, FreeSpaceWatch()
+    looking: list[float] = []
     watches: list[tuple[str, PathWatch]] = []
     for recording in recordings:
         looks_at = road
         if road is None and recording.area is not None:
             looks_at = RoadFilter(recording.area, config.road_margin)
         paced = at_pace(config, recording.period)
-        pipeline = LidarPerception(paced, recording.vehicle, looks_at, network)
+        camera = recording.camera if eyes is not None else None
+        pipeline = LidarPerception(paced, recording.vehicle, looks_at, network, camera)
         pipeline.warm_up()
+        alone = LidarPerception(paced, recording.vehicle, looks_at, network) if camera is not None else None
         seen, watch = _Seen(), PathWatch(recording.vehicle.width)
         for frame in recording.frames():
             if max_frames is not None and frame.index >= max_frames:
                 break
             if not recording.tracked:
-                pipeline = LidarPerception(paced, recording.vehicle, looks_at, network)
+                pipeline = LidarPerception(paced, recording.vehicle, looks_at, network, camera)
+            pictured = None
+            if eyes is not None and frame.picture is not None:
+                began = time.perf_counter()
+                pictured = CameraObjects(frame.picture[0], eyes.step(frame.picture[1]).boxes)
+                looking.append(1e3 * (time.perf_counter() - began))
             milliseconds.begin()
-            output = pipeline.step(frame.sweep, frame.state, milliseconds.done)
+            output = pipeline.step(frame.sweep, frame.state, milliseconds.done, pictured)
             milliseconds.end()
+            without = alone.step(frame.sweep, frame.state).objects if alone is not None else None
             points.append(len(frame.sweep.points))
             progress()
             if not frame.evaluated:
@@ -84,6 +97,8 @@ def run_lidar(
                 seen.detector.append(from_detections(users, sensor, config, frame))
             objects_here = from_objects(output.objects, frame)
             seen.objects.append(objects_here)
+            if without is not None:
+                seen.alone.append(from_objects(without, frame))
             watch.step(frame, objects_here)
             free_space.step(frame, output.free_space)
         parts.append(seen)
@@ -101,7 +116,7 @@ def run_lidar(
         "frames": len(points),
         "frames_evaluated": evaluated,
         "points_p50": int(np.median(points)) if points else 0,
-        "ms": milliseconds.figures(),
+        "ms": milliseconds.figures() | ({"picture": percentiles(looking)} if looking else {}),
         "near_vehicles": {
             "max_range_m": NEAR_RANGE,
             "min_points": NEAR_POINTS,
@@ -110,6 +125,8 @@ def run_lidar(
             "union": found_within(truth, [clusters, detector], *_NEAR),
         },
         "detection": {name: score_detections(truth, rows) for name, rows in sources.items()},
+        "classes": class_accuracy(truth, objects),
+        **({"classes_without_camera": class_accuracy(truth, _join(parts, "alone"))} if looking else {}),
         "heading": heading_errors(truth, objects),
         "in_path": path_figures(watches),
         "free_space": free_space.figures(),

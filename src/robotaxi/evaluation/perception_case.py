@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotaxi.hdmap.drivable import DrivableArea
-from robotaxi.types import EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray, VehicleParams
+from robotaxi.types import CameraModel, EgoState, FloatArray, LidarSweep, ObjectClass, RecordArray, VehicleParams
 
 TRUTH_DTYPE = np.dtype(
     [
@@ -57,7 +57,8 @@ class Frame:
     """One sweep. ``state`` is None where the recording has no poses. ``truth``: TRUTH_DTYPE, base_link.
 
     ``annotated``: mask of points (N, 3) in base_link that lie where annotators looked (None: everywhere).
-    ``path`` (N, 2): the line that base_link takes from here, in base_link, where it is known.
+    ``path`` (N, 2): the line that base_link takes from here, in base_link, where it is known. ``picture``: stamp and
+    image of a picture that counts from this sweep on.
     """
 
     index: int
@@ -67,6 +68,7 @@ class Frame:
     evaluated: bool
     annotated: Seen | None = None
     path: FloatArray | None = None
+    picture: tuple[int, NDArray[np.uint8]] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Recording:
     """``frames()`` starts anew with each call. ``vehicle``: whose returns are its own body. ``notes``: what
     was assumed where the recording does not say. ``tracked``: truth ids last from frame to frame.
     ``area``: the road, in the frame of the states, where a map of it is known. ``period``: usual time between two
-    sweeps, s."""
+    sweeps, s. ``camera``: of the pictures, where there are any."""
 
     name: str
     count: int
@@ -84,6 +86,7 @@ class Recording:
     tracked: bool = True
     area: DrivableArea | None = None
     period: float = 0.1
+    camera: CameraModel | None = None
 
 
 def points_in_boxes(xyz: NDArray[np.floating], boxes: RecordArray) -> NDArray[np.int32]:

@@ -22,11 +22,13 @@ from robotaxi.localization.relocalizer import RoughPose
 from robotaxi.nodes.records import TYPES, from_record, header, to_cloud, to_ns, to_record, to_time
 from robotaxi.pointcloud2 import from_cloud
 from robotaxi.types import (
+    CAMERA_OBJECT_DTYPE,
     LIGHT_DTYPE,
     MINIMAL_RISK,
     OBJECT_DTYPE,
     TRAJECTORY_DTYPE,
     CameraModel,
+    CameraObjects,
     CameraView,
     Cause,
     Command,
@@ -291,6 +293,20 @@ def image(pixels: np.ndarray, stamp_ns: int, frame: str) -> Any:
     )
 
 
+def mask(pixels: np.ndarray, stamp_ns: int, frame: str) -> Any:
+    """(H, W) uint8."""
+    height, width = pixels.shape
+    return TYPES.types["sensor_msgs/msg/Image"](
+        header=header(stamp_ns, frame),
+        height=height,
+        width=width,
+        encoding="mono8",
+        is_bigendian=0,
+        step=width,
+        data=np.ascontiguousarray(pixels).reshape(-1),
+    )
+
+
 def pixels(message: Any) -> np.ndarray | None:
     """(H, W, 3) uint8 BGR, read only; None for another encoding or a half image."""
     height, width = message.height, message.width
@@ -482,13 +498,13 @@ def sight(message: DiagnosticArray) -> Sight:
 
 
 def camera_view_record(item: CameraView, stamp_ns: int) -> DiagnosticArray:
-    values: dict[str, str | int | float] = {"brightness": float(item.brightness)}
+    values: dict[str, str | int | float] = {"brightness": float(item.brightness), "road_range": float(item.road_range)}
     return to_record("camera_view", item.reason, values, stamp_ns, b"\1" if item.reason else b"\0")
 
 
 def camera_view(message: DiagnosticArray) -> CameraView:
     reason, values = from_record(message)
-    return CameraView(float(values["brightness"]), reason)
+    return CameraView(float(values["brightness"]), reason, float(values.get("road_range", "-1")))
 
 
 def health_record(item: Health) -> DiagnosticArray:
@@ -534,6 +550,10 @@ def _objects(message: Any) -> RecordArray:
     return from_cloud(message, OBJECT_DTYPE)
 
 
+def _camera_objects(message: Any) -> CameraObjects:
+    return CameraObjects(to_ns(message.header.stamp), from_cloud(message, CAMERA_OBJECT_DTYPE))
+
+
 def _lights(message: Any) -> RecordArray:
     return from_cloud(message, LIGHT_DTYPE)
 
@@ -550,6 +570,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "perception/objects": _objects,
     "perception/sight": sight,
     "perception/camera_view": camera_view,
+    "perception/camera_objects": _camera_objects,
     "perception/traffic_lights": _lights,
     "dispatch/goal": goal,
     "dispatch/trip": trip_event,

@@ -1,4 +1,5 @@
-"""Lidar perception node: sweeps to tracked objects, obstacle points and free space."""
+"""Lidar perception node: sweeps (and what the camera says of classes) to tracked objects, obstacle points and free
+space."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from robotaxi.perception.lidar import (
 from robotaxi.types import LidarSweep, Sight
 
 _SWEEP, _STATE = "sensing/lidar/top/pointcloud", "localization/kinematic_state"
+_PICTURED = "perception/camera_objects"
 
 
 class LidarPerceptionNode(StackNode):
@@ -33,7 +35,7 @@ class LidarPerceptionNode(StackNode):
         road = RoadFilter.from_lane_map(load_lane_map(self), config.road_margin) if on_map else None
         # a model that cannot be used ends the configuration: half a perception would not be noticed
         network = load_second_look() if config.second_look else None
-        self._pipeline = LidarPerception(config, vehicle, road, network)
+        self._pipeline = LidarPerception(config, vehicle, road, network, rig.camera_models.get("front"))
         self._pipeline.warm_up()
         self._sight: Sight | None = None
         self._T_base_lidar = rig.T_base_lidar
@@ -43,7 +45,13 @@ class LidarPerceptionNode(StackNode):
             return {}
         blind = ",".join(map(str, self._sight.blind_deg))
         seen = self._sight
-        numbers = {"points": seen.points, "road_range_m": seen.road_range, "blind_deg": blind, "drops": seen.drops}
+        numbers: dict[str, object] = {
+            "points": seen.points,
+            "road_range_m": seen.road_range,
+            "blind_deg": blind,
+            "drops": seen.drops,
+        }
+        numbers["camera_agreement"] = round(self._pipeline.camera_agreement, 2)
         return {name: str(value) for name, value in numbers.items()}
 
     def activate(self, at_ns: int) -> None:
@@ -52,7 +60,11 @@ class LidarPerceptionNode(StackNode):
             self.set_status(False, "the sweep's cloud cannot be read (x, y and z in frame lidar_top are expected)")
             return
         try:
-            output = self._pipeline.step(LidarSweep(at_ns, points, self._T_base_lidar), self.read(_STATE, at_ns))
+            output = self._pipeline.step(
+                LidarSweep(at_ns, points, self._T_base_lidar),
+                self.read(_STATE, at_ns),
+                pictured=self.read(_PICTURED, at_ns),
+            )
         except SweepError as error:
             # no objects rather than none seen: downstream must not take the road for free
             self.set_status(False, str(error))

@@ -7,6 +7,7 @@ that what is far does not vanish.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,6 +44,8 @@ class DetectorConfig:
 
 
 class CameraDetector:
+    """With a network for squares of ``side`` px."""
+
     def __init__(self, config: DetectorConfig, network: Network, side: int) -> None:
         self._config, self._network, self._side = config, network, side
 
@@ -76,25 +79,33 @@ def tiles(width: int, height: int, config: DetectorConfig) -> list[tuple[int, in
 
 def detect(image_bgr: NDArray[np.uint8], network: Network, side: int, min_score: float) -> RecordArray:
     """Boxes of one pass through the network, before suppression."""
-    tensor, scale = letterbox(image_bgr, side)
-    return decode(network(tensor)[0], side, scale, min_score)
+    tensor, scale = letterbox(image_bgr, side, side)
+    return decode(network(tensor)[0], side, side, scale, min_score)
 
 
-def letterbox(image_bgr: NDArray[np.uint8], side: int) -> tuple[NDArray[np.float32], float]:
-    """The image scaled into the top left of a grey square, as (1, 3, side, side), and the scale."""
+def letterbox(
+    image_bgr: NDArray[np.uint8], wide: int, high: int, smooth: int = cv2.INTER_LINEAR
+) -> tuple[NDArray[np.float32], float]:
+    """The image scaled into the top left of a grey one, as (1, 3, high, wide), and the scale."""
     height, width = image_bgr.shape[:2]
-    scale = min(side / height, side / width)
-    small = cv2.resize(image_bgr, (int(width * scale), int(height * scale)), interpolation=cv2.INTER_LINEAR)
-    square = np.full((side, side, 3), _FILL, np.uint8)
-    square[: small.shape[0], : small.shape[1]] = small
-    return np.ascontiguousarray(square.transpose(2, 0, 1)[None], np.float32), scale
+    scale = min(high / height, wide / width)
+    size = (max(int(width * scale), 1), max(int(height * scale), 1))
+    small = cv2.resize(image_bgr, size, interpolation=smooth)
+    if size == (wide, high):
+        filled = small
+    else:
+        filled = np.full((high, wide, 3), _FILL, np.uint8)
+        filled[: size[1], : size[0]] = small
+    return np.ascontiguousarray(filled.transpose(2, 0, 1)[None], np.float32), scale
 
 
-def decode(rows: NDArray[np.float32], side: int, scale: float, min_score: float) -> RecordArray:
-    """Rows (cells, 5 + classes) of the network to BOX2D_DTYPE in pixels of the image."""
-    origin, stride = _cells(side)
+def decode(rows: NDArray[np.float32], wide: int, high: int, scale: float, min_score: float) -> RecordArray:
+    """Rows (cells, 5 + classes) of a network that sees (high, wide) px to BOX2D_DTYPE in pixels of the image."""
+    # a network of one grid has its finest
+    strides = STRIDES[:1] if len(rows) == (wide // STRIDES[0]) * (high // STRIDES[0]) else STRIDES
+    origin, stride = _cells(wide, high, strides)
     if len(rows) != len(origin):
-        raise ValueError(f"the network gives {len(rows)} boxes, expected {len(origin)} for images of {side} px")
+        raise ValueError(f"the network gives {len(rows)} boxes, expected {len(origin)} for images of {wide}x{high} px")
     kind = rows[:, 5:].argmax(axis=1)
     score = rows[:, 4] * rows[np.arange(len(rows)), 5 + kind]
     keep = score >= min_score
@@ -107,15 +118,15 @@ def decode(rows: NDArray[np.float32], side: int, scale: float, min_score: float)
     return out
 
 
-def _cells(side: int) -> tuple[FloatArray, FloatArray]:
+@functools.cache
+def _cells(wide: int, high: int, strides: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
     """Column and row (N, 2), and stride (N,), of each cell."""
-    origins, strides = [], []
-    for stride in STRIDES:
-        count = side // stride
-        row, column = np.divmod(np.arange(count * count), count)
+    origins, sizes = [], []
+    for stride in strides:
+        row, column = np.divmod(np.arange((wide // stride) * (high // stride)), wide // stride)
         origins.append(np.column_stack([column, row]))
-        strides.append(np.full(count * count, stride))
-    return np.concatenate(origins).astype(np.float64), np.concatenate(strides).astype(np.float64)
+        sizes.append(np.full(len(row), stride))
+    return np.concatenate(origins).astype(np.float64), np.concatenate(sizes).astype(np.float64)
 
 
 def suppress(boxes: RecordArray, max_overlap: float) -> RecordArray:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.params import param
 from robotaxi.perception.camera.light_filter import LightFilter
+from robotaxi.perception.camera_pose import camera_pose
 from robotaxi.types import LIGHT_DTYPE, CameraModel, EgoState, FloatArray, LightState, RecordArray
 
 _LAMPS = (LightState.RED, LightState.AMBER, LightState.GREEN)  # from the top of the head
@@ -81,7 +82,9 @@ class TrafficLightRecognition:
             raise ImageError(f"expected a uint8 image of shape {shape}, got {image_bgr.dtype} {image_bgr.shape}")
         if state is None or not np.isfinite([state.x, state.y, state.z, state.yaw]).all():
             return _NO_STATE
-        position, optical_from_map = self._camera_pose(state, stamp_ns)
+        position, optical_from_map = camera_pose(
+            state, stamp_ns, self._base_from_optical, self._config.max_extrapolation
+        )
         offset = (self._position - position) @ optical_from_map.T
         index, pixels, depth = self._expected(position, offset)
         out = np.zeros(len(index), LIGHT_DTYPE)
@@ -92,20 +95,6 @@ class TrafficLightRecognition:
             lamp, confidence = self._filter.update(int(self._ids[i]), seen, confidence, stamp_ns)
             out[k] = (*self._position[i], self._ids[i], int(lamp), confidence)
         return out
-
-    def _camera_pose(self, state: EgoState, stamp_ns: int) -> tuple[FloatArray, FloatArray]:
-        """Camera centre (3,) and R_optical_map (3, 3) at the image's stamp."""
-        dt = (stamp_ns - state.stamp_ns) * 1e-9
-        if abs(dt) > self._config.max_extrapolation or not np.isfinite([state.speed, state.yaw_rate]).all():
-            dt = 0.0
-        middle_yaw = state.yaw + 0.5 * dt * state.yaw_rate
-        yaw = state.yaw + dt * state.yaw_rate
-        cos, sin = np.cos(yaw), np.sin(yaw)
-        map_from_base = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-        way = dt * state.speed * np.array([np.cos(middle_yaw), np.sin(middle_yaw), 0.0])
-        base = np.array([state.x, state.y, state.z]) + way
-        position = base + map_from_base @ self._base_from_optical[:3, 3]
-        return position, (map_from_base @ self._base_from_optical[:3, :3]).T
 
     def _expected(self, position: FloatArray, offset: FloatArray) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
         """Signals that should be in the image: index, pixel of the head's centre (K, 2), depth (K,).

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotaxi.params import param
+from robotaxi.perception.fusion import CameraEvidence, FusionConfig, evidence_of
 from robotaxi.perception.lidar.airborne import AirborneConfig, AirborneFilter
 from robotaxi.perception.lidar.boxes import DETECTION_DTYPE, boxes_by_shape, measure_boxes
 from robotaxi.perception.lidar.cluster import ClusterConfig, find_clusters, rasterise
@@ -23,7 +24,10 @@ from robotaxi.perception.lidar.sight import SightConfig, SightMonitor
 from robotaxi.perception.lidar.tracker_config import TrackerConfig
 from robotaxi.perception.lidar.tracking import Tracker
 from robotaxi.types import (
+    CAMERA_OBJECT_DTYPE,
     OBSTACLE_DTYPE,
+    CameraModel,
+    CameraObjects,
     EgoState,
     FloatArray,
     LidarSweep,
@@ -37,7 +41,15 @@ from robotaxi.types import (
 
 @dataclass(frozen=True)
 class LidarPerceptionConfig(
-    TrackerConfig, LookConfig, SightConfig, ClusterConfig, ObstacleConfig, FreeSpaceConfig, AirborneConfig, GroundConfig
+    FusionConfig,
+    TrackerConfig,
+    LookConfig,
+    SightConfig,
+    ClusterConfig,
+    ObstacleConfig,
+    FreeSpaceConfig,
+    AirborneConfig,
+    GroundConfig,
 ):  # each stage declares its own part
     """All parameters of lidar perception."""
 
@@ -65,7 +77,8 @@ class LidarPerceptionOutput:
 
 
 class LidarPerception:
-    """Call `step` once a sweep, in order of time. With a ``network`` clusters are looked at twice."""
+    """Call `step` once a sweep, in order of time. With a ``network`` clusters are looked at twice. ``camera``: whose
+    pictures tell what the objects are."""
 
     def __init__(
         self,
@@ -73,16 +86,23 @@ class LidarPerception:
         vehicle: VehicleParams,
         road: RoadFilter | None,
         network: Network | None = None,
+        camera: CameraModel | None = None,
     ) -> None:
+        self._camera, self._pictured_ns = camera, -1
         self._config, self._vehicle, self._road, self._network = config, vehicle, road, network
-        self._tracker = Tracker(config)
+        self._tracker = Tracker(config, config)
         self._sight = SightMonitor(config)
         self._airborne = AirborneFilter(config)
 
     def step(
-        self, sweep: LidarSweep, state: EgoState | None, done: Callable[[str], None] = lambda stage: None
+        self,
+        sweep: LidarSweep,
+        state: EgoState | None,
+        done: Callable[[str], None] = lambda stage: None,
+        pictured: CameraObjects | None = None,
     ) -> LidarPerceptionOutput:
-        """Find and track what stands on the road. Without ``state`` map and base_link coincide.
+        """Find and track what stands on the road. Without ``state`` map and base_link coincide. ``pictured``: what the
+        newest picture shows; each counts once.
 
         A state that is not finite counts as none. Raises SweepError for a sweep without x, y and z.
         ``done`` is told each stage's name at its end, for who measures them.
@@ -125,9 +145,20 @@ class LidarPerception:
         if self._road is not None and state is not None:
             detections = detections[self._road.contains(np.column_stack([detections["x"], detections["y"]]))]
         sensor = _point_in_map(lidar, state)
-        objects = self._tracker.step(detections, sweep.stamp_ns, sensor)
+        objects = self._tracker.step(detections, sweep.stamp_ns, sensor, self._evidence(pictured, state))
         done("tracking")
         return LidarPerceptionOutput(objects, obstacles, found, boxes, sight, free, points, height)
+
+    def _evidence(self, pictured: CameraObjects | None, state: EgoState | None) -> CameraEvidence | None:
+        if pictured is None or state is None or self._camera is None or pictured.stamp_ns == self._pictured_ns:
+            return None
+        self._pictured_ns = pictured.stamp_ns
+        return evidence_of(pictured, self._camera, state, self._config.fuse_latest)
+
+    @property
+    def camera_agreement(self) -> float:
+        """Share of the vehicles that the lidar is sure of and the camera names too."""
+        return self._tracker.fusion.agreement
 
     def warm_up(self) -> None:
         """Compile or load the kernels, so that the first sweep is as quick as the others."""
@@ -147,6 +178,10 @@ class LidarPerception:
         for i in range(4):
             boxes["looked"] = i > 2
             tracker.step(boxes, i * 100_000_000, np.zeros(2))
+        if self._camera is not None:
+            nothing = CameraObjects(400_000_000, np.zeros(0, CAMERA_OBJECT_DTYPE))
+            evidence = evidence_of(nothing, self._camera, replace(state, stamp_ns=nothing.stamp_ns), 1.0)
+            tracker.step(boxes, nothing.stamp_ns, np.zeros(2), evidence)
         boxes["label"] = int(ObjectClass.PEDESTRIAN)
         doubt_cut_off(boxes.copy(), np.zeros(1, OBSTACLE_DTYPE), np.zeros(2))
         if self._network is not None:

@@ -32,6 +32,8 @@ TRACK_DTYPE = np.dtype(
         ("ground", "<f8"),  # z of the ground below it, map
         ("votes", "<f8", (CLASSES,)),  # fading count of labels
         ("label", "u1"),
+        ("word", "<f8", (CLASSES,)),  # the camera's, log: 0 for the class that it speaks for, less for the others
+        ("viewed", "?"),  # whether it has said something
         ("log_odds", "<f8"),  # of existence
         ("looked", "?"),  # judged by the second look at least once
         ("hits", "<i8"),

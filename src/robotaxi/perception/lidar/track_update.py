@@ -23,6 +23,7 @@ _FADE = 0.95  # of the votes for a class, from sweep to sweep
 _RIGID_CHANGE = 0.3  # m
 _RIGID_SHARE = 0.15
 _UNCLEAR_VOTE = 0.3  # a few low returns say less than a full view
+_SHAPES_ERR = 0.1  # share of the votes that every class has: by its shape a thing may be anything
 _RUNNING = 5.0  # m/s, nobody walks this fast for long; what rolls that fast and is small has two wheels
 _ALIGNED = math.radians(12.0)
 _CROSSWISE = math.radians(35.0)
@@ -106,17 +107,50 @@ def _classify(track, seen, config):  # type: ignore[no-untyped-def]
             votes[_UNKNOWN] += weight * (1.0 - seen.score)
     else:
         votes[seen.label] += _UNCLEAR_VOTE if unclear else 1.0
-    speed = math.hypot(track.mean[2], track.mean[3])
-    if track.moved and track.hits > 2 * config.confirm_hits and speed > _RUNNING:
+    if _too_fast_to_walk(track, config):
         votes[_PEDESTRIAN] = 0.0
     # what was believed of the second look is believed until clearly refuted
-    sticky = _STICKY if seen.looked and track.label != _UNKNOWN else 1.0
+    _decide(track, _STICKY if seen.looked and track.label != _UNKNOWN else 1.0, config)
+
+
+@njit(cache=True)
+def _too_fast_to_walk(track, config):  # type: ignore[no-untyped-def]
+    speed = math.hypot(track.mean[2], track.mean[3])
+    return track.moved and track.hits > 2 * config.confirm_hits and speed > _RUNNING
+
+
+@njit(cache=True)
+def _decide(track, sticky, config):  # type: ignore[no-untyped-def]
+    """The class by the votes of the sweeps, and by the camera's word where there is one: prior times likelihood.
+
+    ``sticky``: advantage of the class so far."""
+    votes, total = track.votes, 0.0
+    for label in range(votes.size):
+        total += votes[label]
     best, belief = 0, -np.inf
     for label in range(votes.size):
         mine = votes[label] * sticky if label == track.label else votes[label]
+        if track.viewed and not (label == _PEDESTRIAN and _too_fast_to_walk(track, config)):
+            mine = (mine + _SHAPES_ERR * total) * math.exp(track.word[label])
         if mine > belief:
             best, belief = label, mine
     track.label = best
+
+
+@njit(cache=True)
+def hear(tracks, index, said, fade, most, numbers):  # type: ignore[no-untyped-def]
+    """Take the camera's log likelihoods ``said`` (K, CLASSES) of ``tracks[index]``, in place: older words fade, and
+    none counts more than ``most``."""
+    for k in range(index.size):
+        track = tracks[index[k]]
+        word, highest = track.word, -np.inf
+        for label in range(word.size):
+            word[label] = fade * word[label] + said[k, label]
+            highest = max(highest, word[label])
+        for label in range(word.size):
+            word[label] = max(word[label] - highest, -most)
+        track.viewed = True
+        _decide(track, 1.0, numbers[0])
 
 
 @njit(cache=True)

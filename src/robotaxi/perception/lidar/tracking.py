@@ -13,31 +13,40 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from robotaxi.perception.fusion import CameraEvidence, Fusion, FusionConfig, solid_corners
 from robotaxi.perception.lidar.anchor import corners, measure
 from robotaxi.perception.lidar.association import noise, pair
 from robotaxi.perception.lidar.full_boxes import full_box
 from robotaxi.perception.lidar.heading import told
 from robotaxi.perception.lidar.track_table import TRACK_DTYPE, doubled, predict
-from robotaxi.perception.lidar.track_update import see, surely_moving, view_information
+from robotaxi.perception.lidar.track_update import hear, see, surely_moving, view_information
 from robotaxi.perception.lidar.tracker_config import TrackerConfig, tracker_numbers
 from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
 _STANDING_HITS = 8  # detections after which a track that has not moved is taken to stand
-_UNKNOWN = int(ObjectClass.UNKNOWN)
+_SURELY = 0.9  # share of the votes
+_UNKNOWN, _CAR, _TRUCK = int(ObjectClass.UNKNOWN), int(ObjectClass.CAR), int(ObjectClass.TRUCK)
 
 
 class Tracker:
     """One call of `step` a sweep. Ids start at 1 and are never used twice."""
 
-    def __init__(self, config: TrackerConfig) -> None:
-        self._config = config
+    def __init__(self, config: TrackerConfig, fusion: FusionConfig | None = None) -> None:
+        self._config, self.fusion = config, Fusion(fusion or FusionConfig())
         self._numbers = tracker_numbers(config)
         self._tracks: RecordArray = np.zeros(0, TRACK_DTYPE)
         self._next_id = 1
         self._stamp_ns: int | None = None
 
-    def step(self, detections: RecordArray, stamp_ns: int, sensor: FloatArray) -> RecordArray:
-        """Take the detections (boxes.DETECTION_DTYPE, in map) of one sweep; ``sensor`` (2,) in map.
+    def step(
+        self,
+        detections: RecordArray,
+        stamp_ns: int,
+        sensor: FloatArray,
+        evidence: CameraEvidence | None = None,
+    ) -> RecordArray:
+        """Take the detections (boxes.DETECTION_DTYPE, in map) of one sweep; ``sensor`` (2,) in map. ``evidence``: of a
+        picture that was not given before.
 
         Returns the confirmed tracks as OBJECT_DTYPE at ``stamp_ns``. A stamp that goes back or jumps
         ahead by more than ``max_step`` drops all tracks.
@@ -57,7 +66,21 @@ class Tracker:
         see(tracks, index, detections, match, box_corners, sensor, stamp_ns, numbers)
         covered[match] = True
         self._tracks = self._alive(stamp_ns, self._with_born(detections, covered, box_corners, stamp_ns, sensor))
+        if evidence is not None:
+            self._hear(evidence, stamp_ns)
         return _published(self._tracks, numbers, np.zeros(len(self._tracks), OBJECT_DTYPE))
+
+    def _hear(self, evidence: CameraEvidence, stamp_ns: int) -> None:
+        """Let the camera say what the tracks are that this sweep showed."""
+        seen = np.flatnonzero(self._tracks["seen_ns"] == stamp_ns)
+        tracks = self._tracks[seen]
+        ago = (evidence.stamp_ns - stamp_ns) * 1e-9  # the picture is older than the sweep
+        x, y = (tracks["mean"][:, k] + ago * tracks["mean"][:, k + 2] * tracks["moved"] for k in range(2))
+        sizes = (tracks[name] for name in ("ground", "yaw", "length", "width", "height"))
+        vehicle = tracks["votes"][:, _CAR] + tracks["votes"][:, _TRUCK]
+        sure = (tracks["hits"] > _STANDING_HITS) & (vehicle > _SURELY * tracks["votes"].sum(axis=1))
+        index, said = self.fusion.hear(solid_corners(x, y, *sizes), sure, evidence)
+        hear(self._tracks, seen[index], said, self.fusion.config.fuse_fade, self.fusion.config.fuse_most, self._numbers)
 
     def _with_born(
         self, detections: RecordArray, known: NDArray[np.bool_], box_corners: FloatArray, stamp_ns: int,

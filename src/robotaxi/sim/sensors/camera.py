@@ -60,12 +60,14 @@ class CameraFrame:
     """A picture with what a real camera does not tell.
 
     ``image`` (H, W, 3) uint8 BGR; ``depth`` (H, W) float32 along the optical axis, m, inf for sky;
-    ``instance`` (H, W) uint32 id of the road user seen, parked ones included, 0 for none.
+    ``instance`` (H, W) uint32 id of the road user seen, parked ones included, 0 for none; ``material`` (H, W) uint8,
+    `NO_MATERIAL` for sky.
     """
 
     image: NDArray[np.uint8]
     depth: NDArray[np.float32]
     instance: NDArray[np.uint32]
+    material: NDArray[np.uint8]
 
 
 class Camera:
@@ -134,10 +136,24 @@ class Camera:
         return image
 
     def render_frame(self, view: WorldView) -> CameraFrame:
-        """The picture with depth and instances, for training and tests."""
-        image = self.render(view)
-        depth, seen = self._nearest(*image.shape[:2])
-        return CameraFrame(image, depth, np.where(seen >= 0, self._table.instance[seen], np.uint32(0)))
+        """The picture with what it shows, for training and tests."""
+        return self._with_truth(self.render(view))
+
+    def draw_frame(
+        self,
+        T_map_optical: FloatArray,
+        stamp_ns: int,
+        agents: RecordArray,
+        lights: dict[int, LightState],
+        conditions: Conditions | None = None,
+    ) -> CameraFrame:
+        """`draw`, with what the picture shows."""
+        return self._with_truth(self.draw(T_map_optical, stamp_ns, agents, lights, conditions))
+
+    def _with_truth(self, image: NDArray[np.uint8]) -> CameraFrame:
+        """Of the picture that was drawn last."""
+        depth, material, instance = self._surfaces()
+        return CameraFrame(image, depth, instance, material)
 
     def measure(
         self, T_map_optical: FloatArray, agents: RecordArray
@@ -145,6 +161,9 @@ class Camera:
         """Depth (m, inf for sky), material (`NO_MATERIAL` for sky) and instance of each pixel (H, W)."""
         optical_from_map = np.ascontiguousarray(T_map_optical[:3, :3].T)
         self._rasterise(agents, T_map_optical[:3, 3].copy(), optical_from_map)
+        return self._surfaces()
+
+    def _surfaces(self) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint32]]:
         depth, seen = self._nearest(self.model.height, self.model.width)
         material = np.where(seen >= 0, self._table.material[seen], np.uint8(NO_MATERIAL))
         return depth, material, np.where(seen >= 0, self._table.instance[seen], np.uint32(0))
