@@ -92,6 +92,24 @@ def test_labels_come_in_base_link(folder):
     assert np.cos(van["yaw"]) == pytest.approx(1.0)
 
 
+def test_points_come_in_other_units_and_without_intensity(tmp_path):
+    path, metres = tmp_path / "000000.npz", np.array([[10.0, -2.0, 0.5], [3.0, 4.0, -1.5]], np.float32)
+    four = np.column_stack([metres, [0.25, 0.75]])
+    for arrays, intensity in (
+        ({"xyz_5mm": (metres / 0.005).astype(np.int16)}, 0.0),
+        ({"xyz_10mm": (metres / 0.01).astype(np.int32), "intensity_u8": np.full(2, 51, np.uint8)}, 0.2),
+        ({"xyz": metres, "intensity": np.full(2, 0.5)}, 0.5),
+        ({"points": four}, four[:, 3]),
+    ):
+        np.savez(path, **arrays)
+        points = read_points(path)
+        assert np.column_stack([points[axis] for axis in "xyz"]) == pytest.approx(metres, abs=1e-4)
+        assert points["intensity"] == pytest.approx(np.broadcast_to(intensity, 2))
+    path.write_bytes(b"nonsense")
+    with pytest.raises(KittiError, match="no archive of arrays"):
+        read_points(path)
+
+
 def test_missing_and_broken_files_are_named_and_leave_nothing(folder, tmp_path):
     def fails(match, action):
         with pytest.raises(KittiError, match=match):

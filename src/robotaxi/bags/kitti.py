@@ -1,6 +1,6 @@
 """Sweeps of KITTI folders, where the recording car carried them, and their labels to measure against.
 
-A data folder holds ``velodyne/NNNNNN.npz`` (``xyz_5mm`` int16 in units of 5 mm, ``intensity_u8``) or
+A data folder holds ``velodyne/NNNNNN.npz`` (``xyz_5mm`` int16 in units of 5 mm, ``intensity_u8``; `_from_npz`) or
 ``velodyne/NNNNNN.bin`` (float32 x y z intensity), ``kiss_icp_poses.txt`` (row-major 3x4 poses of the
 lidar in its first frame, one a sweep), and for the labels ``label_02.txt`` and ``calib.txt``.
 """
@@ -33,7 +33,7 @@ VEHICLE = VehicleParams(
 )  # fmt: skip
 """The recording car, width over its mirrors and height over its sensors."""
 
-_UNIT = np.float32(0.005)  # m, of xyz_5mm
+_INTEGERS, _METRES = re.compile(r"xyz_(\d+)mm"), ("xyz", "points")  # arrays of points in an .npz file
 _NUMBER = re.compile(r"(\d+)")
 _FEW = 0.05  # share of negative intensities that a sensor may have
 
@@ -65,13 +65,17 @@ def read_points(path: str | Path) -> RecordArray:
         if path.suffix == ".bin":
             return _from_bin(path)
         with np.load(path, allow_pickle=False) as data:
+            if not hasattr(data, "files"):
+                raise KittiError(f"{path}: is one array and no .npz archive")
             return _from_npz(path, data)
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise KittiError(f"{path}: cannot be read: {error}") from error
     except ValueError as error:
         if isinstance(error, KittiError):
             raise
-        raise KittiError(f"{path}: is no sweep: {error}") from error
+        # numpy takes what is no archive for a pickle, and advises to load it unsafely
+        what = "no archive of arrays" if path.suffix == ".npz" and "pickle" in str(error) else str(error)
+        raise KittiError(f"{path}: is no sweep: {what}") from error
 
 
 def read_states(
@@ -114,17 +118,33 @@ def read_labels(data_dir: str | Path) -> RecordArray:
 
 
 def _from_npz(path: Path, data: Any) -> RecordArray:
-    if "xyz_5mm" not in data:
-        raise KittiError(f"{path}: has no 'xyz_5mm', only {', '.join(data.files) or 'nothing'}")
-    xyz = data["xyz_5mm"]
-    intensity = data["intensity_u8"] if "intensity_u8" in data else np.zeros(xyz.shape[:1], np.uint8)
-    if xyz.ndim != 2 or xyz.shape[1] != 3 or xyz.dtype != np.int16 or intensity.shape != xyz.shape[:1]:
+    """Integers in units that the array's name tells (``xyz_5mm``), or metres (``xyz``, ``points`` of 3 columns or more,
+    the fourth an intensity); ``intensity_u8`` of 255, or ``intensity``."""
+    for name in data.files:
+        if (unit := _INTEGERS.fullmatch(name)) or name in _METRES:
+            break
+    else:
+        found = ", ".join(data.files) or "nothing"
+        raise KittiError(f"{path}: has no 'xyz_5mm' (integers in 5 mm), 'xyz' or 'points' (m), only {found}")
+    xyz = data[name]
+    kind, least = ("i", "integers") if unit else ("f", "floats")
+    intensity, scale = np.zeros(len(xyz) if xyz.ndim else 0, np.float32), 1.0
+    for other, full in (("intensity_u8", 255.0), ("intensity", 1.0)):
+        if other in data:
+            intensity, scale = data[other], full
+            break
+    else:
+        if xyz.ndim == 2 and xyz.shape[1] > 3:
+            intensity = xyz[:, 3]
+    if xyz.ndim != 2 or not 3 <= xyz.shape[1] <= (3 if unit else 6) or xyz.dtype.kind != kind or (
+        intensity.shape != xyz.shape[:1]
+    ):  # fmt: skip
         raise KittiError(
-            f"{path}: expected xyz_5mm (N, 3) int16 and intensity_u8 (N,), found {xyz.dtype} {xyz.shape} "
-            f"and {intensity.shape}"
+            f"{path}: expected {name} (N, 3) of {least} and intensities (N,), found {xyz.dtype} {xyz.shape} and "
+            f"{intensity.shape}"
         )
-    metres = xyz.astype(np.float32) * _UNIT
-    return _pack(metres, intensity.astype(np.float32) / np.float32(255.0))
+    metres = xyz[:, :3].astype(np.float32) * (np.float32(1e-3 * float(unit[1])) if unit else np.float32(1.0))
+    return _pack(metres, intensity.astype(np.float32) / np.float32(scale))
 
 
 def _from_bin(path: Path) -> RecordArray:
