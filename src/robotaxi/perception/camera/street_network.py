@@ -21,9 +21,11 @@ from robotaxi.types import StreetClass
 WIDTH, HEIGHT = 512, 288  # px that the street network sees
 STRIDE, ROAD_STRIDE = 8, 4  # px, of a cell of boxes and of a cell of road
 CLASSES = tuple(kind for kind in StreetClass if kind is not StreetClass.BLIND)
-_COCO = {0: StreetClass.PEDESTRIAN, 1: StreetClass.CYCLIST, 2: StreetClass.CAR, 3: StreetClass.CYCLIST,
-         5: StreetClass.TRUCK, 6: StreetClass.TRUCK, 7: StreetClass.TRUCK, TRAFFIC_LIGHT: StreetClass.TRAFFIC_LIGHT,
-         STOP_SIGN: StreetClass.SIGN}  # fmt: skip
+_COCO: dict[int, StreetClass] = {
+    0: StreetClass.PEDESTRIAN, 1: StreetClass.CYCLIST, 2: StreetClass.CAR, 3: StreetClass.CYCLIST,
+    5: StreetClass.TRUCK, 6: StreetClass.TRUCK, 7: StreetClass.TRUCK, TRAFFIC_LIGHT: StreetClass.TRAFFIC_LIGHT,
+    STOP_SIGN: StreetClass.SIGN,
+}  # fmt: skip
 
 
 class CameraNetwork(Protocol):
@@ -44,7 +46,7 @@ class StreetNetwork:
 
     def __init__(self, path: str | Path) -> None:
         self.wide, self.high = WIDTH, HEIGHT
-        self.kinds = {int(kind): kind for kind in CLASSES}
+        self.kinds: dict[int, StreetClass] = {int(kind): kind for kind in CLASSES}
         self._net = _load(path)
         found = _run(self._net, np.zeros((1, 3, HEIGHT, WIDTH), np.float32), path)
         wanted = [(1, (HEIGHT // STRIDE) * (WIDTH // STRIDE), 5 + len(CLASSES)),
