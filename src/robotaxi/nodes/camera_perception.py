@@ -39,6 +39,7 @@ class CameraPerceptionNode(StackNode):
         config, camera = self.config(CameraPerceptionConfig), rig.camera_models.get("front")
         if camera is None:
             raise ValueError(f"sensor rig '{rig.name}' has no camera 'front', only {', '.join(rig.camera_models)}")
+        self._blind = blind(camera.height, camera.width)
         self._recognition = TrafficLightRecognition(config, load_lane_map(self), camera)
         self._pointing, self._view = PointingMonitor(config, camera), ViewMonitor(config, camera)
         self._eyes, self._fault = None, ""
@@ -52,15 +53,15 @@ class CameraPerceptionNode(StackNode):
     def activate(self, at_ns: int) -> None:
         image = self.read(_IMAGE, at_ns)
         if image is None:
-            self.set_status(
-                False, "the image cannot be read (bgr8 or rgb8 of full size in frame camera_front_optical is expected)"
+            self._see_nothing(
+                "the image cannot be read (bgr8 or rgb8 of full size in frame camera_front_optical is expected)", at_ns
             )
             return
         try:
             state = self.read(_STATE, at_ns)
             lights = self._recognition.step(image, at_ns, state)
         except ImageError as error:
-            self.set_status(False, str(error))
+            self._see_nothing(str(error), at_ns)
             return
         street = None if self._eyes is None else self._eyes.step(image)
         view, moved = self._view.step(image, at_ns, state, street), self._pointing.step(image, at_ns, state)
@@ -71,8 +72,13 @@ class CameraPerceptionNode(StackNode):
         self.write("perception/camera_view", convert.camera_view_record(view, at_ns))
         self.write("perception/traffic_lights", to_cloud(lights, at_ns, "map"))
         # what a camera that sees badly or was moved shows, or that nobody looks at, is no evidence of what stands where
-        boxes = blind(*image.shape[:2]) if street is None or view.reason else street.boxes
+        boxes = self._blind if street is None or view.reason else street.boxes
         self.write("perception/camera_objects", to_cloud(boxes, at_ns, _OPTICAL))
         if street is not None and street.road is not None:
             road = np.rint(255.0 * street.road).astype(np.uint8)
             self.write("perception/road_mask", convert.mask(road, at_ns, _OPTICAL))
+
+    def _see_nothing(self, why: str, at_ns: int) -> None:
+        """No light states, rather than none seen: downstream must not take the way for free."""
+        self.set_status(False, why)
+        self.write("perception/camera_objects", to_cloud(self._blind, at_ns, _OPTICAL))
