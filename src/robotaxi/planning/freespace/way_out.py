@@ -41,10 +41,12 @@ STATES = 300  # of the search in a cycle: about 20 ms
 ANNOUNCED = 3.0  # s that the car says what it is about to do before it moves
 SHIFT = 1.2  # s in each gear before it moves: the tyres turn
 THERE = 0.5  # m from the end of a leg where a car that stands is there: it does not creep
+WORTH = 1.0  # m that must be free before a car that stands drives off: it takes no shorter ways
 OFF = 0.6  # m beside the leg, farther off the search begins anew
 KEEP = 0.4  # m between plan and car up to which the next plan goes on from the last one
 STOP_GAP, PERSON_STOP_GAP = 0.7, 1.5  # m kept to what is in the way
 BEFORE_MOVING, UNDER_WAY = 8.0, 5.0  # s after the car at a place in which others may not come there
+TOO_SHORT = 4.0  # s that the car does not move although it may: what is left is too short to drive off for
 PATIENCE = 15.0  # s of waiting for one who stands before a way round is looked for
 
 
@@ -56,6 +58,7 @@ class _Drive:
     number: int = 0
     from_ns: int = 0
     begun: bool = False
+    free_ns: int | None = None  # since when the car stands although it may go
     plan: tuple[int, Profile] | None = None
 
     @property
@@ -200,16 +203,22 @@ class WayOut:
         if met is not None:
             person = int(objects["label"][met.who]) == int(ObjectClass.PEDESTRIAN)
             stop = max(min(stop, met.s - (PERSON_STOP_GAP if person else STOP_GAP)), s)
-        waits = met is not None and stop - s < THERE
+        waits = met is not None and stop - s < (WORTH if still else THERE)
         if waits and still:
             assert met is not None
             if self._waited(stamp_ns, objects, met):
                 return self._anew(stamp_ns, state, objects)
-            drive.plan = None
+            drive.plan = drive.free_ns = None
             return self._stand(stamp_ns, state), self._waiting(drive.leg, s, objects, met)
         self._waits = None
         drive.begun = True
         wait = max((drive.from_ns - stamp_ns) * 1e-9, 0.0)
+        if not still or wait > 0.0:
+            drive.free_ns = None
+        elif drive.free_ns is None:
+            drive.free_ns = stamp_ns
+        elif stamp_ns - drive.free_ns > TOO_SHORT * 1e9:
+            return self._anew(stamp_ns, state, objects)
         trajectory = self._to(drive, stamp_ns, state, s, v, a, stop, wait)
         if met is not None and stop < drive.leg.length - THERE and met.s - s < 2.0 * PERSON_STOP_GAP + v * v:
             return trajectory, self._waiting(drive.leg, s, objects, met)
