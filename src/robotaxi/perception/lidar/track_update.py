@@ -191,12 +191,6 @@ def _shift(track, along, across):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def surely_moving(speed, doubt, config):  # type: ignore[no-untyped-def]
-    """Whether so fast a track (m/s, and its standard deviation) moves, also where it has not got far yet."""
-    return speed > max(config.sure_speed, 3.0 * doubt)
-
-
-@njit(cache=True)
 def _judge_motion(track, found, config):  # type: ignore[no-untyped-def]
     way_x, way_y = track.mean[0] - track.anchor[0], track.mean[1] - track.anchor[1]
     distance, speed = math.hypot(way_x, way_y), math.hypot(track.mean[2], track.mean[3])
@@ -210,7 +204,7 @@ def _judge_motion(track, found, config):  # type: ignore[no-untyped-def]
         extent = found[EXTENT, axis]
         rigid = rigid and abs(extent - track.last_extent[axis]) < _RIGID_CHANGE + _RIGID_SHARE * extent
         track.last_extent[axis] = extent
-    surely = surely_moving(speed, doubt, config)
+    surely = speed > max(config.sure_speed, 3.0 * doubt)
     track.moving_hits = track.moving_hits + int(rigid) + int(surely) if moving else 0
     track.moved |= track.moving_hits >= config.moved_hits
     if not (distance < config.moved_distance and speed < config.rest_speed):

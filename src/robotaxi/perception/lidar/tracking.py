@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from robotaxi.perception.fusion import CameraEvidence, Fusion, FusionConfig, solid_corners
 from robotaxi.perception.lidar.anchor import corners, measure
 from robotaxi.perception.lidar.association import noise, pair
-from robotaxi.perception.lidar.full_boxes import full_box
+from robotaxi.perception.lidar.full_boxes import full_box, is_vehicle
 from robotaxi.perception.lidar.heading import told
 from robotaxi.perception.lidar.track_table import TRACK_DTYPE, doubled, predict
-from robotaxi.perception.lidar.track_update import hear, see, surely_moving, view_information
+from robotaxi.perception.lidar.track_update import hear, see, view_information
 from robotaxi.perception.lidar.tracker_config import TrackerConfig, tracker_numbers
 from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
@@ -110,16 +110,16 @@ def _miss(tracks, seen, dt, numbers):  # type: ignore[no-untyped-def]
         track = tracks[i]
         if missed[i]:
             track.log_odds -= numbers[0].look_miss_log_odds if track.looked else numbers[0].miss_log_odds
-            if track.moved or track.hits < numbers[0].confirm_hits:
+            if track.moved:
                 continue
-            # who has not moved waits where it is: the speed of a track that is new, or of which first only a corner
-            # was seen, would carry a parked car into the lane beside it
-            speed, doubt = math.hypot(track.mean[2], track.mean[3]), max(track.cov[2, 2], track.cov[3, 3])
-            if track.hits > _STANDING_HITS:
+            if track.hits > _STANDING_HITS:  # what has been seen standing for a while waits where it is
                 track.mean[2], track.mean[3] = 0.0, 0.0
-            elif not surely_moving(speed, math.sqrt(doubt), numbers[0]):
-                track.mean[0] -= dt * track.mean[2]
-                track.mean[1] -= dt * track.mean[3]
+            elif track.hits >= numbers[0].confirm_hits and is_vehicle(track.label):
+                # nothing on wheels goes sideways: a parked car of which a corner was seen would roll into the lane
+                cos, sin = math.cos(track.yaw), math.sin(track.yaw)
+                across = cos * track.mean[3] - sin * track.mean[2]
+                track.mean[0] += dt * across * sin
+                track.mean[1] -= dt * across * cos
 
 
 @njit(cache=True)
