@@ -12,7 +12,7 @@ from robotaxi.perception.camera import (
     ImageError,
     PointingMonitor,
     TrafficLightRecognition,
-    camera_view,
+    ViewMonitor,
 )
 from robotaxi.types import CameraModel, EgoState
 
@@ -54,4 +54,5 @@ def test_time_running_backwards_black_and_swapped_pictures_are_safe():
     for stamp_ns in (5_000_000_000, 4_000_000_000, 4_200_000_000, 0, 0, 200_000_000):
         for picture in (PICTURE, np.zeros_like(PICTURE), convert.pixels(message(encoding="rgb8"))):
             assert monitor.step(picture, stamp_ns, EgoState(stamp_ns, 0.0, 0.0, 0.0, 9.0)) == ""
-    assert camera_view(np.zeros_like(PICTURE)).reason == "the camera's picture is black"
+    view = ViewMonitor(CameraPerceptionConfig(), CAMERA)
+    assert view.step(np.zeros_like(PICTURE), 0, None).reason == "the camera's picture is black"
