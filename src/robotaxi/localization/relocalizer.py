@@ -36,6 +36,7 @@ class SearchConfig:
     """Of the search over the whole map."""
 
     misses: int = 8  # sweeps in a row that do not fit before it begins
+    settled: int = 4  # the same where no pose is known at all: by then the sweeps tell how the car moves within them
     pause: int = 10  # sweeps between two searches that found nothing
     least_score: float = 0.6
     least_lead: float = 0.1  # over the next best place
@@ -102,7 +103,7 @@ class Relocalizer:
         self._misses += 1
         if self.own is not None and self._misses >= 3:
             self.own, self._confirmed = None, 0
-        if self.own is None and (not known or self._misses >= self._config.misses):
+        if self.own is None and self._misses >= (self._config.misses if known else self._config.settled):
             self._advance(points)
         return False
 
