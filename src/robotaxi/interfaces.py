@@ -110,7 +110,7 @@ _ALL = (
     Interface("perception/camera_objects", _CLOUD, Qos.STATE, "camera_perception", ("lidar_perception",),
               "camera_front_optical", 200, 40, 60, 600, "what a picture shows, types.CAMERA_OBJECT_DTYPE"),
     Interface("perception/road_mask", "sensor_msgs/msg/Image", Qos.STATE, "camera_perception", (),
-              "camera_front_optical", 200, 40, 60, 600, "mono8, all over the picture: probability of road, 255 sure"),
+              "camera_front_optical", let_ms=60, doc="mono8, only with `street`: probability of road, 255 sure"),
     Interface("perception/traffic_lights", _CLOUD, Qos.STATE, "camera_perception", ("planner", "health_monitor"),
               "map", 200, 40, 60, 800, "light states, types.LIGHT_DTYPE"),
     # ---- dispatch
