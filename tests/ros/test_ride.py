@@ -188,7 +188,7 @@ def test_a_killed_process_stops_the_car_and_is_named(tmp_path, executable):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--map", "atlantis"], "unknown map 'atlantis'; known maps: town"),
+        (["--map", "atlantis"], "unknown map 'atlantis'; known maps: dead_end, town"),
         (["--vehicle", "tank"], "tank"),
         (["--sensors", "sonar"], "no sensor rig named 'sonar'"),
         (["--params-file", "/none.yaml"], "which is not a file"),

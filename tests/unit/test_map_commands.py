@@ -12,4 +12,4 @@ def test_picture_is_a_png(tmp_path, capsys):
 
 def test_unknown_map_is_named(capsys):
     assert main(["map", "check", "atlantis"]) == 2
-    assert "unknown map 'atlantis'; known maps: town" in capsys.readouterr().err
+    assert "unknown map 'atlantis'; known maps: dead_end, town" in capsys.readouterr().err
