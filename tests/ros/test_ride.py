@@ -121,7 +121,7 @@ def start(folder, *options):
         command(folder, *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
     for line in process.stdout:
-        if "en route to pickup" in line and "waiting" not in line:
+        if "en route to pickup" in line and "waiting for every node" not in line:
             return process, reservation.domain_id
     raise AssertionError(f"the ride did not begin: {process.wait()}")
 
