@@ -8,6 +8,7 @@ SIGGRAPH course notes 1997). Fault as in nuPlan's closed-loop metrics (Karnchana
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -39,10 +40,19 @@ class Box:
 
     def corners(self) -> FloatArray:
         """(4, 2): front left, front right, rear right, rear left."""
-        c, s = np.cos(self.yaw), np.sin(self.yaw)
-        along = np.array([1.0, 1.0, -1.0, -1.0]) * self.length / 2.0
-        across = np.array([1.0, -1.0, -1.0, 1.0]) * self.width / 2.0
-        return np.stack([self.x + c * along - s * across, self.y + s * along + c * across], axis=1)
+        c, s = math.cos(self.yaw), math.sin(self.yaw)
+        half_length, half_width = self.length / 2.0, self.width / 2.0
+        return np.array(
+            [
+                (self.x + c * along - s * across, self.y + s * along + c * across)
+                for along, across in (
+                    (half_length, half_width),
+                    (half_length, -half_width),
+                    (-half_length, -half_width),
+                    (-half_length, half_width),
+                )
+            ]
+        )
 
 
 class Side(Enum):

@@ -176,8 +176,7 @@ class Referee:
 
     def _edge(self, stamp_ns: int, box: Box, moved: float) -> None:
         tolerance = 2.0 * self._config.off_road_tolerance
-        core = replace(box, length=box.length - tolerance, width=box.width - tolerance)
-        corners = core.corners()
+        corners = Box(box.x, box.y, box.yaw, box.length - tolerance, box.width - tolerance).corners()
         outside = ~self._map.drivable(corners)
         offences = self.offences
         if not outside.any():

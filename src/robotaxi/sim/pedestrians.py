@@ -141,7 +141,7 @@ class Pedestrians:
         self, tick: int, t: float, dt: float, presence: Presence, speeds: list[float], halves: list[float]
     ) -> None:
         """Advance to time ``t``; ``speeds`` and ``halves`` (half lengths) are of the traffic."""
-        records = self.crowd.records
+        x, y, yaw, vx, vy = (self.crowd.records[name] for name in ("x", "y", "yaw", "vx", "vy"))
         for k, walker in enumerate(self.crowd.walkers):
             if walker.phase is Phase.FALLEN:
                 self._slide(k, walker, dt)
@@ -149,10 +149,10 @@ class Pedestrians:
             decides = tick % _DECIDE_EVERY == k % _DECIDE_EVERY
             before = (walker.x, walker.y)
             self._move(walker, t, dt, decides, presence, speeds, halves)
-            vx, vy = (walker.x - before[0]) / dt, (walker.y - before[1]) / dt
-            if vx or vy:
-                records["yaw"][k] = math.atan2(vy, vx)
-            records["x"][k], records["y"][k], records["vx"][k], records["vy"][k] = walker.x, walker.y, vx, vy
+            moved = walker.x - before[0], walker.y - before[1]
+            x[k], y[k], vx[k], vy[k] = walker.x, walker.y, moved[0] / dt, moved[1] / dt
+            if moved != (0.0, 0.0):
+                yaw[k] = math.atan2(moved[1] / dt, moved[0] / dt)
 
     def knock(self, k: int, vx: float, vy: float) -> None:
         """A blow throws walker ``k`` down at the velocity given (map, m/s)."""
@@ -318,7 +318,7 @@ class Pedestrians:
 
     def _ground(self, x: float, y: float) -> float:
         """Height of the nearest lane: kerbs are level with the road here."""
-        return float(self._net.samples[self._net.tree.query((x, y))[1], 2])
+        return float(self._net.samples[self._net.nearby.nearest(x, y, math.inf)[1], 2])
 
 
 def _point(crossing: Crossing, along: float, forward: bool) -> tuple[float, float]:

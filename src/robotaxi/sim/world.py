@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from robotaxi.hdmap.lane_map import LaneMap
@@ -33,7 +34,7 @@ from robotaxi.sim.traffic.presence import Presence
 from robotaxi.sim.traffic.traffic import Surroundings, spawn
 from robotaxi.sim.view import AGENT_DTYPE, REMEMBERED_NS, EgoTruth, Moment, WorldView
 from robotaxi.sim.world_config import WorldConfig
-from robotaxi.types import Command, ObjectClass, Pose2, RecordArray, VehicleParams, VehicleReport
+from robotaxi.types import Command, LightState, ObjectClass, Pose2, RecordArray, VehicleParams, VehicleReport
 
 FloatArray = NDArray[np.float64]
 
@@ -104,6 +105,8 @@ class World:
         self._ground_z = ground_heights(self._net.samples)
         self._height = self._start_height(start)
         self._past: list[Moment] = []
+        self._shown: RecordArray | None = None
+        self._shining: tuple[int, dict[int, LightState]] = (-1, {})
 
     # ------------------------------------------------------------------ public
 
@@ -129,9 +132,10 @@ class World:
         """Advance by TICK_NS. None holds the last command; before the first, the brakes are held."""
         config, clock = self._config, self._clock
         self._remember()
+        self._shown = None
         clock.tick += 1
         t = self.stamp_ns * 1e-9
-        lights = self._lights.states(t)
+        lights = self._signals()
 
         before = self._ego.rear_axle()
         self._ego.step(command)
@@ -166,7 +170,7 @@ class World:
         self._height = self._ground(x, y)
 
     def view(self) -> WorldView:
-        """The moving agents are a copy; parked ones are the caller's own."""
+        """The moving agents are a copy that cannot be changed; parked ones are the caller's own."""
         x, y, yaw, speed, lateral_speed = self._ego.rear_axle()
         acceleration, lateral_acceleration = self._ego.rear_accelerations()
         vector = self._ego.motion.vector
@@ -185,7 +189,7 @@ class World:
         )
         t = self.stamp_ns * 1e-9
         conditions = None if self._director is None else self._director.conditions(t)
-        return WorldView(self.stamp_ns, truth, self._agents(), self._lights.states(t), conditions, tuple(self._past))
+        return WorldView(self.stamp_ns, truth, self._agents(), self._signals(), conditions, tuple(self._past))
 
     def report(self) -> VehicleReport:
         """What the vehicle's own bus says, without sensor noise."""
@@ -228,18 +232,33 @@ class World:
         self._cabin = state["cabin"]
         self._battery = state["battery"]
         self._referee.offences = state["offences"]
-        self._height, self._past = state["height"], state["past"]
+        self._height, self._past, self._shown = state["height"], state["past"], None
         if self._director is not None:
             self._director.stage = state["stage"]
 
     # ------------------------------------------------------------------ inside
 
     def _agents(self) -> RecordArray:
-        """A copy of all who move, the ego not among them."""
-        groups = [self._traffic.fleet.records, self._pedestrians.crowd.records]
-        if self._director is not None:
-            groups.append(self._director.records(self._height))
-        return np.concatenate(groups)
+        """A copy of all who move, the ego not among them: one a tick, for all who ask, and not to be changed."""
+        if self._shown is None:
+            groups = [self._traffic.fleet.records, self._pedestrians.crowd.records]
+            if self._director is not None:
+                groups.append(self._director.records(self._height))
+            # np.concatenate would work out the common type of the records each time, in Python
+            shown: RecordArray = np.empty(sum(len(group) for group in groups), AGENT_DTYPE)
+            begin = 0
+            for group in groups:
+                shown[begin : begin + len(group)] = group
+                begin += len(group)
+            shown.flags.writeable = False
+            self._shown = shown
+        return self._shown
+
+    def _signals(self) -> dict[int, LightState]:
+        """What the signals show: worked out once a tick, and not to be changed."""
+        if self._shining[0] != self.stamp_ns:
+            self._shining = self.stamp_ns, self._lights.states(self.stamp_ns * 1e-9)
+        return self._shining[1]
 
     def _remember(self) -> None:
         """Keep this moment for who looks back from a later one."""
@@ -271,22 +290,22 @@ class World:
 
     def _start_height(self, start: Pose2) -> float:
         """Of the road that leads where the car points, where one passes over another."""
-        distance, nearest = self._net.tree.query((start.x, start.y), distance_upper_bound=_GROUND_RADIUS)
-        if not math.isfinite(distance):
+        distance, nearest = self._net.nearby.nearest(start.x, start.y, _GROUND_RADIUS)
+        if nearest < 0:
             return 0.0
-        near = np.array(self._net.tree.query_ball_point((start.x, start.y), float(distance) + _LANE), np.int64)
+        near = self._net.nearby.within(start.x, start.y, distance + _LANE)
         if np.ptp(self._ground_z[near]) > STOREY:
-            nearest = near[np.argmax(np.cos(self._net.yaw[near] - start.yaw))]
+            nearest = int(near[np.argmax(np.cos(self._net.yaw[near] - start.yaw))])
         return float(self._ground_z[nearest])
 
     def _ground(self, x: float, y: float) -> float:
         """Height of the road there; where one road passes over another, of the one that is driven on."""
-        distance, nearest = self._net.tree.query((x, y), distance_upper_bound=_GROUND_RADIUS)
-        if not math.isfinite(distance):
+        _, nearest = self._net.nearby.nearest(x, y, _GROUND_RADIUS)
+        if nearest < 0:
             return 0.0
         height = float(self._ground_z[nearest])
         if abs(height - self._height) > STOREY:
-            near = np.array(self._net.tree.query_ball_point((x, y), _GROUND_RADIUS), np.int64)
+            near = self._net.nearby.within(x, y, _GROUND_RADIUS)
             near = near[np.abs(self._ground_z[near] - self._height) <= STOREY]
             if near.size:
                 away = np.hypot(self._net.samples[near, 0] - x, self._net.samples[near, 1] - y)
@@ -316,8 +335,9 @@ class World:
         reach = math.hypot(box.length, box.width) / 2.0
         for group, records in self._others().items():
             x, y, radius = self._static_reach if group == "static" else _reach(records)
-            near = np.flatnonzero(np.maximum(np.abs(x - box.x), np.abs(y - box.y)) < radius + reach)
-            near = near[np.abs(records["z"][near] - self._height) < STOREY]  # not on the bridge above
+            near = _within_reach(x, y, radius, box.x, box.y, reach)
+            if near.size:
+                near = near[np.abs(records["z"][near] - self._height) < STOREY]  # not on the bridge above
             if not near.size:
                 continue
             mask, depth, normal = contact.overlap(box, records[near])
@@ -430,6 +450,20 @@ def _reach(records: RecordArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Centres and radii of the circles that hold the boxes."""
     radius = 0.5 * np.hypot(records["length"], records["width"])
     return np.ascontiguousarray(records["x"]), np.ascontiguousarray(records["y"]), radius
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _within_reach(
+    x: FloatArray, y: FloatArray, radius: FloatArray, at_x: float, at_y: float, reach: float
+) -> NDArray[np.int64]:
+    """Indices of the circles that may reach one of radius ``reach`` about a point."""
+    found = np.empty(len(x), np.int64)
+    count = 0
+    for k in range(len(x)):
+        if max(abs(x[k] - at_x), abs(y[k] - at_y)) < radius[k] + reach:
+            found[count] = k
+            count += 1
+    return found[:count]
 
 
 def _checked(boxes: RecordArray, name: str) -> RecordArray:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from robotaxi.hdmap.lane_map import Lane, LaneMap
+from robotaxi.sim.traffic.nearby import Nearby
 from robotaxi.sim.world_config import WorldConfig
 from robotaxi.types import RecordArray
 
@@ -106,34 +106,12 @@ class RoadNetwork:
         ``length`` and ``width`` are of the box itself; the room another vehicle needs is added.
         """
         half_length = length / 2.0 + SPACING / 2.0
-        half_width = width / 2.0
-        reach = math.hypot(half_length, half_width) + BODY_HALF_WIDTH
-        near = np.asarray(self.tree.query_ball_point((x, y), reach), dtype=np.int64)
-        if not near.size:
-            return {}
-        near.sort()
-        dx, dy = self.samples[near, 0] - x, self.samples[near, 1] - y
-        c, s = math.cos(yaw), math.sin(yaw)
-        along, across = c * dx + s * dy, c * dy - s * dx
-        # a vehicle on the lane keeps BODY_HALF_WIDTH to each side: across its own heading
-        turn = np.abs(np.sin(self.yaw[near] - yaw))
-        room_along = half_length + BODY_HALF_WIDTH * turn
-        room_across = half_width + BODY_HALF_WIDTH * np.sqrt(1.0 - turn * turn)
-        inside = near[(np.abs(along) <= room_along) & (np.abs(across) <= room_across)]
-        touched: dict[int, tuple[float, float]] = {}
-        for sample in inside.tolist():
-            lane = self.lane_of[sample]
-            at = (sample - self.first[lane]) * self.step[lane]
-            low, high = touched.get(lane, (at, at))
-            touched[lane] = (min(low, at), max(high, at))
-        return touched
+        return self.nearby.under(x, y, yaw, half_length, width / 2.0, BODY_HALF_WIDTH)
 
     def lanes_at(self, x: float, y: float, yaw: float, radius: float) -> list[tuple[int, float, float]]:
         """(lane, s, distance) of each lane within ``radius`` that leads the same way, nearest first."""
-        near = np.asarray(self.tree.query_ball_point((x, y), radius), dtype=np.int64)
         best: dict[int, tuple[float, float]] = {}
-        near.sort()
-        for sample in near.tolist():
+        for sample in self.nearby.within(x, y, radius).tolist():
             if math.cos(self.yaw[sample] - yaw) < math.cos(_SAME_WAY):
                 continue
             lane = self.lane_of[sample]
@@ -188,7 +166,9 @@ class RoadNetwork:
         self.samples = np.concatenate(points)
         self.yaw = np.concatenate(yaws)
         self.lane_of = np.repeat(np.arange(len(lanes)), self.count).tolist()
-        self.tree = cKDTree(self.samples[:, :2])
+        along = [np.arange(n) * step for n, step in zip(self.count, self.step, strict=True)]
+        arc = np.concatenate(along).astype(np.float64)
+        self.nearby = Nearby(self.samples[:, :2], self.yaw, np.array(self.lane_of, np.int64), arc)
         self._yaws = yaws
 
     def _profile(self, lanes: list[Lane], config: WorldConfig) -> None:

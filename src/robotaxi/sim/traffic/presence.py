@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +18,7 @@ _EGO_LANE_RADIUS = 2.0  # m from a centreline within which the ego counts as on 
 _FORWARD = 1 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """Interval of a lane that one road user takes, centre first. ``crossing``: it drives across."""
 
     mid: float

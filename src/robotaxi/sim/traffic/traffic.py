@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from robotaxi.sim.traffic.drivers import follow, stop_in
@@ -259,27 +260,28 @@ class Traffic:
         fleet, net, records = self.fleet, self.net, self.fleet.records
         n = len(fleet.path)
         half = (records["length"] * _REFERENCE).tolist()
+        lengths, steps, counts, first = net.length, net.step, net.count, net.first
         places: list[int] = []  # front axles first, then rear ones
         fractions: list[float] = []
         for ahead in (1.0, -1.0):
             for s, h, path in zip(fleet.s.tolist(), half, fleet.path, strict=True):
-                lane, at = _resolve(net, path, s + ahead * h)
-                place = at / net.step[lane]
-                k = min(max(int(place), 0), net.count[lane] - 2)
-                places.append(net.first[lane] + k)
+                lane, at = path[1], s + ahead * h
+                if at < 0.0 or at > lengths[lane]:
+                    lane, at = _resolve(net, path, at)
+                place = at / steps[lane]
+                k = min(max(int(place), 0), counts[lane] - 2)
+                places.append(first[lane] + k)
                 fractions.append(place - k)
-        index = np.array(places, dtype=np.int64).reshape(2, n)
-        fraction = np.array(fractions, dtype=np.float64).reshape(2, n)
-        points = net.samples[index] + fraction[:, :, None] * (net.samples[index + 1] - net.samples[index])
+        points = _along(net.samples, np.array(places, np.int64), np.array(fractions, np.float64)).reshape(2, n, 3)
         chord = points[0] - points[1]
         yaw = np.arctan2(chord[:, 1], chord[:, 0])
-        on = ~fleet.loose
         turn = np.arctan2(np.sin(yaw - records["yaw"]), np.cos(yaw - records["yaw"]))
         middle = 0.5 * (points[0] + points[1])
         if fleet.shift.any():
             middle[:, 0] -= np.sin(yaw) * fleet.shift
             middle[:, 1] += np.cos(yaw) * fleet.shift
             yaw = yaw - np.sign(fleet.shift) * np.arctan2(np.minimum(_SIDEWAYS, 0.3 * fleet.speed), fleet.speed + 0.1)
+        knocked = fleet.loose.any()
         for name, value in (
             ("x", middle[:, 0]),
             ("y", middle[:, 1]),
@@ -289,8 +291,8 @@ class Traffic:
             ("vx", fleet.speed * np.cos(yaw)),
             ("vy", fleet.speed * np.sin(yaw)),
         ):
-            records[name] = np.where(on, value, records[name])
-        if fleet.loose.any():
+            records[name] = np.where(fleet.loose, records[name], value) if knocked else value
+        if knocked:
             self._slide(dt)
 
     def _slide(self, dt: float) -> None:
@@ -325,6 +327,17 @@ def leader(
         if base - front > horizon:
             break
     return math.inf, 0.0
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _along(samples: FloatArray, index: NDArray[np.int64], fraction: FloatArray) -> FloatArray:
+    """(N, 3) points between the samples ``index`` and those after them."""
+    out = np.empty((len(index), 3))
+    for i in range(len(index)):
+        for axis in range(3):
+            here = samples[index[i], axis]
+            out[i, axis] = here + fraction[i] * (samples[index[i] + 1, axis] - here)
+    return out
 
 
 def _resolve(net: RoadNetwork, path: list[int], at: float) -> tuple[int, float]:
