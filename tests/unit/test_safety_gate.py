@@ -19,6 +19,7 @@ from robotaxi.types import (
     Command,
     EgoState,
     Health,
+    Permit,
     SystemMode,
     Trajectory,
     VehicleReport,
@@ -241,7 +242,7 @@ def test_steering_that_does_not_answer_stops_the_car() -> None:
     assert any(o.reason.startswith("The tyres are at 0.20 rad") for o in bench.outputs)
 
 
-def test_localization_that_jumps_is_not_believed_for_a_while() -> None:
+def test_localization_that_jumps_is_not_believed_until_the_car_stands() -> None:
     def alter(inputs: GateInput) -> GateInput:
         jumped = inputs.stamp_ns >= 10**9
         return replace(inputs, state=replace(inputs.state, y=inputs.state.y + 3.0)) if jumped else inputs
@@ -249,7 +250,43 @@ def test_localization_that_jumps_is_not_believed_for_a_while() -> None:
     bench = Bench(speed=8.0, alter=alter)
     outputs = bench.run(1.6)
     assert outputs[50].reason == "Localization jumped by more than 1.0 m."
-    assert outputs[50].mode is SystemMode.COMFORTABLE_STOP
+    while bench.car.truth.speed >= CONFIG.standing_speed:
+        assert bench.run(0.02)[0].mode is SystemMode.COMFORTABLE_STOP
+    assert bench.run(1.0)[-1].mode is SystemMode.AUTONOMOUS
+
+
+def test_who_gets_sweeps_again_has_a_moment_before_it_is_to_blame() -> None:
+    late = Health(0, Permit.STOP, "lidar_perception", "lidar_perception: perception/objects is 0.50 s old.")
+
+    def alter(inputs: GateInput) -> GateInput:
+        tick = inputs.stamp_ns // TICK_NS
+        blind, late_still = 50 <= tick < 80, 60 <= tick < 125
+        health = replace(late, stamp_ns=inputs.stamp_ns) if late_still else Health(inputs.stamp_ns)
+        return replace(inputs, sweep=None if blind else inputs.sweep, health=health)
+
+    reasons = [output.reason for output in Bench(speed=8.0, alter=alter).run(2.6)]
+    assert reasons[78].startswith("Lidar sweep is 0.") and reasons[95].startswith("Lidar sweep is 0.")
+    assert reasons[122] == late.sentence
+
+
+def test_a_place_of_a_second_ago_under_a_new_stamp_is_not_believed() -> None:
+    """A clock that leaps by a second: first nothing that counts comes, then what was true when the silence began."""
+    seen: list[EgoState] = []
+
+    def alter(inputs: GateInput) -> GateInput:
+        seen.append(inputs.state)
+        now = len(seen) - 1
+        if 50 <= now < 100:
+            return replace(inputs, state=seen[49])
+        if 100 <= now < 150:
+            old = seen[now - 50]
+            return replace(inputs, state=replace(old, stamp_ns=inputs.stamp_ns))
+        return inputs
+
+    bench = Bench(speed=12.0, alter=alter)
+    modes = [output.mode for output in bench.run(4.0)]
+    assert set(modes[60:150]) == {SystemMode.COMFORTABLE_STOP}
+    assert modes[-1] is SystemMode.AUTONOMOUS and bench.car.truth.speed > 1.0  # true again before the car stood
 
 
 def test_report_that_is_not_finite_brakes_and_stays_finite() -> None:

@@ -141,6 +141,16 @@ def test_what_lies_beyond_every_horizon_is_not_believed(topic: str) -> None:
     assert health.permit is Permit.STOP and f"{topic} has something 5 km away" in health.sentence
 
 
+def test_localization_that_leaps_away_is_to_blame_and_not_who_sees_from_there() -> None:
+    def alter(now, step):
+        stamp_ns, state = now[STATE]
+        if step >= 3:
+            now[STATE] = (stamp_ns, replace(state, x=state.x + 5000.0))
+
+    health = watched(alter)
+    assert health.sentence == "localization: localization/kinematic_state has leapt by more than 1 km."
+
+
 @pytest.mark.parametrize(("sigma", "permit", "capped"), [(0.1, 0, False), (0.8, 0, True), (2.0, 2, True)])
 def test_a_vague_position_caps_the_speed_and_then_stops(sigma: float, permit: int, capped: bool) -> None:
     def alter(now, step):

@@ -108,7 +108,6 @@ class Monitor:
     def _on_mission(self, message: Any) -> None:
         status: MissionStatus = convert.mission_status(message)
         self.progress.distance_to_go = status.distance_to_go
-        self._seen(to_ns(message.header.stamp))
 
     def _on_explanation(self, message: Any) -> None:
         self.progress.sentence = convert.explanation(message).sentence
@@ -123,11 +122,13 @@ class Monitor:
 
     def _on_health(self, message: Any) -> None:
         self.progress.health = convert.health(message)
+        self._seen(to_ns(message.header.stamp))
 
     def _on_ready(self, message: Any) -> None:
         self.ready.add(message.status[0].name)
 
     def _seen(self, stamp_ns: int) -> None:
+        """The ride's time, by the two that the vehicle's own reports drive: others stamp as localization does."""
         if not self.progress.started:
             self.progress.started = time.monotonic()
         self.progress.stamp_ns = max(self.progress.stamp_ns, stamp_ns)

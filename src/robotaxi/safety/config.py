@@ -60,8 +60,7 @@ class GateConfig:
     max_steering_contradiction: float = param(0.12, lo=0.02, hi=1.0, unit="rad", doc="tyre angle against commands")
     contradiction_time: float = param(0.5, lo=0.1, hi=5.0, unit="s", doc="how long before it counts")
     actuation_memory: float = param(1.0, lo=0.2, hi=3.0, unit="s", doc="commands whose effect may still be under way")
-    max_pose_jump: float = param(1.0, lo=0.2, hi=10.0, unit="m", doc="state against odometry between two steps")
-
+    max_pose_jump: float = param(1.0, lo=0.2, hi=10.0, unit="m", doc="state off where the wheels took the car")
     max_frozen_way: float = param(0.3, lo=0.05, hi=5.0, unit="m", doc="driven while localization stays at one place")
 
     # emergency braking

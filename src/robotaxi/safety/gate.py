@@ -37,6 +37,7 @@ _SWEEP_PERIOD = 0.1  # s
 _HEALTHY = Health(0)
 KMPH = 3.6
 _LIDAR_USER = "lidar_perception"
+_HEALING_NS = 500_000_000  # after which who uses the lidar must have got over its silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,7 @@ class CommandGate:
         self._steering = 0.0
         self._reported = False
         self._began_rolling = True  # until it stands or drives: what a gate is that took over from a dead one
-        self._last_state: EgoState | None = None
-        self._jump_ns: int | None = None
+        self._blind = (-_HEALING_NS - 1, "")  # when there was last no lidar, and why
         self._place = (0, math.nan, math.nan, math.nan, 0.0)  # stamp, x, y, yaw, and the way driven until then
         self._taken: Trajectory | None = None
         self._trajectory: GoodTrajectory | None = None
@@ -98,7 +98,7 @@ class CommandGate:
         if inputs.state is not None and not unmoved and not lost:
             self._steering_offset.learn(inputs.state, inputs.report)
         faults += [unmoved, lost]
-        faults.append(self._take_trajectory(inputs))
+        faults.append(self._take_trajectory(inputs, astray=bool(lost)))
         self._turn()
         faults.append(self._inputs.command_fault(inputs))
         if inputs.sweep is not None:
@@ -109,8 +109,10 @@ class CommandGate:
         if not any(faults):
             faults.append(self._inputs.contradiction(inputs))
         health = inputs.health or _HEALTHY
-        if blind and health.part == _LIDAR_USER:  # who has no sweeps to work on is not to blame
-            health = replace(health, sentence=sentence([blind]))
+        if blind:
+            self._blind = inputs.stamp_ns, blind
+        if health.part == _LIDAR_USER and 0 <= inputs.stamp_ns - self._blind[0] <= _HEALING_NS:
+            health = replace(health, sentence=sentence([self._blind[1]]))  # who has no sweeps is not to blame
         mode, reason = self._modes.step(
             Observation(
                 stamp_ns=inputs.stamp_ns,
@@ -191,25 +193,20 @@ class CommandGate:
         return fault
 
     def _localize(self, inputs: GateInput) -> str:
-        """Take the state if it is good, and if it did not jump while driving."""
+        """Take the state if it is good, and while driving if it is where the wheels have taken the car: one that is not
+        has jumped, or tells of another time than its stamp."""
         fault = self._inputs.state_fault(inputs)
         state = inputs.state
         if fault or state is None:
             return fault
         if self._is_frozen(state):
             return "localization is frozen: it stays where it was while the wheels turn"
-        if self._jumped(state):
-            self._jump_ns = inputs.stamp_ns
-        before = self._jump_ns
-        if before is not None and not self._standing:
-            held_ns = inputs.stamp_ns - before
-            if 0 <= held_ns < self._config.recovery_time * 1e9:
-                self._last_state = state
+        age = (inputs.stamp_ns - state.stamp_ns) * 1e-9
+        if self._odometer.away(state, age) > self._config.max_pose_jump:
+            if not self._standing:  # the wheels know better for as long as a stop takes
                 return f"localization jumped by more than {self._config.max_pose_jump:.1f} m"
             self._trajectory = None  # it was made for another place
-        self._jump_ns = None
-        self._last_state = state
-        self._odometer.correct(state, (inputs.stamp_ns - state.stamp_ns) * 1e-9)
+        self._odometer.correct(state, age)
         return ""
 
     def _is_frozen(self, state: EgoState) -> bool:
@@ -220,19 +217,10 @@ class CommandGate:
         way = abs(self._odometer.distance - self._place[4])
         return state.stamp_ns > self._place[0] and way > self._config.max_frozen_way
 
-    def _jumped(self, state: EgoState) -> bool:
-        last = self._last_state
-        if last is None or self._standing:
-            return False
-        dt = (state.stamp_ns - last.stamp_ns) * 1e-9
-        if not 0.0 < dt < _LONGEST_STEP * 5.0:
-            return False
-        moved = math.hypot(state.x - last.x, state.y - last.y)
-        return abs(moved - abs(self._speed) * dt) > self._config.max_pose_jump
-
-    def _take_trajectory(self, inputs: GateInput) -> str:
+    def _take_trajectory(self, inputs: GateInput, astray: bool) -> str:
+        """Keep a good trajectory, but none that was made while the planner had to believe a wrong place."""
         fault = self._inputs.trajectory_fault(inputs)
-        if not fault and inputs.trajectory is not None and inputs.trajectory is not self._taken:
+        if not fault and not astray and inputs.trajectory is not None and inputs.trajectory is not self._taken:
             self._taken = inputs.trajectory
             self._trajectory = GoodTrajectory(inputs.trajectory)
         return fault

@@ -20,6 +20,7 @@ from robotaxi.types import CameraView, EgoState, Health, Permit, Sight, VehicleR
 
 _STATUS, _STATE = "vehicle/status", "localization/kinematic_state"
 _AHEAD_NS = 200_000_000  # stamps farther ahead of now come from a clock that is wrong
+_LEAP_NS = 10_000_000_000  # so long a place that is out of reach is not believed
 SIGHT, VIEW = "perception/sight", "perception/camera_view"
 
 
@@ -82,6 +83,7 @@ class HealthMonitor:
         self._memory = {item.topic: _Memory() for item in self._watched}
         self._upstream = {item.topic: _upstream(item) for item in self._watched}
         self._odd = odd
+        self._place: tuple[int, EgoState] | None = None  # when localization was last where it can be, and where
         self._dim_steps = dict.fromkeys((SIGHT, VIEW), 0)  # in a row with a doubt about what is seen
 
     def step(
@@ -98,7 +100,9 @@ class HealthMonitor:
         for item in self._watched:
             reading = readings.get(item.topic)
             fault = self._fault(item, now_ns, reading, item.topic in lost, moving)
-            if not fault and reading is not None and pose is not None and _STATE not in bad:
+            if not fault and item.topic == _STATE and pose is not None:
+                fault = self._leap(now_ns, pose)
+            elif not fault and reading is not None and pose is not None and _STATE not in bad:
                 fault = far_away(reading[1], pose, self._config.horizon)
             memory = self._memory[item.topic]
             if not fault:
@@ -133,6 +137,17 @@ class HealthMonitor:
         judged = item.varies == "always" or (item.varies == "moving" and moving)
         if judged and memory.print and memory.repeats >= self._config.frozen_steps:
             return "is frozen: new stamps, old contents"
+        return ""
+
+    def _leap(self, now_ns: int, pose: EgoState) -> str:
+        """Of a place so far from the last one that no car can have come there; what is seen from there would else be
+        blamed on those who see it."""
+        before = self._place
+        if before is not None and 0 <= now_ns - before[0] < _LEAP_NS:
+            away = math.hypot(pose.x - before[1].x, pose.y - before[1].y)
+            if away > self._config.horizon:
+                return f"has leapt by more than {self._config.horizon * 1e-3:.4g} km"
+        self._place = (now_ns, pose)
         return ""
 
     def _doubts(

@@ -23,6 +23,7 @@ _HARDEST = 20.0  # m/s^2, more is no acceleration of a car
 _STRAIGHT_SPEED, _STRAIGHT_STEERING = 3.0, 0.05  # m/s, rad: faster and less, tyres hardly slip
 _MOST_OFF = 0.05  # rad, more is no offset of a sensor
 _OFF_GAIN = 0.005  # of what is new, at 50 Hz the mean of four seconds
+_DRIFT = 0.05  # m that dead reckoning may be off for each metre driven since the last good state
 _REJOIN = 6.0  # m over which the car comes back to its trajectory
 
 
@@ -33,6 +34,7 @@ class Odometer:
         self._wheelbase = vehicle.wheelbase
         self.pose: Pose2 | None = None
         self.distance = 0.0
+        self._corrected_at = 0.0  # of the way driven
 
     def advance(self, speed: float, steering: float, dt: float) -> None:
         """Go on with the kinematic bicycle."""
@@ -48,10 +50,24 @@ class Odometer:
 
     def correct(self, state: EgoState, age: float) -> None:
         """Take a good state, ``age`` seconds old."""
-        way = state.speed * age
-        self.pose = Pose2(
-            state.x + way * math.cos(state.yaw), state.y + way * math.sin(state.yaw), state.yaw + state.yaw_rate * age
-        )
+        self.pose = _carried_on(state, age)
+        self._corrected_at = self.distance
+
+    def away(self, state: EgoState, age: float) -> float:
+        """Metres from here to where a state, ``age`` seconds old, says the car is, less what the reckoning itself may
+        have drifted by; 0 before the first good state."""
+        if self.pose is None:
+            return 0.0
+        said = _carried_on(state, age)
+        drift = _DRIFT * abs(self.distance - self._corrected_at)
+        return max(math.hypot(said.x - self.pose.x, said.y - self.pose.y) - drift, 0.0)
+
+
+def _carried_on(state: EgoState, age: float) -> Pose2:
+    way = state.speed * age
+    return Pose2(
+        state.x + way * math.cos(state.yaw), state.y + way * math.sin(state.yaw), state.yaw + state.yaw_rate * age
+    )
 
 
 class SteeringOffset:
