@@ -10,7 +10,7 @@ import numpy as np
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.sim.terrain import STOREY
 from robotaxi.sim.view import WorldView
-from robotaxi.types import LIGHT_DTYPE, OBJECT_DTYPE, LightState, RecordArray
+from robotaxi.types import LIGHT_DTYPE, OBJECT_DTYPE, FloatArray, LightState, RecordArray
 
 RANGE = 60.0  # m
 STEEPEST = 0.15  # m per m away: who is a storey further above or below than that is on another road
@@ -37,14 +37,12 @@ class Perceiver:
     """True world to messages, with memory for 'has not moved since first seen'."""
 
     def __init__(self, parked: RecordArray, seed: int, blur: Blur) -> None:
-        self._parked, self._blur = parked, blur
+        self._parked, self._at, self._blur = parked, _places(parked), blur
         self._rng = np.random.default_rng([seed, 77])
         self._moved: set[int] = set()
 
     def objects(self, view: WorldView) -> RecordArray:
-        agents = np.concatenate([view.agents, self._parked])
-        away = np.hypot(agents["x"] - view.ego.x, agents["y"] - view.ego.y)
-        near = agents[(away < RANGE) & (np.abs(agents["z"] - view.ego.z) < STOREY + STEEPEST * away)]
+        near = np.concatenate([_near(view.agents, *_places(view.agents), view), _near(self._parked, *self._at, view)])
         self._moved |= {int(k) for k in near["id"][np.hypot(near["vx"], near["vy"]) > 0.5]}
         blur, rng = self._blur, self._rng
         out: RecordArray = np.zeros(near.size, OBJECT_DTYPE)
@@ -83,3 +81,14 @@ class Perceiver:
                 state = int(view.lights.get(key, LightState.UNKNOWN))
                 rows.append((*signal.position, key, state, 1.0))
         return np.array(rows, LIGHT_DTYPE)
+
+
+def _places(agents: RecordArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """x, y, z (N,) each, one number beside the other."""
+    x, y, z = (np.ascontiguousarray(agents[name]) for name in ("x", "y", "z"))
+    return x, y, z
+
+
+def _near(agents: RecordArray, x: FloatArray, y: FloatArray, z: FloatArray, view: WorldView) -> RecordArray:
+    away = np.hypot(x - view.ego.x, y - view.ego.y)
+    return agents[(away < RANGE) & (np.abs(z - view.ego.z) < STOREY + STEEPEST * away)]
