@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -100,6 +101,37 @@ def load_yaml(path: str | Path) -> Any:
         where = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", "not YAML")
         raise ParameterError(f"{path}:{where} is not valid YAML: {problem}") from error
+
+
+def with_line(path: Path, message: str) -> str:
+    """``message`` with the line of the field that it is about, where it begins with the file's name and leads there:
+    'a.yaml[3] (name): actors[0]: speed is ...' becomes 'a.yaml line 41 [3] (name): ...'."""
+    if not message.startswith(path.name):
+        return message
+    rest = message[len(path.name) :]
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return message
+    row = re.match(r"\[(\d+)\]", rest)
+    node = _item(node, int(row[1]) if row else 0)
+    line = node.start_mark.line if node is not None else 0
+    for word, number in re.findall(r"(\w+)(?:\[(\d+)\])?", re.sub(r"^(\[\d+\])?( \(.*?\))?", "", rest)):
+        if not isinstance(node, yaml.MappingNode):
+            break
+        found = next(((key, value) for key, value in node.value if key.value == word), None)
+        if found is None:
+            continue
+        line, node = found[0].start_mark.line, found[1]
+        if number and isinstance(node, yaml.SequenceNode):
+            node = _item(node, int(number))
+            line = node.start_mark.line
+    return f"{path.name} line {line + 1}{'' if rest.startswith(':') else ' '}{rest}"
+
+
+def _item(node: Any, number: int) -> Any:
+    """One of a list of nodes; what is no list stands for itself."""
+    return node.value[number] if isinstance(node, yaml.SequenceNode) and number < len(node.value) else node
 
 
 def load_config(config_type: type[T], path: str | Path) -> T:

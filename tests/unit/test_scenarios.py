@@ -32,7 +32,32 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
     file.write_text(text)
     with pytest.raises(ScenarioError) as error:
         load_file(file)
-    assert "broken.yaml" in str(error.value) and words in str(error.value)
+    assert "broken.yaml line " in str(error.value) and words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "line", "words"),
+    [
+        ("  goal: 10\n  checks: {}\n  duration: long\n", 6, "duration is 'long'"),
+        ("  goal: .nan\n  checks: {}\n", 4, "goal is nan"),
+        ("  goal: 10\n  checks:\n    no_collision: true\n    max_speed: fast\n", 7, "max_speed is 'fast'"),
+        ("  goal: 10\n  checks:\n    cause: BOREDOM\n", 6, "cause is 'BOREDOM', allowed are CRUISE"),
+        ("  goal: 10\n  checks: {on_road: 3}\n", 5, "on_road is 3, allowed are true and false"),
+        ("  goal: 10\n  checks: {}\n  place:\n    lane: north\n", 7, "lane is 'north'"),
+        ("  goal: 10\n  checks: {}\n  place:\n    ends_with: wall\n", 7, "ends_with is 'wall', allowed are signal"),
+        ("  goal: 10\n  checks: {}\n  light: red\n", 6, "light is 'red'"),
+        ("  goal: 10\n  checks: {}\n  actors: 3\n", 6, "actors is 3, expected a list"),
+        ("  goal: 10\n  checks: {}\n  actors:\n  - kind: car\n    s: 5\n  - kind: car\n    s: x\n", 10, "s is 'x'"),
+        ("  checks: {}\n", 3, "field 'goal' is missing"),
+        ("  goal: 10\n  checks: {}\n  colour: red\n", 6, "unknown field 'colour'"),
+    ],
+)
+def test_the_line_of_what_is_wrong_is_named(tmp_path: Path, fields: str, line: int, words: str) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text("# two scenarios\n- {name: a, goal: 10, checks: {}}\n- name: b\n" + fields)
+    with pytest.raises(ScenarioError) as error:
+        load_file(file)
+    assert str(error.value).startswith(f"broken.yaml line {line} [1]") and words in str(error.value)
 
 
 def test_the_built_in_suite_reads_and_an_unknown_one_is_named() -> None:

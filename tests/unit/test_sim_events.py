@@ -59,13 +59,15 @@ def drive(world: World, until_x: float, speed: float = 8.0) -> list:
         ("- {event: rain, weather: {from: 9, until: 3}}\n", "from 9 until 3 is no span"),
         ("- {event: mine, fault: {kind: gnss_bent}}\n", "kind is 'gnss_bent', allowed are camera_frozen"),
         ("- {event: cut_in, needs: {oncoming: 3}}\n", "oncoming is 3, allowed are true and false"),
-        ("- {event: tunnel, at: .nan, weather: {night: dark}}\n", "night is 'dark'"),
+        ("- {event: tunnel, weather: {night: dark}}\n", "night is 'dark'"),
+        ("- {event: tunnel, at: .nan}\n", "at is nan, expected a number"),
+        ("- {event: cut_in, actors: 3}\n", "actors is 3, expected a list"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ActorError) as error:
         events_of(tmp_path, text)
-    assert "day.yaml" in str(error.value) and words in str(error.value)
+    assert "day.yaml line 1" in str(error.value) and words in str(error.value)
 
 
 def test_an_unknown_name_is_told_what_there_is() -> None:

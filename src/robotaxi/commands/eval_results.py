@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robotaxi.evaluation.results import Change, Row, compare, parquet, read_earlier, summary, write_parquet
+from robotaxi.params import ParameterError
 
 SHOWN = 20  # changes printed; the report has them all
 
@@ -19,11 +20,25 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def earlier(args: argparse.Namespace) -> list[Row] | None:
-    """The earlier run's rows, None where none are asked for. Raises ParameterError, also where Parquet is asked for
-    and cannot be written."""
+    """The earlier run's rows, None where none are asked for. Raises ParameterError, also where a file that is asked for
+    cannot be written: that is said before anything is driven."""
+    for name in ("json", "html", "parquet"):
+        writable(getattr(args, name, None), f"--{name}")
     if args.parquet is not None:
         parquet()
     return read_earlier(args.compare) if args.compare is not None else None
+
+
+def writable(file: Path | None, option: str) -> None:
+    """Nothing where a file can be written, its folder made; ParameterError says what is in the way."""
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise ParameterError(f"{option} {file}: cannot be written: {error.strerror or error}") from error
 
 
 def told(args: argparse.Namespace, before: list[Row] | None, rows: Sequence[dict[str, Any]]) -> list[Change]:

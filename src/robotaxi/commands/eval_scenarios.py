@@ -44,13 +44,16 @@ def register(suites: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from robotaxi.evaluation.scenarios.model import ScenarioError, load_suite
+    from robotaxi.evaluation.scenarios.model import load_suite
+    from robotaxi.hdmap.lane_map import MapError
     from robotaxi.params import ParameterError
 
     try:
         scenarios = [item for item in load_suite(args.suite) if not args.only or args.only in item.name]
         before = earlier(args)
-    except (ScenarioError, ParameterError) as error:
+        for name in dict.fromkeys(item.map for item in scenarios):
+            _world(name)  # a map that cannot be read is said before anything is driven
+    except (ParameterError, MapError, OSError) as error:
         print(f"robotaxi: {error}", file=sys.stderr)
         return 2
     if not scenarios:
@@ -98,13 +101,14 @@ def _drive(job: tuple[Any, int]) -> dict[str, Any]:
     """One drive as a row; a scenario that does not fit its map is a failed row."""
     from robotaxi.evaluation.scenarios import checks, run
     from robotaxi.evaluation.scenarios.model import ScenarioError
+    from robotaxi.hdmap.lane_map import MapError, RouteError
 
     scenario, seed = job
     lane_map, vehicle = _world(scenario.map)
     begin = time.process_time()
     try:
         loop = run.drive(scenario, seed, lane_map, vehicle)
-    except ScenarioError as error:
+    except (ScenarioError, MapError, RouteError) as error:
         return {"scenario": scenario.name, "seed": seed, "passed": False, "failed": {"scenario": str(error)}}
     row = checks.judge(scenario, seed, lane_map, vehicle, loop).row()
     row["cpu_s"] = time.process_time() - begin

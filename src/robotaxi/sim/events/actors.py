@@ -91,7 +91,7 @@ def read_actor(row: Any, source: str) -> Actor:
         raise ActorError(f"{source}: appears is {appears!r}, allowed are true and false")
 
     def one(name: str, default: float) -> float:
-        return read_range(row.get(name, default), f"{source}: {name}")[0]
+        return read_range(row[name], f"{source}: {name}")[0] if name in row else default
 
     return Actor(
         kind, read_range(row["s"], f"{source}: s"), read_range(row.get("offset", 0.0), f"{source}: offset"), heading,
@@ -102,6 +102,14 @@ def read_actor(row: Any, source: str) -> Actor:
         one("delay", 0.0), one("to_offset", math.nan), one("sideways", 1.0), one("go_on_after", np.inf), appears,
         one("braking", math.nan), one("over", math.nan), one("merge_ahead", -np.inf),
     )  # fmt: skip
+
+
+def rows_of(row: Mapping[str, Any], name: str, source: str) -> list[Any]:
+    """The list that a field holds; none where it is not there."""
+    rows = row.get(name) or []
+    if not isinstance(rows, list):
+        raise ActorError(f"{source}: {name} is {rows!r}, expected a list")
+    return rows
 
 
 def one_of(value: Any, known: tuple[str, ...], source: str) -> str:
@@ -126,6 +134,8 @@ def read_range(value: Any, source: str) -> Range:
     if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in values):
         raise ActorError(f"{source} is {value!r}, expected a number or [low, high]")
     low, high = float(values[0]), float(values[1])
+    if math.isnan(low) or math.isnan(high):
+        raise ActorError(f"{source} is {value!r}, expected a number or [low, high]")
     if low > high:
         raise ActorError(f"{source} is {value!r}, low is above high")
     return low, high

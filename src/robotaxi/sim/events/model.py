@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robotaxi.params import load_yaml
+from robotaxi.params import load_yaml, with_line
 from robotaxi.resources import config_dir
-from robotaxi.sim.events.actors import Actor, ActorError, Range, only, read_actor, read_range
+from robotaxi.sim.events.actors import Actor, ActorError, Range, only, read_actor, read_range, rows_of
 from robotaxi.sim.events.conditions import NIGHT_LIGHT, Conditions
 
 _EVENT = ("event", "description", "at", "needs", "actors", "weather", "fault")
@@ -101,8 +101,11 @@ def load_events(name_or_path: str) -> tuple[Event, ...]:
             raise ActorError(f"unknown events '{name_or_path}'; known are: {', '.join(known)}, or a path to a .yaml")
     rows = load_yaml(path)
     if not isinstance(rows, list):
-        raise ActorError(f"{path.name}: expected a list of events, found {type(rows).__name__}")
-    return tuple(_event(row, f"{path.name}[{k}]") for k, row in enumerate(rows))
+        raise ActorError(f"{path.name} line 1: expected a list of events, found {type(rows).__name__}")
+    try:
+        return tuple(_event(row, f"{path.name}[{k}]") for k, row in enumerate(rows))
+    except ActorError as error:
+        raise ActorError(with_line(path, str(error))) from error
 
 
 @functools.cache
@@ -133,7 +136,7 @@ def _event(row: Any, source: str) -> Event:
         source,
         read_range(merged.get("at", 100.0), f"{source}: at"),
         _needs(merged.get("needs") or {}, f"{source}: needs"),
-        tuple(read_actor(item, f"{source}: actors[{k}]") for k, item in enumerate(merged.get("actors") or [])),
+        tuple(read_actor(item, f"{source}: actors[{k}]") for k, item in enumerate(rows_of(merged, "actors", source))),
         _weather(merged, source) if merged.get("weather") else None,
         _fault(merged["fault"], f"{source}: fault") if merged.get("fault") else None,
     )
