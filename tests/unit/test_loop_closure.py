@@ -10,9 +10,10 @@ import pytest
 from test_relocalization import boxes
 
 from robotaxi.geometry.se3 import apply, inverse, transform
+from robotaxi.localization.config import MappingConfig
 from robotaxi.localization.keyframes import Keyframes, range_image
 from robotaxi.localization.loops import close_loops
-from robotaxi.localization.mapping import MappingConfig, make_map
+from robotaxi.localization.mapping import make_map
 from robotaxi.types import FloatArray
 
 gtsam = pytest.importorskip("gtsam", reason="gtsam is not installed (pip install robotaxi[maps])")

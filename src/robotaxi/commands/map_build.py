@@ -55,9 +55,10 @@ def build(bags: list[Path], output: Path, origin: tuple[float, float, float], ri
     """Make the map; returns the summary line."""
     from robotaxi.bags.sensor_log import SensorLogError, label_of, read_sensor_log
     from robotaxi.commands.progress import bar
+    from robotaxi.localization.config import MappingConfig
     from robotaxi.localization.keyframes import Keyframes, extract
     from robotaxi.localization.map_picture import save_picture
-    from robotaxi.localization.mapping import MappingConfig, make_map
+    from robotaxi.localization.mapping import make_map
     from robotaxi.localization.tiles import write_map
 
     work = output / "work"

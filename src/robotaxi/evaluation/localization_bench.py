@@ -11,8 +11,9 @@ import numpy as np
 from robotaxi.evaluation import kidnaps
 from robotaxi.evaluation.drive_log import SensorLog
 from robotaxi.evaluation.localization import Case, Run, figures, jump, localize_all, rain, silence
+from robotaxi.localization.config import MappingConfig
 from robotaxi.localization.keyframes import Keyframes, extract
-from robotaxi.localization.mapping import MappingConfig, make_map
+from robotaxi.localization.mapping import make_map
 from robotaxi.localization.tiles import MapInfo, write_map
 from robotaxi.types import FloatArray
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from robotaxi.geometry.se3 import apply, inverse
+from robotaxi.localization.config import MappingConfig
 from robotaxi.localization.map_match import MapMatcher, MatchConfig, PoseFix
-from robotaxi.localization.mapping import MappingConfig
 from robotaxi.localization.point_map import LINE, PointMap
 from robotaxi.localization.scan import cartesian, thin, within
 from robotaxi.localization.sweep_match import compensated

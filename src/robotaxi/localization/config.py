@@ -1,4 +1,4 @@
-"""Parameters of the localizer: sensor noise, gates, and when the estimate counts as trustworthy."""
+"""Parameters of the localizer (sensor noise, gates, and when the estimate counts as trustworthy) and of map making."""
 
 from __future__ import annotations
 
@@ -99,3 +99,24 @@ class LocalizationConfig:
     course_distance: float = param(
         5.0, lo=1.0, hi=50.0, unit="m", doc="drive that gives a heading where none is sensed"
     )
+
+
+@dataclass(frozen=True)
+class MappingConfig:
+    """Noise of the pose graph's edges, and what the map is made of."""
+
+    step_sigma: float = param(0.015, lo=1e-4, hi=1.0, unit="m", doc="odometry from keyframe to keyframe")
+    step_turn_sigma: float = param(0.001, lo=1e-5, hi=0.1, unit="rad", doc="the same in attitude")
+    loop_sigma: float = param(0.03, lo=1e-4, hi=1.0, unit="m", doc="a match with another pass of the same place")
+    loop_turn_sigma: float = param(0.002, lo=1e-5, hi=0.1, unit="rad", doc="the same in attitude")
+    prior_tilt_sigma: float = param(0.01, lo=1e-4, hi=1.0, unit="rad", doc="roll and pitch of the filter")
+    prior_yaw_sigma: float = param(0.02, lo=1e-4, hi=1.0, unit="rad", doc="yaw of the filter")
+    gnss_correlation: float = param(30.0, lo=1.0, hi=1e4, unit="s", doc="fixes within it share their error")
+    loop_distance: float = param(8.0, lo=1.0, hi=50.0, unit="m", doc="keyframes so near may close a loop")
+    loop_gap: int = param(30, lo=5, hi=1000, doc="keyframes apart on one drive before a loop is one")
+    drift: float = param(0.05, lo=0.0, hi=0.5, doc="share of its way that a drive without fixes may drift by")
+    loop_overlap: float = param(0.6, lo=0.1, hi=1.0, doc="least share of points that fit")
+    voxel_size: float = param(1.0, lo=0.2, hi=5.0, unit="m", doc="cells of the map")
+    spacing: float = param(0.3, lo=0.05, hi=2.0, unit="m", doc="between two points of the map")
+    per_voxel: int = param(20, lo=4, hi=100, doc="most points in a cell")
+    plane_radius: float = param(0.8, lo=0.1, hi=5.0, unit="m", doc="neighbours that make a plane")

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from robotaxi.geometry.se3 import apply, inverse
+from robotaxi.localization.config import MappingConfig
 from robotaxi.localization.global_search import GlobalSearch, view_of
 from robotaxi.localization.keyframes import Keyframes
 from robotaxi.localization.point_map import PointMap
 from robotaxi.localization.registration import match
 from robotaxi.localization.scan import thin
 from robotaxi.types import FloatArray
-
-if TYPE_CHECKING:
-    from robotaxi.localization.mapping import MappingConfig
 
 Loop = tuple[int, int, int, int, FloatArray]  # drive and keyframe, of both, and T_first_second
 _STANDS, _ROAD = 0.6, 0.3  # m above base_link: higher stands, lower is road
