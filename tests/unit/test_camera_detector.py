@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from robotaxi.bags.kitti_images import annotated_images
 from robotaxi.evaluation.camera_bench import TRUTH2D_DTYPE, AnnotatedImage, run_camera
 from robotaxi.evaluation.light_bench import CropError, find_crops, run_lights
 from robotaxi.evaluation.yolox_reference import reference_decode, reference_suppress
@@ -92,6 +93,32 @@ def test_the_bench_counts_recall_and_compares_the_decoding(tmp_path):
     figures = run_camera([AnnotatedImage(tmp_path / "a.png", truth)], one_car, SIDE, DetectorConfig())
     assert figures["holds"] and figures["decoding"]["different"] == 0
     assert figures["ours"]["car"]["annotated"] == 1 and figures["ours"]["all"]["recall"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("broken", "match"),
+    [
+        ({"a.png": b""}, r"a.png: cannot be read as an image \(0 bytes\)"),
+        ({"a.txt": b"Car 0 0\n"}, "line 1: expected 15"),
+        ({"a.txt": b"Car 0 0 0 nan 1 2 3\n"}, "line 1: holds a number"),
+        ({"a.txt": b"Car x 0 0 1 1 2 3\n"}, "line 1: could"),
+        ({"a.txt": None}, "a.txt: cannot be read: No such file"),
+    ],
+)
+def test_broken_images_and_labels_are_named(tmp_path, broken, match):
+    import cv2
+
+    for name in ("image_2", "label_2"):
+        (tmp_path / name).mkdir()
+    cv2.imwrite(str(tmp_path / "image_2/a.png"), np.zeros((50, 333, 3), np.uint8))
+    (tmp_path / "label_2/a.txt").write_text("Spaceship 0 0 0 1 1 20 40\n")
+    figures = run_camera(annotated_images(tmp_path), one_car, SIDE, DetectorConfig())
+    assert figures["ours"]["all"]["recall"] is None, "a class that nobody knows need not be found"
+    for name, content in broken.items():
+        path = tmp_path / ("image_2" if name.endswith("png") else "label_2") / name
+        path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(ValueError, match=match):
+        run_camera(annotated_images(tmp_path), one_car, SIDE, DetectorConfig())
 
 
 def head(lit):

@@ -276,5 +276,41 @@ def test_broken_folders_are_named(folder, tmp_path):
     fails("line 1: holds a number that is not finite")
     (folder / "label_02.txt").write_text(label(1e30, "Car", 0.0, 12.0))
     fails("line 1: '1e\\+30' is no number of a frame")
+    (folder / "label_02.txt").write_text(label(0, "Car", 0.0, 12.0))
+    calibration = (folder / "calib.txt").read_text()
+    for camera, match in (("P2: 1 x 3\n", "calib.txt: 'P2': "), ("P2: nan" + " 1" * 11 + "\n", "'P2' holds a number")):
+        without = "".join(line + "\n" for line in calibration.splitlines() if not line.startswith("P2"))
+        (folder / "calib.txt").write_text(without + camera)
+        fails(match)
     (folder / "calib.txt").write_text("P2: 1\n")
     fails("has no 'Tr_velo_to_cam'")
+    (folder / "calib.txt").unlink()
+    fails("calib.txt: is missing")
+    (folder / "label_02.txt").unlink()
+    fails("has sweeps and no labels")
+
+
+@pytest.mark.parametrize("columns", [4, 5, 6])
+def test_sweeps_that_are_cut_short_are_named(tmp_path, columns):
+    """Not taken for points of three numbers, or of more."""
+    rng, path = np.random.default_rng(1), tmp_path / "0.bin"
+    rows = rng.normal(0.0, 10.0, (2000, columns)).astype("<f4")
+    rows[:, 3:] = rng.random((2000, columns - 3))
+    whole = rows.tobytes()
+    for size in (len(whole) // 2 + 4 * k for k in range(1, 61)):
+        path.write_bytes(whole[:size])
+        if size % (4 * columns) == 0:
+            assert len(read_points(path)) == size // (4 * columns)
+        else:
+            with pytest.raises(KittiError, match="copy it again"):
+                read_points(path)
+
+
+def test_an_archive_with_a_flipped_byte_is_named(tmp_path):
+    path = tmp_path / "0.npz"
+    np.savez_compressed(path, xyz=np.random.default_rng(2).normal(size=(500, 3)))
+    good = path.read_bytes()
+    for at in range(60, len(good) - 200, 97):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
+        with pytest.raises(KittiError, match=r"0\.npz"):
+            read_points(path)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robotaxi.bags.kitti_files import KittiError, camera_from_lidar, read_numbers
 from robotaxi.bags.kitti_labels import parse_labels
@@ -35,6 +37,7 @@ VEHICLE = VehicleParams(
 
 _INTEGERS, _METRES = re.compile(r"xyz_(\d+)mm"), ("xyz", "points")  # arrays of points in an .npz file
 _NUMBER = re.compile(r"(\d+)")
+_ENOUGH = 400  # numbers in a file, that tell how many columns it has
 _FEW = 0.05  # share of negative intensities that a sensor may have
 
 
@@ -68,8 +71,8 @@ def read_points(path: str | Path) -> RecordArray:
             if not hasattr(data, "files"):
                 raise KittiError(f"{path}: is one array and no .npz archive")
             return _from_npz(path, data)
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise KittiError(f"{path}: cannot be read: {error}") from error
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise KittiError(f"{path}: cannot be read: {error}; copy it again from where it came") from error
     except ValueError as error:
         if isinstance(error, KittiError):
             raise
@@ -155,16 +158,28 @@ def _from_bin(path: Path) -> RecordArray:
     values = np.fromfile(path, np.uint8)
     fits = [columns for columns in (4, 5, 6, 3) if len(values) % (4 * columns) == 0]
     if not fits:
-        raise KittiError(f"{path}: {len(values)} bytes are no whole number of points of 16 bytes")
+        raise KittiError(f"{path}: {len(values)} bytes are no whole number of points of 16 bytes; copy it again")
     numbers = values.view("<f4")
     if not numbers.size:
         return _pack(numbers.reshape(-1, 3), numbers)
-    negative = {k: float((numbers.reshape(-1, k)[:, 3] < 0.0).mean()) for k in fits if k > 3}
+    negative = {k: _negative(numbers, k) for k in fits if k > 3}
     columns = min(negative, key=lambda k: negative[k], default=3)
+    if negative.get(columns, 1.0) > _FEW and len(numbers) > _ENOUGH:
+        cut = next((k for k in (4, 5, 6) if k not in fits and _negative(numbers, k) <= _FEW), None)
+        if cut is not None:
+            raise KittiError(
+                f"{path}: {len(values)} bytes end within a point of {4 * cut} bytes: it is cut short, copy it again"
+            )
     if 3 in fits and negative.get(columns, 1.0) > _FEW:
         columns = 3
     rows = numbers.reshape(-1, columns)
     return _pack(rows, rows[:, 3] if columns > 3 else np.zeros(len(rows), np.float32))
+
+
+def _negative(numbers: NDArray[np.float32], columns: int) -> float:
+    """Share of negative values in the fourth of so many columns, of the whole rows."""
+    rows = numbers[: len(numbers) // columns * columns].reshape(-1, columns)
+    return float((rows[:, 3] < 0.0).mean())
 
 
 def _pack(xyz: Any, intensity: Any) -> RecordArray:

@@ -47,6 +47,10 @@ def read_calibration(path: Path) -> dict[str, list[str]]:
 
 def camera_from_lidar(path: Path) -> FloatArray:
     """4x4 from the lidar to the rectified camera frame."""
+    if not path.is_file():
+        raise KittiError(
+            f"{path}: is missing; it says with '{LIDAR_KEYS[0]}' where the camera is, whose frame labels use"
+        )
     entries = read_calibration(path)
     out = np.eye(4)
     for keys, columns in ((LIDAR_KEYS, 4), (("R0_rect", "R_rect"), 3)):
@@ -54,7 +58,7 @@ def camera_from_lidar(path: Path) -> FloatArray:
         if found is None and columns == 3:
             continue  # no rectification (KITTI odometry): the transform ends in the rectified frame already
         if found is None:
-            raise KittiError(f"{path}: has no '{keys[0]}'")
+            raise KittiError(f"{path}: has no '{keys[0]}' (3x4, from the lidar to the camera)")
         try:
             block = np.array(found, np.float64).reshape(3, columns)
         except ValueError as error:

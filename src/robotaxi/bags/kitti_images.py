@@ -12,6 +12,7 @@ from robotaxi.evaluation.camera_bench import TRUTH2D_DTYPE, AnnotatedImage
 from robotaxi.types import ObjectClass
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
+_LEAST_COLUMNS = 8  # up to the box in the image; the box in space is not read
 _LEAST_HEIGHT = 25.0  # px, of KITTI's own evaluation ("moderate")
 _MOST_CUT = 0.5  # share outside the image
 _MOST_HIDDEN = 2  # KITTI's occlusion level: largely
@@ -35,13 +36,14 @@ def _truth(path: Path) -> np.ndarray:
         words = line.split()
         if not words:
             continue
-        try:
-            cut, hidden = float(words[1]), float(words[2])
-            box = tuple(float(word) for word in words[4:8])
-        except (ValueError, IndexError) as error:
-            raise KittiError(f"{path}: line {number}: {error}") from error
-        if len(box) != 4:
+        if len(words) < _LEAST_COLUMNS:
             raise KittiError(f"{path}: line {number}: expected 15 columns, found {len(words)}")
+        try:
+            cut, hidden, *box = (float(words[k]) for k in (1, 2, 4, 5, 6, 7))
+        except ValueError as error:
+            raise KittiError(f"{path}: line {number}: {error}") from error
+        if not np.isfinite([cut, hidden, *box]).all():
+            raise KittiError(f"{path}: line {number}: holds a number that is not finite")
         label = ObjectClass.UNKNOWN if nobody_cared(words[0]) else object_class(words[0])
         counted = label != ObjectClass.UNKNOWN and box[3] - box[1] >= _LEAST_HEIGHT
         rows.append((*box, int(label), counted and cut <= _MOST_CUT and hidden <= _MOST_HIDDEN))

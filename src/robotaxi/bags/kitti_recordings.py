@@ -225,9 +225,14 @@ class _Camera:
     @staticmethod
     def read(path: Path, T_camera_base: FloatArray) -> _Camera | None:
         values = read_calibration(path).get("P2")
-        if values is None or len(values) != 12:
+        if values is None:
             return None
-        projection = np.array(values, np.float64).reshape(3, 4)
+        try:
+            projection = np.array(values, np.float64).reshape(3, 4)
+        except ValueError as error:
+            raise KittiError(f"{path}: 'P2': {error}; expected 12 numbers, row by row") from error
+        if not np.isfinite(projection).all():
+            raise KittiError(f"{path}: 'P2' holds a number that is not finite; leave it out to be judged all around")
         return _Camera(projection, T_camera_base) if projection[0, 2] > 0.0 else None
 
     def project(self, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

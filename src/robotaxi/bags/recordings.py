@@ -27,7 +27,9 @@ def open_recordings(data_dir: str | Path, sensors: str = "", vehicle: str = "") 
         raise KittiError(f"{data_dir}: no such folder; expected {_FORMATS}")
     found = _search(data_dir, sensors, vehicle, _DEPTH)
     if not found:
-        raise KittiError(f"{data_dir}: holds no recording; expected {_FORMATS}")
+        bare = next((p for p in (data_dir, *sorted(data_dir.iterdir())) if (p / "velodyne").is_dir()), None)
+        why = f"{bare} has sweeps and no labels; " if bare is not None else ""
+        raise KittiError(f"{data_dir}: holds no recording; {why}expected {_FORMATS}")
     return found
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import Stores, get_typestore
 
 from robotaxi.bags.kitti_files import KittiError
 from robotaxi.bags.messages import messages
-from robotaxi.bags.reader import custom_data
+from robotaxi.bags.reader import custom_data, open_bag
 from robotaxi.bags.writer import header_stamp_ns
 from robotaxi.evaluation.perception_case import TRUTH_DTYPE, Frame, Recording, in_base, truth_of_agents
 from robotaxi.hdmap import load_map
@@ -36,20 +35,17 @@ def ride_recording(bag: Path, sensors: str = "", vehicle: str = "") -> Recording
     """Sweeps with the state that localization gave and, where the simulator drove, its truth.
 
     ``sensors``, ``vehicle``: empty for those that the recorder noted. Where the map that it noted is at hand, its
-    parked cars belong to the truth and its road bounds what is looked at. Raises KittiError when the bag has no sweeps
-    or no truth to measure against.
+    parked cars belong to the truth and its road bounds what is looked at. Raises BagError for a bag that is damaged,
+    KittiError when it has no sweeps or no truth to measure against.
     """
     said = custom_data(bag)
     sensors, vehicle = (
         given or said.get(key) or "robotaxi" for given, key in ((sensors, "sensors"), (vehicle, "vehicle"))
     )
     rig, params = load_rig(sensors), load_vehicle(vehicle)
-    try:
-        with Reader(bag) as reader:
-            counts = {name: sum(c.msgcount for c in reader.connections if c.topic.endswith("/" + name))
-                      for name in (_SWEEPS, _AGENTS, _EGO)}  # fmt: skip
-    except (ReaderError, OSError) as error:
-        raise KittiError(f"{bag}: cannot be read as a bag: {error}") from error
+    with open_bag(bag) as reader:
+        counts = {name: sum(c.msgcount for c in reader.connections if c.topic.endswith("/" + name))
+                  for name in (_SWEEPS, _AGENTS, _EGO)}  # fmt: skip
     for name, count in counts.items():
         if count == 0:
             raise KittiError(f"{bag}: has no /{name}; record the ride with --record all")
@@ -97,7 +93,7 @@ def _map(name: str) -> LaneMap | None:
 
 
 def _messages(bag: Path, topic: str) -> Iterator[tuple[int, Any]]:
-    with Reader(bag) as reader:
+    with open_bag(bag) as reader:
         connections = [c for c in reader.connections if c.topic.endswith("/" + topic)]
         for connection, _, raw in messages(reader, connections) if connections else ():
             yield header_stamp_ns(raw), _TYPES.deserialize_cdr(raw, connection.msgtype)

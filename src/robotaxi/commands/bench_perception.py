@@ -116,7 +116,12 @@ def _lidar_figures(args: argparse.Namespace) -> dict[str, Any]:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("sweeps", total=total)
         eyes = StreetEyes(StreetConfig(), load_street_network()) if args.camera else None
-        return measure(recordings, config, road, args.frames, lambda: progress.advance(task), network, eyes)
+        figures = measure(recordings, config, road, args.frames, lambda: progress.advance(task), network, eyes)
+    if not figures["frames_evaluated"]:
+        raise ValueError(
+            f"{args.data}: none of {figures['frames']} sweeps has a label; there is nothing to compare with"
+        )
+    return figures
 
 
 def _simulated(args: argparse.Namespace, lane_map: LaneMap) -> list[Recording]:
@@ -273,12 +278,13 @@ def _bench_lights(args: argparse.Namespace) -> int:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("crops", total=len(crops))
         figures = measure(crops, network, trained_on, lambda: progress.advance(task))
-    held = figures["held_out"]
+    held, unreadable = figures["held_out"], figures["unreadable"]
     return bench.finish(
         args,
         figures,
         f"{held['crops']} crops never trained on, {_percent(held['accuracy'])} right, "
-        f"{held['red_green_confused']} red and green confused; {figures['ms']['p50']:.2f} ms p50",
+        f"{held['red_green_confused']} red and green confused; {figures['ms']['p50']:.2f} ms p50"
+        + (f" | {len(unreadable)} cannot be read: {unreadable[0]} ..." if unreadable else ""),
         figures["holds"],
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from robotaxi.evaluation.perception_bench import percentiles
 from robotaxi.evaluation.perception_case import GROUPS
@@ -65,9 +66,10 @@ def run_camera(
     for image in images:
         progress()
         begun = time.perf_counter()
-        pixels: Any = cv2.imread(str(image.path))
+        pixels: Any = read_image(image.path)
         if pixels is None:
-            raise ValueError(f"{image.path}: cannot be read as an image")
+            size = image.path.stat().st_size
+            raise ValueError(f"{image.path}: cannot be read as an image ({size} bytes); copy it again or remove it")
         loaded = time.perf_counter()
         ours.append(_road_users(detector.step(pixels)))
         whole.append(1e3 * (time.perf_counter() - loaded))
@@ -101,6 +103,15 @@ def run_camera(
     mine, theirs = figures["ours"]["all"]["recall"], figures["reference"]["all"]["recall"]
     figures["holds"] = different == 0 and compared > 0 and (mine is None or mine >= theirs)
     return figures
+
+
+def read_image(path: Path) -> NDArray[np.uint8] | None:
+    """The picture (H, W, 3) BGR, None for a file that holds none."""
+    try:
+        pixels: Any = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return None if pixels is None else np.asarray(pixels, np.uint8)
 
 
 def _of_street(boxes: RecordArray) -> RecordArray:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from robotaxi.evaluation.camera_bench import read_image
 from robotaxi.evaluation.perception_bench import percentiles
 from robotaxi.perception.camera.light_state import STATES, LightStateNetwork
 from robotaxi.types import LightState
@@ -81,12 +81,12 @@ def run_lights(
     truth, found, seen, milliseconds, unreadable = [], [], [], [], []
     for crop in crops:
         progress()
-        image: Any = cv2.imread(str(crop.path))
+        image = read_image(crop.path)
         if image is None:
             unreadable.append(str(crop.path))
             continue
         begun = time.perf_counter()
-        state, _ = network.read(image.astype(np.uint8, copy=False))
+        state, _ = network.read(image)
         milliseconds.append(1e3 * (time.perf_counter() - begun))
         truth.append(int(crop.state if crop.state in STATES else LightState.UNKNOWN))
         found.append(int(state))
