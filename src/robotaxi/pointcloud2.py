@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from robotaxi.types import RecordArray
+from robotaxi.types import LATER_FIELDS, RecordArray
 
 _CODES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}  # of sensor_msgs/PointField
 _DATATYPES = {code: datatype for datatype, code in _CODES.items()}
@@ -26,7 +26,7 @@ class CloudError(ValueError):
 def from_cloud(message: Any, required: np.dtype | None = None) -> RecordArray:
     """The cloud's points as a structured array (N,), without copying: read only, fields of one value each.
 
-    Raises CloudError when the sizes disagree or a field of ``required`` is missing.
+    Raises CloudError when the sizes disagree or a field of ``required`` is missing. `LATER_FIELDS` may be: they are 0.
     """
     count = message.width * message.height
     if message.point_step == 0 and count == 0:
@@ -49,15 +49,18 @@ def from_cloud(message: Any, required: np.dtype | None = None) -> RecordArray:
     require(dtype, required.names or () if required is not None else ())
     points: RecordArray = np.frombuffer(message.data, dtype=dtype, count=count)
     if required is not None and dtype != required:
-        points = np.rec.fromarrays([points[n] for n in required.names], dtype=required).view(np.ndarray)  # type: ignore
+        whole: RecordArray = np.zeros(count, required)
+        for name in set(required.names or ()) & set(points.dtype.names or ()):
+            whole[name] = points[name]
+        return whole
     return points
 
 
 def require(dtype: np.dtype, names: tuple[str, ...]) -> None:
-    """Raises CloudError where a field is missing."""
+    """Raises CloudError where a field is missing that is not one of `LATER_FIELDS`."""
     has = dtype.names or ()
     for name in names:
-        if name not in has:
+        if name not in has and name not in LATER_FIELDS:
             raise CloudError(f"cloud has no field '{name}', only {', '.join(has) or 'none'}")
 
 

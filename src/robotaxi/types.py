@@ -210,9 +210,23 @@ OBJECT_DTYPE = np.dtype(
         ("id", "<u4"),  # stable over the track's life
         ("label", "u1"),  # ObjectClass
         ("static", "u1"),  # 1: has not moved since it was first seen
+        ("p_unknown", "<f4"),  # probability of each ObjectClass given that it exists; all 0: not told
+        ("p_car", "<f4"),
+        ("p_truck", "<f4"),
+        ("p_bicycle", "<f4"),
+        ("p_pedestrian", "<f4"),
     ]
 )
 """Tracked objects, frame ``map``."""
+
+CLASS_FIELDS = tuple(f"p_{name.name.lower()}" for name in ObjectClass)
+"""Fields of OBJECT_DTYPE: probability of each class."""
+
+
+def sure_of(label: int) -> tuple[float, ...]:
+    """The `CLASS_FIELDS` of what is known to be of one class."""
+    return tuple(float(label == each) for each in ObjectClass)
+
 
 OBSTACLE_DTYPE = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
 """Points that stand on the road whatever they are, frame ``base_link``."""
@@ -226,17 +240,41 @@ class LightState(IntEnum):
     OFF = 4
 
 
+class LightShape(IntEnum):
+    """What the lit lamp looks like, numbered as in Autoware's TrafficLightElement."""
+
+    UNKNOWN = 0
+    CIRCLE = 1
+    LEFT_ARROW = 2
+    RIGHT_ARROW = 3
+    UP_ARROW = 4
+
+
+class LightStatus(IntEnum):
+    """Whether a lamp is lit, numbered as in Autoware's TrafficLightElement (solid off, solid on)."""
+
+    UNKNOWN = 0
+    OFF = 1
+    ON = 2
+
+
 LIGHT_DTYPE = np.dtype(
     [
         ("x", "<f4"),  # signal head, map, m
         ("y", "<f4"),
         ("z", "<f4"),
         ("signal_id", "<u4"),
-        ("state", "u1"),  # LightState
+        ("state", "u1"),  # LightState: colour of the lit lamp, OFF where all are seen to be dark
         ("confidence", "<f4"),  # 0..1
+        ("shape", "u1"),  # LightShape of its lamps
+        ("status", "u1"),  # LightStatus
     ]
 )
-"""State of each traffic light that the map expects in view, frame ``map``."""
+"""State of each traffic light that the map expects in view, frame ``map``: one element of Autoware's each."""
+
+
+LATER_FIELDS = frozenset({*CLASS_FIELDS, "shape", "status"})
+"""Fields that older bags lack; 0 there: not told."""
 
 
 class StreetClass(IntEnum):

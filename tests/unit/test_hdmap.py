@@ -12,7 +12,7 @@ from robotaxi.hdmap import MapError, RouteError, known_maps, load_map
 from robotaxi.hdmap.lanelet2_write import to_lanelet2
 from robotaxi.hdmap.plan_view import PlanElement, evaluate
 from robotaxi.hdmap.route_path import quintic
-from robotaxi.types import Pose2
+from robotaxi.types import LightShape, Pose2
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -193,6 +193,23 @@ def test_broken_lanelet2_is_named(tmp_path, old, new, message):
     assert old in text
     with pytest.raises(MapError, match=message):
         load_text(tmp_path, text.replace(old, new), "map.osm")
+
+
+ARROW_LIGHT = """<signals><signal id="7" type="1000011" subtype="10" s="99" t="-8" zOffset="4.5" orientation="+"/>
+    <signal id="8" type="1000011" subtype="40" s="99" t="-8" zOffset="6" orientation="+"/></signals>"""
+
+
+def test_arrow_lights_of_both_formats(tmp_path):
+    road = load_text(tmp_path, open_drive(extra=ARROW_LIGHT))
+    assert [signal.shape for signal in road.signals.values()] == [LightShape.LEFT_ARROW, LightShape.CIRCLE]
+    text = to_lanelet2(road).decode()
+    again = load_text(tmp_path, text, "map.osm")
+    assert [signal.shape for signal in again.signals.values()] == [LightShape.LEFT_ARROW, LightShape.CIRCLE]
+    bulbs = "".join(f'<node id="{k}" lat="0" lon="0"><tag k="arrow" v="right"/></node>' for k in (901, 902))
+    bulbs += '<way id="903"><nd ref="901"/><nd ref="902"/><tag k="type" v="light_bulbs"/>'
+    bulbs += '<tag k="traffic_light_id" v="8"/></way></osm>'
+    autoware = load_text(tmp_path, text.replace("</osm>", bulbs), "map.osm")
+    assert autoware.signals[8].shape == LightShape.RIGHT_ARROW
 
 
 def test_lanelet2_round_trip_keeps_the_small_map(tmp_path):

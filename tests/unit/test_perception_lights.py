@@ -10,12 +10,18 @@ from hypothesis import strategies as st
 
 from robotaxi.hdmap.lane_map import LaneMap, Signal
 from robotaxi.perception.camera import ImageError, TrafficLightConfig, TrafficLightRecognition
+from robotaxi.perception.camera.lamp_shape import lamp_shape
 from robotaxi.perception.camera.light_filter import LightFilter
-from robotaxi.types import LIGHT_DTYPE, CameraModel, EgoState, LightState
+from robotaxi.types import LIGHT_DTYPE, CameraModel, EgoState, LightShape, LightState, LightStatus
 
 T_BASE_OPTICAL = np.array([[0.0, 0, 1, 1.8], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
 CAMERA = CameraModel("front", 640, 360, 457.0, 457.0, 319.5, 179.5, T_BASE_OPTICAL)
 LAMPS = {LightState.RED: (40, 40, 255), LightState.AMBER: (20, 180, 255), LightState.GREEN: (140, 255, 30)}
+ARROWS = {
+    LightShape.UP_ARROW: [(0, -9), (9, 0), (3, 0), (3, 9), (-3, 9), (-3, 0), (-9, 0)],
+    LightShape.LEFT_ARROW: [(-9, 0), (0, 9), (0, 3), (9, 3), (9, -3), (0, -3), (0, -9)],
+    LightShape.RIGHT_ARROW: [(9, 0), (0, -9), (0, -3), (-9, -3), (-9, 3), (0, 3), (0, 9)],
+}
 STEP_NS = 200_000_000
 
 
@@ -188,6 +194,45 @@ def test_green_is_never_believed_without_two_greens_in_a_row(seen):
             assert seen[k - 1 : k + 1] == [LightState.GREEN, LightState.GREEN]
         if state in (LightState.RED, LightState.AMBER):
             assert believed == state
+
+
+def test_a_head_that_stays_dark_is_off_and_one_that_is_hidden_or_dim_is_not():
+    head = signal(x=25.0, y=-1.0)
+    dark = draw([(head, LightState.OFF)], ego())
+    light = recognition(head)
+    states = [light.step(dark, k * STEP_NS, ego())[0] for k in range(16)]
+    assert {int(s["state"]) for s in states[:10]} == {LightState.UNKNOWN}
+    assert states[-1]["state"] == LightState.OFF and states[-1]["status"] == LightStatus.OFF
+    assert states[-1]["confidence"] >= 0.3
+    lit = draw([(head, LightState.RED)], ego())
+    assert light.step(lit, 16 * STEP_NS, ego())["state"][0] == LightState.RED
+    u, v = int(319.5 + 457.0 * 1.0 / 23.2), int(179.5 - 457.0 * 3.0 / 23.2)
+    hidden = dark.copy()
+    hidden[v - 30 : v + 30, u - 30 : u + 30] = (90, 90, 90)
+    window = hidden.copy()
+    window[v - 10 : v + 10, u - 3 : u + 4] = (25, 25, 25)  # as of a lorry
+    night = (dark // 12).astype(np.uint8)
+    far = draw([(signal(x=70.0), LightState.OFF)], ego())
+    for image, at in ((hidden, head), (window, head), (night, head), (far, signal(x=70.0))):
+        other = recognition(at)
+        for k in range(16):
+            out = other.step(image, k * STEP_NS, ego())
+        assert out["state"][0] == LightState.UNKNOWN
+
+
+def test_the_shape_of_a_lamp_is_told_by_its_lit_pixels():
+    for shape, corners in ARROWS.items():
+        mask = np.zeros((40, 40), np.uint8)
+        cv2.fillPoly(mask, [np.array(corners, np.int32) * 2 + 20], 1)
+        for size in (40, 20):
+            lit = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA) > 0
+            assert lamp_shape(lit, 0.85 * size) == shape
+    disc = cv2.circle(np.zeros((40, 40), np.uint8), (20, 20), 16, 1, -1) > 0
+    assert lamp_shape(disc, 32.0) == LightShape.CIRCLE
+    assert lamp_shape(disc[::8, ::8], 4.0) == LightShape.UNKNOWN
+    half = disc.copy()
+    half[:, 20:] = False  # behind a pole
+    assert lamp_shape(half, 32.0) == LightShape.UNKNOWN
 
 
 def test_an_unseen_light_is_forgotten():

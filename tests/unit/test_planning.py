@@ -18,6 +18,7 @@ from robotaxi.types import (
     Cause,
     EgoState,
     Goal,
+    LightShape,
     LightState,
     MissionState,
     ObjectClass,
@@ -103,9 +104,9 @@ def thing(x: float, y: float, vx: float = 0.0, vy: float = 0.0, key: int = 17, *
     return out
 
 
-def light(state: LightState) -> np.ndarray:
+def light(state: LightState, shape: LightShape = LightShape.CIRCLE, key: int = 5) -> np.ndarray:
     out = np.zeros(1, LIGHT_DTYPE)
-    out["signal_id"], out["state"], out["confidence"] = 5, int(state), 1.0
+    out["signal_id"], out["state"], out["confidence"], out["shape"] = key, int(state), 1.0, int(shape)
     return out
 
 
@@ -413,6 +414,47 @@ def test_unseen_light_stops_the_car_and_one_wrong_frame_does_not() -> None:
     drive = start(straight("signal"), x=100.0, speed=12.0)
     drive.run(10.0, lights=lambda t: light(LightState.RED if round(t * 10) == 10 else LightState.GREEN))
     assert min(state.speed for state, _ in drive.log) > 11.5
+
+
+def test_a_dark_light_is_an_all_way_stop() -> None:
+    """Stand at the line, let those go who move, also from a road that has no priority, then go on."""
+    road = crossing()
+    line = StopLine(9, road.stop_lines[9].points, "signal", (1,), (5,))
+    level = replace(road.lanes[2], yield_to=())
+    road = replace(road, lanes={**road.lanes, 2: level}, stop_lines={9: line})
+    drive = start(road, x=100.0, speed=10.0)
+
+    def seen(t: float) -> np.ndarray:
+        return thing(210.0, -170.0 + 10.0 * t, 0.0, 10.0)
+
+    drive.run(60.0, seen, lambda _: light(LightState.OFF), lambda _, out: out.mission.state == MissionState.ARRIVED)
+    assert any("traffic light out of order at line 9" in out.explanation.sentence for _, out in drive.log)
+    stood = [front(state) for state, _ in drive.log if state.speed < 0.1 and state.x < LINE_X]
+    assert stood and 0.3 < LINE_X - stood[0] < 2.0
+    assert Cause.YIELD in drive.causes() and drive.log[-1][1].mission.state == MissionState.ARRIVED
+    for state, _ in drive.log:
+        if state.x - 1.5 < 210.0 < front(state) + 0.5:
+            assert np.abs(seen(state.stamp_ns * 1e-9)["y"]).min() > 6.0
+
+
+@pytest.mark.parametrize(
+    ("round_light", "arrow", "shape", "goes"),
+    [
+        (LightState.RED, LightState.GREEN, LightShape.UP_ARROW, True),
+        (LightState.GREEN, LightState.RED, LightShape.UP_ARROW, False),
+        (LightState.GREEN, LightState.UNKNOWN, LightShape.UP_ARROW, False),
+        (LightState.GREEN, LightState.RED, LightShape.LEFT_ARROW, True),
+        (LightState.RED, LightState.GREEN, LightShape.LEFT_ARROW, False),
+    ],
+)
+def test_arrows_are_for_those_who_drive_where_they_point(
+    round_light: LightState, arrow: LightState, shape: LightShape, goes: bool
+) -> None:
+    road = straight("signal")
+    road = replace(road, stop_lines={9: replace(road.stop_lines[9], signal_ids=(5, 6))})
+    drive = start(road, x=120.0, speed=10.0)
+    drive.run(15.0, lights=lambda _: np.concatenate([light(round_light), light(arrow, shape, key=6)]))
+    assert (drive.state.speed > 5.0 and drive.state.x > LINE_X) if goes else front(drive.state) < LINE_X
 
 
 def test_stop_sign_full_standstill_then_on() -> None:

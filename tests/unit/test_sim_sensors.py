@@ -13,6 +13,7 @@ import pytest
 from sim_scenery_map import crossing_map
 
 from robotaxi.geometry.geodesy import LocalFrame
+from robotaxi.perception.camera import TrafficLightConfig, TrafficLightRecognition
 from robotaxi.sensor_rig import GnssSpec, ImuSpec, LidarSpec, WheelSpec, load_rig
 from robotaxi.sim.scenery import Scenery, build_scenery
 from robotaxi.sim.sensors.camera import Camera
@@ -22,7 +23,7 @@ from robotaxi.sim.sensors.lidar import POINT_DTYPE, Lidar
 from robotaxi.sim.sensors.noise import CorrelatedNoise
 from robotaxi.sim.sensors.wheels import Wheels
 from robotaxi.sim.view import AGENT_DTYPE, EgoTruth, WorldView
-from robotaxi.types import LightState, ObjectClass
+from robotaxi.types import EgoState, LightShape, LightState, ObjectClass
 
 RIG = load_rig("robotaxi")
 NOBODY = np.zeros(0, AGENT_DTYPE)
@@ -171,6 +172,34 @@ def test_lit_lamp_shows_at_60_m(camera: Camera, state: LightState, row: int, bri
     assert lit[brightest] > 180 and lit[brightest] - off[brightest] > 100
     assert lit.argmax() == brightest
     assert off.max() < 90
+
+
+@pytest.mark.parametrize(
+    ("state", "shape"),
+    [
+        (LightState.RED, LightShape.CIRCLE), (LightState.GREEN, LightShape.CIRCLE), (LightState.OFF, LightShape.CIRCLE),
+        (LightState.RED, LightShape.LEFT_ARROW), (LightState.GREEN, LightShape.RIGHT_ARROW),
+        (LightState.GREEN, LightShape.UP_ARROW), (LightState.OFF, LightShape.UP_ARROW),
+    ],
+)  # fmt: skip
+def test_lamps_are_recognised_with_their_shape_and_when_dark(
+    scenery: Scenery, state: LightState, shape: LightShape
+) -> None:
+    """Also where the map takes an arrow for a round light."""
+    road = crossing_map()
+    head = road.signals[200]
+    drawn = dataclasses.replace(scenery, signals=(dataclasses.replace(head, shape=shape),))
+    camera = Camera(drawn, RIG.cameras["front"], seed=3)
+    truth = ego(x=float(head.position[0]) + 12.0)
+    image = camera.render(WorldView(0, truth, NOBODY, {200: state}))
+    told = dataclasses.replace(road, signals={200: dataclasses.replace(head, shape=LightShape.CIRCLE)})
+    lights = TrafficLightRecognition(TrafficLightConfig(), told, camera.model)
+    for k in range(12):
+        pose = EgoState(k * 200_000_000, truth.x, truth.y, truth.yaw, 0.0)
+        (out,) = lights.step(image, pose.stamp_ns, pose)
+    assert out["state"] == state
+    if state != LightState.OFF:
+        assert out["shape"] == shape
 
 
 def test_lamps_seen_from_behind_are_dark(camera: Camera) -> None:

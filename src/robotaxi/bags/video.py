@@ -89,7 +89,7 @@ def draw(scene: dict[str, Any], rig: SensorRig, vehicle: VehicleParams) -> Pictu
     frame = np.full((_SIZE[1], _SIZE[0], 3), 24, np.uint8)
     height = _SIZE[1] - _BAND
     pose, speed = _pose(scene.get(_STATE))
-    objects = from_cloud(scene[_OBJECTS]).astype(OBJECT_DTYPE) if _OBJECTS in scene else np.zeros(0, OBJECT_DTYPE)
+    objects = from_cloud(scene[_OBJECTS], OBJECT_DTYPE) if _OBJECTS in scene else np.zeros(0, OBJECT_DTYPE)
     _put(frame, _camera(scene, rig.camera_models.get("front"), objects, pose), 0, 0, _SIZE[0] // 2, height)
     _put(frame, _bird(scene, rig, vehicle, objects, pose), _SIZE[0] // 2, 0, _SIZE[0] // 2, height)
     sentence = scene[_EXPLANATION].status[0].message if _EXPLANATION in scene else ""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from robotaxi.hdmap.lane_map import LaneMap
+from robotaxi.hdmap.light_records import light_records
 from robotaxi.sim.terrain import STOREY
 from robotaxi.sim.view import WorldView
-from robotaxi.types import LIGHT_DTYPE, OBJECT_DTYPE, FloatArray, LightState, RecordArray
+from robotaxi.types import CLASS_FIELDS, OBJECT_DTYPE, FloatArray, LightState, RecordArray
 
 RANGE = 60.0  # m
 STEEPEST = 0.15  # m per m away: who is a storey further above or below than that is on another road
@@ -49,6 +50,8 @@ class Perceiver:
         for name in ("x", "y", "z", "yaw", "length", "width", "height", "vx", "vy", "id", "label"):
             out[name] = near[name]
         out["existence"] = 1.0
+        for label, name in enumerate(CLASS_FIELDS):
+            out[name] = near["label"] == label
         out["static"] = [int(k) not in self._moved for k in near["id"]]
         moving = np.hypot(out["vx"], out["vy"]) > 0.3
         n = out.size
@@ -78,9 +81,8 @@ class Perceiver:
             dx, dy = signal.position[0] - view.ego.x, signal.position[1] - view.ego.y
             off = (math.atan2(dy, dx) - view.ego.yaw + math.pi) % (2.0 * math.pi) - math.pi
             if math.hypot(dx, dy) < LIGHT_RANGE and abs(off) < LIGHT_ANGLE:
-                state = int(view.lights.get(key, LightState.UNKNOWN))
-                rows.append((*signal.position, key, state, 1.0))
-        return np.array(rows, LIGHT_DTYPE)
+                rows.append((signal, view.lights.get(key, LightState.UNKNOWN), 1.0))
+        return light_records(rows)
 
 
 def _places(agents: RecordArray) -> tuple[FloatArray, FloatArray, FloatArray]:

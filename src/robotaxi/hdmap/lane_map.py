@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robotaxi.geometry.polyline import headings, interpolate
-from robotaxi.types import Pose2
+from robotaxi.types import LightShape, Pose2
 
 if TYPE_CHECKING:
     from robotaxi.hdmap.closures import Closures
@@ -65,9 +65,14 @@ class StopLine:
     signal_ids: tuple[int, ...] = ()
 
 
+ARROWS = {"left": LightShape.LEFT_ARROW, "right": LightShape.RIGHT_ARROW, "up": LightShape.UP_ARROW}
+"""Arrow lamps by their names in Autoware's maps."""
+
+
 @dataclass(frozen=True)
 class Signal:
-    """A traffic light head. ``position`` is its centre; ``yaw`` points from the head to its traffic."""
+    """A traffic light head. ``position`` is its centre; ``yaw`` points from the head to its traffic. ``shape`` of its
+    lamps: arrows are for those alone who drive where they point."""
 
     id: int
     position: FloatArray  # (3,)
@@ -76,6 +81,7 @@ class Signal:
     junction_id: int | None = None
     width: float = 0.35
     height: float = 1.0
+    shape: LightShape = LightShape.CIRCLE
 
 
 @dataclass(frozen=True)

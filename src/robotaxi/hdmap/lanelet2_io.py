@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.hdmap.assemble import BayDraft, LaneDraft, MapDraft, assemble, pair_boundaries
 from robotaxi.hdmap.junctions import derive_junctions
-from robotaxi.hdmap.lane_map import LaneMap, MapError, Signal, StopLine
+from robotaxi.hdmap.lane_map import ARROWS, LaneMap, MapError, Signal, StopLine
 from robotaxi.hdmap.xml_source import XmlSource
+from robotaxi.types import LightShape
 
 FloatArray = NDArray[np.float64]
 
@@ -53,6 +54,7 @@ class _Osm:
     ways: dict[int, tuple[int, ...]]
     way_tags: dict[int, dict[str, str]]
     relations: dict[int, _Relation]
+    arrows: dict[int, str]  # of traffic light bulbs, by node
     origin: tuple[float, float, float]
     elements: dict[int, ET.Element] = field(default_factory=dict)  # ways
 
@@ -109,7 +111,7 @@ def _small_ids(ids: list[int]) -> dict[int, int]:
 
 
 def _read_osm(source: XmlSource, origin: tuple[float, float, float] | None) -> _Osm:
-    osm = _Osm(source, np.zeros((0, 3)), {}, {}, {}, {}, (0.0, 0.0, 0.0))
+    osm = _Osm(source, np.zeros((0, 3)), {}, {}, {}, {}, {}, (0.0, 0.0, 0.0))
     rows: list[tuple[float, float, float]] = []
     geodetic: list[int] = []  # rows that hold latitude, longitude, height
     for element in source.root:
@@ -118,6 +120,8 @@ def _read_osm(source: XmlSource, origin: tuple[float, float, float] | None) -> _
         if element.tag == "node":
             osm.node_index[source.integer(element, "id")] = len(rows)
             tags = {tag.get("k"): tag for tag in element}
+            if "arrow" in tags:
+                osm.arrows[source.integer(element, "id")] = tags["arrow"].get("v", "")
             z = source.number(tags["ele"], "v") if "ele" in tags else 0.0
             if "local_x" in tags and "local_y" in tags:
                 rows.append((source.number(tags["local_x"], "v"), source.number(tags["local_y"], "v"), z))
@@ -332,10 +336,24 @@ def _read_regulations(osm: _Osm, lanelets: dict[int, _Relation], drafts: dict[in
         signal_ids = tuple(sorted(light_ids[h] for h in heads))
         out.stop_lines.append(StopLine(line_ids[ref], across, kind, tuple(sorted(lanes)), signal_ids))
     known = {line.id: line for line in out.stop_lines}
+    shapes = _shapes(osm)
     for ref, (points, line_ref) in sorted(lights.items()):
         line = known.get(line_ids[line_ref])
         if line is not None:
-            out.signals.append(_signal(light_ids[ref], points, osm.way_tags.get(ref, {}), line))
+            signal = _signal(light_ids[ref], points, osm.way_tags.get(ref, {}), line)
+            out.signals.append(replace(signal, shape=shapes.get(ref, signal.shape)))
+
+
+def _shapes(osm: _Osm) -> dict[int, LightShape]:
+    """Arrow of each head, by its way, that has a tag for it or of which every bulb (Autoware's ``light_bulbs``) has."""
+    out = {way: ARROWS[tags["arrow"]] for way, tags in osm.way_tags.items() if tags.get("arrow") in ARROWS}
+    for way, tags in osm.way_tags.items():
+        if tags.get("type") == "light_bulbs" and tags.get("traffic_light_id", "").isdigit():
+            named = {osm.arrows.get(bulb, "") for bulb in osm.ways[way]}
+            arrow = named.pop() if len(named) == 1 else ""
+            if arrow in ARROWS:
+                out[int(tags["traffic_light_id"])] = ARROWS[arrow]
+    return out
 
 
 def _line_kind(osm: _Osm, relation: _Relation, subtype: str) -> str | None:

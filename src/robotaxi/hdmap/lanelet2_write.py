@@ -1,8 +1,9 @@
 """LaneMap -> Lanelet2 OSM with Autoware's tags, always the same bytes for the same map.
 
 Lanelets keep the lanes' ids; stop lines, lights and stopping places keep theirs as ways. Beyond the
-standard tags we write ``junction_id`` on lanelets and closed ways of ``type=stopping_place`` with
-``name``, ``lanelet_id``, ``pose_x``, ``pose_y``, ``pose_yaw`` (base_link of a car stopped there).
+standard tags we write ``junction_id`` on lanelets, ``arrow`` on lights whose lamps are arrows, and closed
+ways of ``type=stopping_place`` with ``name``, ``lanelet_id``, ``pose_x``, ``pose_y``, ``pose_yaw``
+(base_link of a car stopped there).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotaxi.geometry.geodesy import LocalFrame
-from robotaxi.hdmap.lane_map import Lane, LaneMap, Signal, StopLine
+from robotaxi.hdmap.lane_map import ARROWS, Lane, LaneMap, Signal, StopLine
 
 FloatArray = NDArray[np.float64]
 
@@ -147,6 +148,8 @@ class _Writer:
             self._way([self._own_node(p) for p in line.points], {"type": "stop_line"}, line.id)
         for signal in self._map.signals.values():
             tags = {"type": "traffic_light", "subtype": "red_yellow_green", "height": _fix(signal.height)}
+            arrow = next((name for name, shape in ARROWS.items() if shape == signal.shape), None)
+            tags |= {"arrow": arrow} if arrow else {}
             self._way([self._own_node(p) for p in _bottom_edge(signal)], tags, signal.id)
         for place in self._map.stopping_places.values():
             x, y, yaw = place.pose

@@ -15,10 +15,13 @@ from robotaxi.hdmap.lane_map import Signal, StopLine
 from robotaxi.hdmap.opendrive_lanes import LaneKey, LaneNet
 from robotaxi.hdmap.opendrive_roads import Road
 from robotaxi.hdmap.xml_source import XmlSource
+from robotaxi.types import LightShape
 
 FloatArray = NDArray[np.float64]
 
-KINDS = {"1000001": "signal", "206": "stop", "205": "yield"}
+KINDS = {"1000001": "signal", "1000011": "signal", "206": "stop", "205": "yield"}  # numbers of the German catalogue
+ARROW_HEAD = "1000011"
+ARROWS = {"10": LightShape.LEFT_ARROW, "20": LightShape.RIGHT_ARROW, "30": LightShape.UP_ARROW}  # by subtype
 STRENGTH = ("signal", "stop", "yield")  # what counts where a lane has several
 FIRST_STOP_LINE, FIRST_SIGNAL = 10001, 40001
 NEAR_END = 25.0  # m: a sign without references controls its road when it stands this near to the end
@@ -184,6 +187,8 @@ def _signal(source: XmlSource, control: _Control, line: StopLine) -> Signal:
     bottom = source.number(element, "zOffset", 0.0)
     position[2] += bottom + height / 2.0 if bottom >= POLE_FOOT else POST_HEIGHT
     across = line.points[1] - line.points[0]
-    return Signal(
-        control.number, position, math.atan2(-across[0], across[1]), line.id, None, width=width, height=height
-    )
+    shape = LightShape.CIRCLE
+    if element.get("type") == ARROW_HEAD:
+        shape = ARROWS.get(element.get("subtype", ""), shape)
+    yaw = math.atan2(-across[0], across[1])
+    return Signal(control.number, position, yaw, line.id, None, width, height, shape)

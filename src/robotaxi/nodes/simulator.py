@@ -18,6 +18,7 @@ from rosgraph_msgs.msg import Clock
 
 from robotaxi.bags.ride_reader import SENSOR_TO_COMMAND
 from robotaxi.hdmap.lane_map import LaneMap
+from robotaxi.hdmap.light_records import light_records
 from robotaxi.interfaces import INTERFACES, MS, TICK_NS, TRUTH_PREFIX, VEHICLE
 from robotaxi.nodes import convert
 from robotaxi.nodes.cdr import decoder, publishable
@@ -41,7 +42,7 @@ from robotaxi.sim.view import AGENT_DTYPE, EgoTruth, WorldView
 from robotaxi.sim.watchdog import watchdog_command
 from robotaxi.sim.world import World
 from robotaxi.sim.world_config import WorldConfig
-from robotaxi.types import LIGHT_DTYPE, Command, EgoState, LightState, RecordArray, TripState, VehicleParams
+from robotaxi.types import Command, EgoState, LightState, RecordArray, TripState, VehicleParams
 
 _COMMAND = INTERFACES["vehicle/command"]
 _CLOUD = INTERFACES["sensing/lidar/top/pointcloud"]
@@ -310,12 +311,11 @@ class SimulatorNode(StackNode):
 
 def signal_phases(lane_map: LaneMap, view: WorldView) -> RecordArray:
     """What a V2X receiver hears without a camera: signal phases (SPaT, SAE J2735) of junctions in radio range."""
-    rows = [
-        (*signal.position, signal.id, int(view.lights.get(signal.id, LightState.UNKNOWN)), 1.0)
+    return light_records(
+        (signal, view.lights.get(signal.id, LightState.UNKNOWN), 1.0)
         for _, signal in sorted(lane_map.signals.items())
         if math.hypot(signal.position[0] - view.ego.x, signal.position[1] - view.ego.y) < _RADIO_RANGE
-    ]
-    return np.array(rows, LIGHT_DTYPE) if rows else np.zeros(0, LIGHT_DTYPE)
+    )
 
 
 def solids(boxes: RecordArray) -> RecordArray:

@@ -239,11 +239,12 @@ class Planner:
             return self._drive(inputs, state, moved=True)
         on_path = np.flatnonzero(~np.isnan(scene.now[:, 0])).tolist()
         memory.objects = ObjectMemory(objects, inputs.stamp_ns, on_path)
+        dark = memory.lights.out_of_order(scene)
         constraints = [
             *follow(scene),
             *obey_lights(scene, memory.lights),
-            *halt_at_stop_signs(scene, memory.lines),
-            *give_way(scene),
+            *halt_at_stop_signs(scene, memory.lines, dark),
+            *give_way(scene, dark),
             *keep_clear(scene, self._pass_by.no_way_id),
             *mind_pedestrians(scene, memory.walkers),
             *mind_hidden_people(scene),

@@ -27,10 +27,11 @@ LINE_SEARCH = 12.0  # m around the end of a lane where its stop line is looked f
 
 @dataclass(frozen=True)
 class RouteLine:
-    """A stop line across the path at arc length ``s``."""
+    """A stop line across the path at arc length ``s``; ``turn``: the path's behind it (straight, left, right)."""
 
     s: float
     line: StopLine
+    turn: str = "straight"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def find_features(
         changes_ahead = i + 1 < len(lane_ids) and reference.route.change[i]
         if lane.stop_line_id in lane_map.stop_lines and not changes_ahead and lane.stop_line_id is not None:
             line = lane_map.stop_lines[lane.stop_line_id]
-            item = RouteLine(_line_at(reference, line, span[1]), line)
+            ahead = lane_map.lanes[lane_ids[i + 1]] if i + 1 < len(lane_ids) else lane
+            item = RouteLine(_line_at(reference, line, span[1]), line, ahead.turn_direction)
             if item.s <= reference.goal_s:
                 lines.append(item)
                 line_of_lane[i] = item

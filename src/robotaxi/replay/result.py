@@ -58,9 +58,7 @@ def summarise(source: Path, out: Path) -> dict[str, Any]:
 def draw(source: Path, out: Path, sensors: str, vehicle: VehicleParams, folder: Path, count: int) -> list[Path]:
     """``count`` pictures, evenly spread over the bag, of points with the objects that were found in them."""
     T_base_lidar = load_rig(sensors).T_base_lidar
-    objects = {
-        stamp: from_cloud(message).astype(OBJECT_DTYPE) for stamp, message in messages(out, "perception/objects")
-    }
+    objects = {stamp: from_cloud(message, OBJECT_DTYPE) for stamp, message in messages(out, "perception/objects")}
     poses = {
         stamp: Pose2(
             m.pose.pose.position.x,

@@ -22,6 +22,7 @@ from robotaxi.evaluation.scenarios.story import Story
 from robotaxi.evaluation.scenarios.story_mover import StoryMover
 from robotaxi.geometry.boxes import distance
 from robotaxi.hdmap.lane_map import Lane, LaneMap, RouteError
+from robotaxi.hdmap.light_records import light_records
 from robotaxi.interfaces import TICK_NS
 from robotaxi.planning import Planner, PlannerConfig
 from robotaxi.planning.reference import Reference, build_reference
@@ -29,7 +30,6 @@ from robotaxi.sim.ego import DRIVE, VX, YAW_RATE, EgoVehicle
 from robotaxi.sim.events.movers import SPACING, Mover, Way, bend_over, ways_of
 from robotaxi.sim.world_config import WorldConfig
 from robotaxi.types import (
-    LIGHT_DTYPE,
     OBJECT_DTYPE,
     Command,
     EgoState,
@@ -269,12 +269,11 @@ class Loop:
 
     def lights(self) -> RecordArray:
         x, y, _, _, _ = self.car.rear_axle()
-        rows = [
-            (*signal.position, key, int(self.light_at(self.stamp_ns * 1e-9, key)), 1.0)
+        return light_records(
+            (signal, self.light_at(self.stamp_ns * 1e-9, key), 1.0)
             for key, signal in sorted(self.lane_map.signals.items())
             if math.hypot(signal.position[0] - x, signal.position[1] - y) < LIGHT_RANGE
-        ]
-        return np.array(rows, LIGHT_DTYPE)
+        )
 
     def goal(self) -> Goal:
         return self._goal

@@ -20,7 +20,7 @@ from robotaxi.evaluation.scenarios.story import (
 from robotaxi.evaluation.scenarios.ways import along_lanes, beside, lane_under, polyline_way, pose_on, straight_on
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.sim.events.actors import KINDS, Actor
-from robotaxi.types import Pose2
+from robotaxi.types import Pose2, sure_of
 
 SEEN = 60.0  # m, as far as others are seen in scenarios
 MOVING = 0.3  # m/s
@@ -226,7 +226,8 @@ class StoryMover:
         """One row of OBJECT_DTYPE."""
         label, length, width, height = self.shape
         vx, vy = self.speed * math.cos(self.yaw), self.speed * math.sin(self.yaw)
-        return (self.x, self.y, 0.0, self.yaw, length, width, height, vx, vy, 1.0, self.key, label, int(not self.moved))
+        box = self.x, self.y, 0.0, self.yaw, length, width, height, vx, vy
+        return (*box, 1.0, self.key, label, int(not self.moved), *sure_of(label))
 
 
 def _seconds(change: float, dynamics: Dynamics, speed: float | None = None) -> float:

@@ -2,7 +2,8 @@
 
 For each signal in view the head is projected into the image, and lit pixels of each lamp colour are
 weighed by how near they lie to where that lamp must be: red above, amber in the middle, green below.
-A filter over time believes what restricts at once, and green only when it is seen again.
+Near heads tell whether their lamps are discs or arrows, and whether all are dark. A filter over time believes what
+restricts at once, green only when it is seen again, and that a light is off once it has been dark for a while.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robotaxi.hdmap.lane_map import LaneMap
+from robotaxi.hdmap.lane_map import LaneMap, Signal
+from robotaxi.hdmap.light_records import light_record
 from robotaxi.params import param
-from robotaxi.perception.camera.light_filter import LightFilter
+from robotaxi.perception.camera.dark_head import dark_head
+from robotaxi.perception.camera.lamp_shape import lamp_shape
+from robotaxi.perception.camera.light_filter import LightFilter, ShapeMemory
 from robotaxi.perception.camera_pose import camera_pose
-from robotaxi.types import LIGHT_DTYPE, CameraModel, EgoState, FloatArray, LightState, RecordArray
+from robotaxi.types import LIGHT_DTYPE, CameraModel, EgoState, FloatArray, LightShape, LightState, RecordArray
 
 _LAMPS = (LightState.RED, LightState.AMBER, LightState.GREEN)  # from the top of the head
+_ARROW_AREA = 0.4  # of its lamp's disc
 _NO_STATE = np.zeros(0, LIGHT_DTYPE)
 
 
@@ -53,6 +58,7 @@ class TrafficLightConfig:
     min_ratio: float = param(2.0, lo=1.0, hi=10.0, doc="the best colour must beat the second by this")
     green_frames: int = param(2, lo=1, hi=10, doc="frames in a row until green is believed")
     hold_green: float = param(0.5, lo=0.0, hi=5.0, unit="s", doc="an unseen green is kept this long")
+    dark_time: float = param(2.0, lo=0.2, hi=30.0, unit="s", doc="a light seen dark for so long is off")
     hold_restrictive: float = param(2.0, lo=0.0, hi=10.0, unit="s", doc="an unseen red or amber is kept this long")
 
 
@@ -69,7 +75,9 @@ class TrafficLightRecognition:
         self._width = np.array([s.width for s in signals], np.float64)
         self._stop_line = np.array([s.stop_line_id for s in signals], np.int64)
         self._base_from_optical = np.asarray(camera.T_base_optical, np.float64)
-        self._filter = LightFilter(config.green_frames, config.hold_green, config.hold_restrictive)
+        self._signals = signals
+        self._filter = LightFilter(config.green_frames, config.hold_green, config.hold_restrictive, config.dark_time)
+        self._shapes = ShapeMemory()
 
     def step(self, image_bgr: NDArray[np.uint8], stamp_ns: int, state: EgoState | None) -> RecordArray:
         """State of each signal that the map expects in view: LIGHT_DTYPE, ordered by id.
@@ -89,12 +97,25 @@ class TrafficLightRecognition:
         index, pixels, depth = self._expected(position, offset)
         out = np.zeros(len(index), LIGHT_DTYPE)
         for k, i in enumerate(index):
-            hidden = self._hidden_by(int(i), offset)
-            scores = self._score(image_bgr, pixels[k], depth[k], self._height[i], hidden)
+            signal, hidden = self._signals[i], self._hidden_by(int(i), offset)
+            scores, lit = self._score(image_bgr, pixels[k], depth[k], signal, hidden)
             seen, confidence = self._decide(scores)
-            lamp, confidence = self._filter.update(int(self._ids[i]), seen, confidence, stamp_ns)
-            out[k] = (*self._position[i], self._ids[i], int(lamp), confidence)
+            looks = LightShape.UNKNOWN
+            if seen != LightState.UNKNOWN:
+                looks = lamp_shape(lit[_LAMPS.index(seen)], self._config.lamp_diameter * self._camera.fx / depth[k])
+            elif not lit.any() and not len(hidden):
+                sigma, size = self._sigma(depth[k]), (signal.width, signal.height)
+                per_m = self._camera.fx / depth[k]
+                confidence = dark_head(image_bgr, pixels[k], sigma, per_m, size, self._config.lamp_diameter)
+                seen = LightState.OFF if confidence > 0.0 else seen
+            lamp, confidence = self._filter.update(signal.id, seen, confidence, stamp_ns)
+            out[k] = light_record(signal, lamp, confidence, self._shapes.update(signal, looks))
         return out
+
+    def _sigma(self, depth: float) -> float:
+        """How far a head may lie from where it is expected, px."""
+        config = self._config
+        return float(self._camera.fx * np.hypot(np.radians(config.pointing_error_deg), config.position_error / depth))
 
     def _expected(self, position: FloatArray, offset: FloatArray) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
         """Signals that should be in the image: index, pixel of the head's centre (K, 2), depth (K,).
@@ -126,12 +147,13 @@ class TrafficLightRecognition:
         return np.stack([u - beside, u + beside + 1.0, v - above, v + above + 1.0], axis=1).astype(np.int64)
 
     def _score(
-        self, image: NDArray[np.uint8], pixel: FloatArray, depth: float, height: float, hidden: NDArray[np.int64]
-    ) -> FloatArray:
-        """Evidence (3,) in 0..1 that the red, amber and green lamp is lit; none from ``hidden`` pixels."""
+        self, image: NDArray[np.uint8], pixel: FloatArray, depth: float, signal: Signal, hidden: NDArray[np.int64]
+    ) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Evidence (3,) in 0..1 that the red, amber and green lamp is lit, and what is lit in that colour (3, h, w);
+        none from ``hidden`` pixels."""
         config, camera = self._config, self._camera
-        sigma = camera.fx * np.hypot(np.radians(config.pointing_error_deg), config.position_error / depth)
-        spacing = camera.fy * height / len(_LAMPS) / depth
+        sigma = self._sigma(depth)
+        spacing = camera.fy * signal.height / len(_LAMPS) / depth
         radius = 0.5 * config.lamp_diameter * camera.fx / depth
         side, rise = 2.5 * sigma + radius, 2.5 * sigma + spacing + radius
         left, right = max(int(pixel[0] - side), 0), min(int(pixel[0] + side) + 2, camera.width)
@@ -142,18 +164,18 @@ class TrafficLightRecognition:
         for a, b, c, d in hidden.tolist():
             lit[max(c - top, 0) : max(d - top, 0), max(a - left, 0) : max(b - left, 0)] = False
         if not lit.any():
-            return np.zeros(len(_LAMPS))
+            return np.zeros(len(_LAMPS)), np.zeros((len(_LAMPS), 1, 1), bool)
         hue = cv2.cvtColor(crop, cv2.COLOR_BGR2HSV)[:, :, 0]
         colors = (
             (hue <= config.red_hue) | (hue >= 180 - config.red_hue),
             (hue >= config.amber_hue_lo) & (hue <= config.amber_hue_hi),
             (hue >= config.green_hue_lo) & (hue <= config.green_hue_hi),
         )
-        area = max(np.pi * radius**2, 2.0)
+        area = max(np.pi * radius**2 * (_ARROW_AREA if signal.shape > LightShape.CIRCLE else 1.0), 2.0)
+        shown = np.stack([lit & color for color in colors])
         across = np.square((np.arange(left, right) - pixel[0]) / sigma)[None, :]
         scores, drowned = np.zeros(len(_LAMPS)), np.zeros(len(_LAMPS), bool)
-        for k, color in enumerate(colors):
-            mask = lit & color
+        for k, mask in enumerate(shown):
             count = int(mask.sum())
             if count > config.max_area * area + 4.0:
                 drowned[k] = True
@@ -165,7 +187,7 @@ class TrafficLightRecognition:
             scores[k] = min(1.0, float(weight[mask].sum()) / (config.lit_share * area))
         if drowned[:2].any():
             scores[2] = 0.0  # where red or amber is all around, a lit one could not be told: no green then
-        return scores
+        return scores, shown
 
     def _decide(self, scores: FloatArray) -> tuple[LightState, float]:
         order = np.argsort(-scores, kind="stable")

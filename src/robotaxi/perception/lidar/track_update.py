@@ -23,6 +23,7 @@ _FADE = 0.95  # of the votes for a class, from sweep to sweep
 _RIGID_CHANGE = 0.3  # m
 _RIGID_SHARE = 0.15
 _UNCLEAR_VOTE = 0.3  # a few low returns say less than a full view
+_FEW_VOTES = 0.1  # of each class before anything was seen
 _SHAPES_ERR = 0.1  # share of the votes that every class has: by its shape a thing may be anything
 _RUNNING = 5.0  # m/s, nobody walks this fast for long; what rolls that fast and is small has two wheels
 _ALIGNED = math.radians(12.0)
@@ -129,12 +130,29 @@ def _decide(track, sticky, config):  # type: ignore[no-untyped-def]
         total += votes[label]
     best, belief = 0, -np.inf
     for label in range(votes.size):
-        mine = votes[label] * sticky if label == track.label else votes[label]
-        if track.viewed and not (label == _PEDESTRIAN and _too_fast_to_walk(track, config)):
-            mine = (mine + _SHAPES_ERR * total) * math.exp(track.word[label])
+        mine = _belief(track, label, total, sticky, config)
         if mine > belief:
             best, belief = label, mine
     track.label = best
+
+
+@njit(cache=True)
+def _belief(track, label, total, sticky, config):  # type: ignore[no-untyped-def]
+    """How much speaks for ``label``; ``total``: of all votes."""
+    mine = track.votes[label] * sticky if label == track.label else track.votes[label]
+    if track.viewed and not (label == _PEDESTRIAN and _too_fast_to_walk(track, config)):
+        mine = (mine + _SHAPES_ERR * total) * math.exp(track.word[label])
+    return mine
+
+
+@njit(cache=True)
+def class_probabilities(track, out, config):  # type: ignore[no-untyped-def]
+    """Fill ``out`` (CLASSES,), which add up to 1: a few views leave each class the share of `_FEW_VOTES`."""
+    total = track.votes.sum()
+    sticky = _STICKY if track.looked and track.label != _UNKNOWN else 1.0
+    for label in range(out.size):
+        out[label] = _belief(track, label, total, sticky, config) + _FEW_VOTES
+    out /= out.sum()
 
 
 @njit(cache=True)

@@ -18,8 +18,8 @@ from robotaxi.perception.lidar.anchor import corners, measure
 from robotaxi.perception.lidar.association import noise, pair
 from robotaxi.perception.lidar.full_boxes import full_box, is_vehicle
 from robotaxi.perception.lidar.heading import told
-from robotaxi.perception.lidar.track_table import TRACK_DTYPE, doubled, predict
-from robotaxi.perception.lidar.track_update import hear, see, view_information
+from robotaxi.perception.lidar.track_table import CLASSES, TRACK_DTYPE, doubled, predict
+from robotaxi.perception.lidar.track_update import class_probabilities, hear, see, view_information
 from robotaxi.perception.lidar.tracker_config import TrackerConfig, tracker_numbers
 from robotaxi.types import OBJECT_DTYPE, FloatArray, ObjectClass, RecordArray
 
@@ -162,7 +162,7 @@ def _in_time(tracks, stamp_ns, numbers):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _published(tracks, numbers, out):  # type: ignore[no-untyped-def]
     """The tracks that are told to others, in the first rows of ``out`` (OBJECT_DTYPE, as many as tracks)."""
-    m = 0
+    m, classes = 0, np.empty(CLASSES)
     for i in range(tracks.size):
         track = tracks[i]
         existence = 1.0 / (1.0 + math.exp(-track.log_odds))
@@ -175,5 +175,8 @@ def _published(tracks, numbers, out):  # type: ignore[no-untyped-def]
         row.vx = track.mean[2] if track.moved else 0.0
         row.vy = track.mean[3] if track.moved else 0.0
         row.existence = existence
+        class_probabilities(track, classes, numbers[0])
+        row.p_unknown, row.p_car, row.p_truck = classes[0], classes[1], classes[2]
+        row.p_bicycle, row.p_pedestrian = classes[3], classes[4]
         m += 1
     return out[:m]

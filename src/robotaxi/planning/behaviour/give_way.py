@@ -1,9 +1,13 @@
-"""Stop signs, giving way at crossings, roundabouts and turns, by predicted time windows."""
+"""Stop signs, giving way at crossings, roundabouts and turns, by predicted time windows.
+
+Where the lights are out of order (``dark``, ids of their lines) all stop and none has priority: the car lets everybody
+go who moves.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from robotaxi.planning.constraint import Constraint, Kind, stop_sentence
 from robotaxi.planning.route_features import Crossing, RouteLine, Zone
@@ -37,19 +41,22 @@ class Arrival:
     speed: float
 
 
-def halt_at_stop_signs(scene: Scene, memory: LineMemory) -> list[Constraint]:
-    """A full standstill at each line of kind 'stop'."""
+def halt_at_stop_signs(scene: Scene, memory: LineMemory, dark: frozenset[int] = frozenset()) -> list[Constraint]:
+    """A full standstill at each line of kind 'stop', or whose lights are ``dark``."""
     out = []
     for item in scene.features.lines:
         distance = item.s - scene.front_s
-        if item.line.kind != "stop" or distance > scene.config.look_ahead or item.line.id in memory.stood_at:
+        if item.line.kind != "stop" and item.line.id not in dark:
+            continue
+        if distance > scene.config.look_ahead or item.line.id in memory.stood_at:
             continue
         if distance < -LINE_TOLERANCE:
             continue
         if scene.speed < scene.config.stop_sign_speed and distance < scene.config.stop_sign_range:
             memory.stood_at.add(item.line.id)
             continue
-        out.append(_stop_at_line(scene, item, Cause.STOP_SIGN, f"stop sign at line {item.line.id}"))
+        what = "stop sign" if item.line.kind == "stop" else "traffic light out of order"
+        out.append(_stop_at_line(scene, item, Cause.STOP_SIGN, f"{what} at line {item.line.id}"))
     for item in scene.features.lines:
         if item.s < scene.s - scene.vehicle.rear_overhang:
             memory.stood_at.discard(item.line.id)
@@ -68,7 +75,7 @@ def _stop_at_line(scene: Scene, item: RouteLine, cause: Cause, what: str) -> Con
     )
 
 
-def give_way(scene: Scene) -> list[Constraint]:
+def give_way(scene: Scene, dark: frozenset[int] = frozenset()) -> list[Constraint]:
     """Wait at crossings while somebody with priority comes, and for those who are still clearing."""
     out = []
     for crossing in scene.features.crossings:
@@ -76,7 +83,10 @@ def give_way(scene: Scene) -> list[Constraint]:
         if last < scene.s or crossing.line_s - scene.front_s > scene.config.look_ahead / 2:
             continue
         out += _approach(scene, crossing)
-        blocked = _blocked_by(scene, crossing)
+        stop = crossing.line is not None and crossing.line.id in dark
+        if stop:
+            crossing = replace(crossing, zones=tuple(replace(zone, priority=True) for zone in crossing.zones))
+        blocked = _blocked_by(scene, crossing, stop)
         if blocked is not None:
             out += _wait(scene, crossing, *blocked)
     return out
@@ -94,13 +104,14 @@ def _approach(scene: Scene, crossing: Crossing) -> list[Constraint]:
     return [Constraint(Kind.CAP, s - 2.0, Cause.YIELD, sentence, line.id, distance, speed, s + 2.0)]
 
 
-def _blocked_by(scene: Scene, crossing: Crossing) -> tuple[Zone, Arrival] | None:
-    """The first zone that is not free, with the road user it is kept free for."""
+def _blocked_by(scene: Scene, crossing: Crossing, stop: bool) -> tuple[Zone, Arrival] | None:
+    """The first zone that is not free, with the road user it is kept free for. ``stop``: as at a stop sign."""
     for zone in crossing.zones:
         if zone.own_in < scene.front_s:
             continue  # already in it: leave it
         t_in = scene.time_to(zone.own_in - scene.front_s)
-        minor = crossing.line is not None and crossing.line.kind in MINOR and scene.front_s < crossing.line_s
+        signed = stop or (crossing.line is not None and crossing.line.kind in MINOR)
+        minor = signed and scene.front_s < crossing.line_s
         t_behind = scene.time_to(crossing.line_s - scene.front_s) if minor else t_in
         t_out = scene.time_to(zone.own_out - scene.s + scene.vehicle.rear_overhang)
         if scene.standing:

@@ -264,7 +264,7 @@ class PassBy:
         """Whether a light that is not green holds them."""
         for item in scene.features.lines:
             if item.line.kind == "signal" and 0.0 < item.s - head + 2.0 < NEAR_LINE:
-                state = lights.state(item.line.signal_ids, scene.stamp_ns, scene.config)
+                state = lights.state(item, scene.stamp_ns, scene.config)
                 if state not in (LightState.GREEN, LightState.OFF):
                     return True
         return False

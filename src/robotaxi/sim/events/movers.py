@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from robotaxi.hdmap.lane_map import Lane, LaneMap
 from robotaxi.sim.events.actors import HEADINGS, KINDS, SIDES, Actor
+from robotaxi.types import sure_of
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -122,7 +123,8 @@ class Mover:
         """One row of OBJECT_DTYPE."""
         label, length, width, height = self.shape
         vx, vy = self.speed * math.cos(self.yaw), self.speed * math.sin(self.yaw)
-        return (self.x, self.y, 0.0, self.yaw, length, width, height, vx, vy, 1.0, self.key, label, int(not self.moved))
+        box = self.x, self.y, 0.0, self.yaw, length, width, height, vx, vy
+        return (*box, 1.0, self.key, label, int(not self.moved), *sure_of(label))
 
 
 def way_through(lane_map: LaneMap, ego: Lane, side: str, turn: str) -> Way | None:

@@ -201,7 +201,7 @@ class Camera:
         return agents[inside]
 
     def _lamps(self, lights: dict[int, LightState], position: FloatArray, optical_from_map: FloatArray) -> FloatArray:
-        """Discs (N, 9) for `shading.draw_discs`: the lamps of all heads that face the camera, farthest first."""
+        """Discs (N, 10) for `shading.draw_discs`: the lamps of all heads that face the camera, farthest first."""
         discs = []
         for signal in self._scene.signals:
             to_camera = position - signal.position
@@ -223,9 +223,9 @@ class Camera:
                 color = _LIT[lamp] if lit == lamp else _DARK[lamp]
                 glow = _GLOW * min(1.0, 2.0 * cosine) if lit == lamp else 0.0
                 u, v = self.model.fx * x / z + self.model.cx, self.model.fy * y / z + self.model.cy
-                discs.append((u, v, radius * cosine, radius, 1.0 / z, *color, glow))
+                discs.append((u, v, radius * cosine, radius, 1.0 / z, *color, glow, float(signal.shape)))
         discs.sort(key=lambda disc: disc[4])
-        return np.array(discs, np.float64).reshape(-1, 9)
+        return np.array(discs, np.float64).reshape(-1, 10)
 
 
 def _texture_noise() -> NDArray[np.int8]:

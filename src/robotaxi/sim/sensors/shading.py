@@ -12,11 +12,15 @@ from numba import njit
 from numpy.typing import NDArray
 
 from robotaxi.sim.sensors.materials import GRASS, PLAIN, clip01, cloud_point, noise_points, sky, surface
+from robotaxi.types import LightShape
 
 NOISE_SIZE = 128  # cells of the texture noise, a power of two: it repeats; 16 kB stay in the fastest cache
 GRAIN_SIZE = 1 << 18  # values of the sensor noise table, a power of two
 _NOT_SHADED = -2  # neither a triangle nor the sky
 _BIG = 65536.0  # keeps texture coordinates positive; a multiple of the texture's size
+
+_CIRCLE, _LEFT_ARROW, _UP_ARROW = int(LightShape.CIRCLE), int(LightShape.LEFT_ARROW), int(LightShape.UP_ARROW)
+_TIP, _BARBS, _SHAFT = 0.85, -0.05, 0.22  # of an arrow, in radii of its lamp: ends, the head's base, half its width
 
 # columns of the ``look`` table, (T, LOOK_SIZE) float32: what shading knows of each triangle
 LOOK_COLOR, LOOK_NORMAL, LOOK_BASE, LOOK_STYLE, LOOK_TEXTURE, LOOK_SPAN, LOOK_SIZE = 0, 3, 6, 7, 8, 9, 11
@@ -130,13 +134,26 @@ def resolve(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def within_arrow(shape, x, y):  # type: ignore[no-untyped-def]
+    """How far (x right, y down, in radii of its lamp) lies within the arrow, negative outside."""
+    along, across = -y, abs(x)
+    if shape != _UP_ARROW:
+        along, across = (-x if shape == _LEFT_ARROW else x), abs(y)
+    shaft = min(_SHAFT - across, along + _TIP, _BARBS - along + _SHAFT)
+    head = min(along - _BARBS, (_TIP - along - across) * math.sqrt(0.5))
+    return max(shaft, head)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def draw_discs(
-    discs: NDArray[np.float64],  # (N, 9) image x, y, radius x, radius y, inverse depth, B, G, R (0..255), glow
+    discs: NDArray[np.float64],  # (N, 10) image x, y, radius x, radius y, inverse depth, B, G, R (0..255), glow, shape
     inverse_depth: NDArray[np.float32],  # (S H, S W)
     samples: int,
     image: NDArray[np.uint8],  # changed in place
 ) -> None:
-    """Lamps as ellipses with smooth edges, hidden where a sample sees something nearer."""
+    """Lamps as ellipses with smooth edges, or arrows within them, hidden where a sample sees something nearer.
+
+    Shapes are numbered as in `types.LightShape`."""
     height, width = image.shape[:2]
     for k in range(len(discs)):
         x, y, radius_x, radius_y, depth = discs[k, 0], discs[k, 1], discs[k, 2], discs[k, 3], discs[k, 4]
@@ -151,7 +168,10 @@ def draw_discs(
                 if seen == 0:
                     continue
                 norm = math.hypot((column - x) / radius_x, (row - y) / radius_y)
-                edge = (1.0 - norm) * min(radius_x, radius_y) + 0.5
+                inside = 1.0 - norm
+                if discs[k, 9] > _CIRCLE:
+                    inside = within_arrow(discs[k, 9], (column - x) / radius_x, (row - y) / radius_y)
+                edge = inside * min(radius_x, radius_y) + 0.5
                 cover = clip01(edge)
                 halo = glow * clip01((2.2 - norm) / 1.2) ** 2
                 alpha = max(cover, halo) * seen / (samples * samples)
