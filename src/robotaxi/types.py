@@ -347,11 +347,13 @@ class Sight:
 @dataclass(frozen=True, slots=True)
 class CameraView:
     """How well the camera sees. ``brightness``: mean of its picture, 0 black to 1 white. ``reason``: empty, or why the
-    view is degraded. ``road_range``: how far it sees road, m, negative where nobody has looked."""
+    view is degraded. ``road_range``: how far it sees road, m, negative where nobody has looked. ``dirt``: share of the
+    picture that dirt on the lens hides, as far as is known."""
 
     brightness: float
     reason: str = ""
     road_range: float = -1.0
+    dirt: float = 0.0
 
 
 # ---------------------------------------------------------------------------- planning and control

@@ -1,11 +1,14 @@
 """What the camera says of the street, and how well it sees it."""
 
+import cv2
 import numpy as np
 import pytest
 
 from robotaxi.evaluation.class_accuracy import class_accuracy
 from robotaxi.evaluation.detection_metrics import PREDICTION_DTYPE
 from robotaxi.evaluation.perception_case import TRUTH_DTYPE
+from robotaxi.nodes import convert
+from robotaxi.nodes.broken_sensors import dirty_image
 from robotaxi.perception.camera.street import StreetConfig, StreetEyes, load_street_network
 from robotaxi.perception.camera.street_network import CLASSES, HEIGHT, WIDTH, StreetNetwork
 from robotaxi.perception.camera.view import ViewConfig, ViewMonitor, road_range
@@ -48,6 +51,33 @@ def test_a_picture_that_stands_still_while_the_car_drives_is_told():
         assert not standing.step(picture(), at, driving(at, speed=0.0)).reason
     assert "stands still" in reason
     assert not moving.step(picture(1), 6 * IMAGE_NS, driving(6 * IMAGE_NS)).reason
+
+
+def through(share):
+    """The lens with mud over so much of it, from a picture to a picture."""
+    white, black = (convert.image(np.full((360, 640, 3), level, np.uint8), 0, "camera") for level in (255, 0))
+    dirty_image(white, share)
+    dirty_image(black, share)
+    mud = np.asarray(black.data, np.float64).reshape(360, 640, 3)
+    clear = (np.asarray(white.data, np.float64).reshape(360, 640, 3) - mud) / 255.0
+    return lambda image: (image * clear + mud).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.0, False), (0.3, True)])
+def test_mud_on_the_lens_is_told_once_the_car_has_driven(share, told):
+    view, lens = ViewMonitor(ViewConfig(), CAMERA), through(share) if share else np.asarray
+    town = cv2.GaussianBlur(picture(9, 0, 256).repeat(8, axis=0)[:360].repeat(20, axis=1), (0, 0), 6.0)
+    town = cv2.normalize(town, None, 60, 250, cv2.NORM_MINMAX)
+    for k in range(60):
+        at, shift = k * IMAGE_NS, 37 * k % 12_000
+        image = lens(town[:, shift : shift + 640])
+        standing = view.step(image, at, driving(at, speed=0.0)) if k < 10 else view.step(image, at, driving(at))
+        if k == 10:
+            assert standing.dirt == 0.0
+    assert bool(view.dirty(standing.dirt)) == told and (standing.dirt > 0.05) == told
+    if told:
+        assert view.dirty(standing.dirt).startswith("the camera's lens is dirty: ")
+        assert convert.camera_view(convert.camera_view_record(standing, 0)) == standing
 
 
 def test_the_road_is_seen_as_far_as_its_farthest_row():

@@ -67,7 +67,7 @@ class CameraPerceptionNode(StackNode):
         view, moved = self._view.step(image, at_ns, state, street), self._pointing.step(image, at_ns, state)
         if moved and not view.reason:
             view = replace(view, reason=moved)
-        wrong = view.reason or self._fault
+        wrong = view.reason or self._fault or self._view.dirty(view.dirt)
         self.set_status(not wrong, wrong or "running")
         self.write("perception/camera_view", convert.camera_view_record(view, at_ns))
         self.write("perception/traffic_lights", to_cloud(lights, at_ns, "map"))

@@ -498,13 +498,16 @@ def sight(message: DiagnosticArray) -> Sight:
 
 
 def camera_view_record(item: CameraView, stamp_ns: int) -> DiagnosticArray:
-    values: dict[str, str | int | float] = {"brightness": float(item.brightness), "road_range": float(item.road_range)}
+    values: dict[str, str | int | float] = {
+        "brightness": float(item.brightness), "road_range": float(item.road_range), "dirt": float(item.dirt)
+    }  # fmt: skip
     return to_record("camera_view", item.reason, values, stamp_ns, b"\1" if item.reason else b"\0")
 
 
 def camera_view(message: DiagnosticArray) -> CameraView:
     reason, values = from_record(message)
-    return CameraView(float(values["brightness"]), reason, float(values.get("road_range", "-1")))
+    return CameraView(float(values["brightness"]), reason, float(values.get("road_range", "-1")),
+                      float(values.get("dirt", "0")))  # fmt: skip
 
 
 def health_record(item: Health) -> DiagnosticArray:

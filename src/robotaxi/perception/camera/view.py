@@ -1,4 +1,5 @@
-"""How well the camera sees: is there a picture, does it show anything, does it move, and how far is the road seen?"""
+"""How well the camera sees: is there a picture, does it show anything, does it move, is the lens clean, and how far is
+the road seen?"""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotaxi.params import param
+from robotaxi.perception.camera.dirt import DirtMonitor
 from robotaxi.perception.camera.street import Street
 from robotaxi.types import CameraModel, CameraView, EgoState
 
@@ -25,6 +27,10 @@ class ViewConfig:
     view_glare: float = param(0.5, lo=0.05, hi=1.0, doc="share of the picture that is white: blinded by light")
     view_contrast: float = param(0.012, lo=0.0, hi=0.2, doc="least deviation of the brightness, 0 black to 1 white")
     view_frozen: float = param(1.0, lo=0.3, hi=10.0, unit="s", doc="the same picture for so long while driving is old")
+    view_dirt: float = param(
+        0.035, lo=0.005, hi=1.0, doc="share of the picture hidden by dirt, from which on it is told"
+    )
+    view_blocked: float = param(0.2, lo=0.01, hi=1.0, doc="and from which on the camera is not believed any more")
     view_frozen_speed: float = param(1.0, lo=0.1, hi=10.0, unit="m/s", doc="slower, pictures may stay the same")
 
 
@@ -34,7 +40,7 @@ class ViewMonitor:
     def __init__(self, config: ViewConfig, camera: CameraModel) -> None:
         self._config, self._camera = config, camera
         self._last: NDArray[np.uint8] | None = None
-        self._changed_ns = 0
+        self._changed_ns, self._dirt = 0, DirtMonitor()
 
     def step(
         self, image_bgr: NDArray[np.uint8], stamp_ns: int, state: EgoState | None, street: Street | None = None
@@ -46,10 +52,11 @@ class ViewMonitor:
         if self._last is None or not moving or stamp_ns < self._changed_ns or not np.array_equal(sample, self._last):
             self._changed_ns = stamp_ns
         self._last = sample.copy()
+        dirt = self._dirt.step(image_bgr, moving)
         seen = -1.0 if street is None or street.road is None else road_range(street.road, street.cell, self._camera)
-        return CameraView(brightness, self._reason(sample, brightness, stamp_ns), seen)
+        return CameraView(brightness, self._reason(sample, brightness, stamp_ns, dirt), seen, round(dirt, 3))
 
-    def _reason(self, sample: NDArray[np.uint8], brightness: float, stamp_ns: int) -> str:
+    def _reason(self, sample: NDArray[np.uint8], brightness: float, stamp_ns: int, dirt: float) -> str:
         config = self._config
         if brightness < _BLACK:
             return "the camera's picture is black"
@@ -60,7 +67,13 @@ class ViewMonitor:
             return "the camera's picture shows nothing: it is covered, or in thick fog"
         if (stamp_ns - self._changed_ns) * 1e-9 >= config.view_frozen:
             return "the camera's picture stands still while the car drives"
-        return ""
+        return self.dirty(dirt) if dirt > config.view_blocked else ""
+
+    def dirty(self, share: float) -> str:
+        """Empty, or that so large a share of the picture is hidden by dirt."""
+        if share <= self._config.view_dirt:
+            return ""
+        return f"the camera's lens is dirty: {100.0 * share:.0f} % of its picture stays dark and still while driving"
 
 
 def road_range(road: NDArray[np.float32], cell: float, camera: CameraModel) -> float:
