@@ -40,6 +40,10 @@ class TrainingConfig:
     seed: int = 0
     bfloat16: bool = False  # half the time on processors that have it
 
+    def steps(self, pictures: int) -> int:
+        """Batches of all epochs."""
+        return max(pictures // self.batch, 1) * self.epochs
+
 
 def _layer(a: int, b: int, stride: int = 1, size: int = 3) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(a, b, size, stride, size // 2, bias=False), nn.BatchNorm2d(b), nn.ReLU())
@@ -87,16 +91,17 @@ class _Exported(nn.Module):
 def train(
     pictures: Sequence[Picture],
     config: TrainingConfig,
-    progress: Callable[[int, float], None] = lambda epoch, loss: None,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> StreetNet:
-    """AdamW with a one-cycle rate; on one thread the same pictures and seed give the same weights."""
+    """AdamW with a one-cycle rate; on one thread the same pictures and seed give the same weights. ``progress``: steps
+    done, mean loss of the epoch so far."""
     torch.manual_seed(config.seed)
     torch.set_num_threads(1)
     rng = np.random.default_rng([config.seed, 8])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = StreetNet().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), config.rate, weight_decay=1e-3)
-    steps = max(len(pictures) // config.batch, 1)
+    steps = config.steps(len(pictures)) // config.epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.rate, total_steps=steps * config.epochs)
     for epoch in range(config.epochs):
         order, total = rng.permutation(len(pictures)), 0.0
@@ -111,7 +116,7 @@ def train(
             optimiser.step()
             schedule.step()
             total += float(loss.detach())
-        progress(epoch, total / steps)
+            progress(epoch * steps + step + 1, total / (step + 1))
     return network.cpu().eval()
 
 

@@ -28,6 +28,10 @@ class TrainingConfig:
     rate: float = 2e-3
     seed: int = 0
 
+    def steps(self, examples: int) -> int:
+        """Batches of all epochs."""
+        return max(examples // self.batch, 1) * self.epochs
+
 
 class SecondLookNetwork(nn.Module):
     """Patch (N, CHANNELS, SIDE, SIDE) and facts (N, FACTS) to logits (N, 5) and box values (N, TARGETS)."""
@@ -48,21 +52,22 @@ class SecondLookNetwork(nn.Module):
 
 
 def train(
-    examples: Examples, config: TrainingConfig, progress: Callable[[int, float], None] = lambda epoch, loss: None
+    examples: Examples, config: TrainingConfig, progress: Callable[[int, float], None] = lambda step, loss: None
 ) -> SecondLookNetwork:
-    """Adam with a one-cycle rate; on one thread the same examples and seed give the same weights."""
+    """Adam with a one-cycle rate; on one thread the same examples and seed give the same weights. ``progress``: steps
+    done, mean loss of the epoch so far."""
     torch.manual_seed(config.seed)
     torch.set_num_threads(1)
     rng = np.random.default_rng([config.seed, 9])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = SecondLookNetwork().to(device)
     optimiser = torch.optim.AdamW(network.parameters(), config.rate, weight_decay=1e-3)
-    steps = max(len(examples.label) // config.batch, 1)
+    steps = config.steps(len(examples.label)) // config.epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.rate, total_steps=steps * config.epochs)
     weight = torch.tensor(_WEIGHTS, device=device)
     for epoch in range(config.epochs):
         order, total = rng.permutation(len(examples.label))[: steps * config.batch], 0.0
-        for index in order.reshape(steps, -1) if len(order) else ():
+        for step, index in enumerate(order.reshape(steps, -1), start=1):
             patch, fact, label, target = (t.to(device) for t in _batch(examples, index, rng))
             logits, box = network(patch, fact)
             loss = nn.functional.cross_entropy(logits, label, weight, label_smoothing=0.02)
@@ -74,7 +79,7 @@ def train(
             optimiser.step()
             schedule.step()
             total += float(loss.detach())
-        progress(epoch, total / steps)
+            progress(epoch * steps + step, total / step)
     return network.cpu().eval()
 
 

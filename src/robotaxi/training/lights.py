@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 
-from robotaxi.evaluation.light_bench import Crop
+from robotaxi.evaluation.camera_bench import read_image
+from robotaxi.evaluation.light_bench import Crop, CropError
 from robotaxi.perception.camera.light_state import STATES, LightStateNetwork, features
 from robotaxi.types import FloatArray
 
 _HIDDEN = 32
-_EPOCHS = 60
+EPOCHS = 60
 _BATCH = 64
 _COPIES = 12  # of each crop, each changed a little
 _RATE, _DECAY = 2e-3, 1e-4
@@ -37,12 +38,22 @@ def split_by_name(crops: list[Crop]) -> Split:
     return Split(tuple(train), tuple(held))
 
 
-def train(crops: tuple[Crop, ...], seed: int) -> LightStateNetwork:
-    """Adam on softmax loss with every class weighing the same. The same crops and seed give the same weights."""
+def train(
+    crops: tuple[Crop, ...], seed: int, progress: Callable[[int], None] = lambda epoch: None
+) -> LightStateNetwork:
+    """Adam on softmax loss with every class weighing the same. The same crops and seed give the same weights.
+
+    Raises CropError naming a crop that is no picture, and the classes that there are too few of. ``progress``: epochs
+    done, of `EPOCHS`."""
+    few = [state.name.lower() for state in STATES if not any(crop.state == state for crop in crops)]
+    if few:
+        raise CropError(f"no crops to train on of {' and '.join(few)}: at least 2 of each state are needed")
     rng = np.random.default_rng([seed, 8])
     rows, labels = [], []
     for crop in crops:
-        image: Any = cv2.imread(str(crop.path))
+        image = read_image(crop.path)
+        if image is None:
+            raise CropError(f"{crop.path}: cannot be read as a picture; copy it again or remove it")
         for copy in range(_COPIES):
             rows.append(features(image if copy == 0 else _changed(image, rng)))
             labels.append(STATES.index(crop.state))
@@ -53,8 +64,8 @@ def train(crops: tuple[Crop, ...], seed: int) -> LightStateNetwork:
     out = rng.normal(0.0, np.sqrt(1.0 / _HIDDEN), (_HIDDEN + 1, len(STATES)))
     parameters, moments = [hidden, out], [[np.zeros_like(p), np.zeros_like(p)] for p in (hidden, out)]
     step = 0
-    for epoch in range(_EPOCHS):
-        rate = _RATE * 0.5 * (1.0 + np.cos(np.pi * epoch / _EPOCHS))
+    for epoch in range(EPOCHS):
+        rate = _RATE * 0.5 * (1.0 + np.cos(np.pi * epoch / EPOCHS))
         for batch in np.array_split(rng.permutation(len(y)), max(len(y) // _BATCH, 1)):
             step += 1
             gradients = _gradients(x[batch], y[batch], weight[batch], *parameters)
@@ -62,6 +73,7 @@ def train(crops: tuple[Crop, ...], seed: int) -> LightStateNetwork:
                 m[0][:] = 0.9 * m[0] + 0.1 * g
                 m[1][:] = 0.999 * m[1] + 0.001 * g * g
                 p -= rate * (m[0] / (1 - 0.9**step) / (np.sqrt(m[1] / (1 - 0.999**step)) + 1e-8) + _DECAY * p)
+        progress(epoch + 1)
     return LightStateNetwork(hidden, out)
 
 
