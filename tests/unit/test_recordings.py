@@ -1,5 +1,7 @@
 """Folders of recordings: what is read off them, and what is said of broken ones."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from robotaxi.bags.kitti_files import KittiError
 from robotaxi.bags.kitti_labels import object_class
 from robotaxi.bags.lidar_mount import estimate_mount
 from robotaxi.bags.recordings import open_recordings
+from robotaxi.cli import main
 from robotaxi.evaluation.perception_bench import at_pace, run_lidar
 from robotaxi.perception.lidar import LidarPerceptionConfig
 from robotaxi.types import ObjectClass
@@ -314,3 +317,22 @@ def test_an_archive_with_a_flipped_byte_is_named(tmp_path):
         path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
         with pytest.raises(KittiError, match=r"0\.npz"):
             read_points(path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sweep", "said"),
+    [
+        ("", None, "none of 3 sweeps has a label"),
+        (label(0, "Spaceship", 0.0, 12.0), None, "no label of a known class"),
+        (label(0, "Bus", 0.0, 12.0), np.full((500, 4), np.nan, "<f4"), "has a return on it"),
+        (label(0, "Bus", 0.0, 12.0), np.zeros((0, 4), "<f4"), "has a return on it"),
+    ],
+)
+def test_a_bench_with_nothing_to_compare_fails(folder, tmp_path, capsys, labels, sweep, said):
+    (folder / "label_02.txt").write_text(labels)
+    for path in (folder / "velodyne").iterdir():
+        if sweep is not None:
+            sweep.tofile(path)
+    figures = tmp_path / "out.json"
+    assert main(["bench", "lidar", "--no-model", "--data", str(folder), "--json", str(figures)]) == 2
+    assert said in capsys.readouterr().err and said in json.loads(figures.read_text())["error"]

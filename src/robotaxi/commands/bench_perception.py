@@ -121,6 +121,12 @@ def _lidar_figures(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(
             f"{args.data}: none of {figures['frames']} sweeps has a label; there is nothing to compare with"
         )
+    bands = [band for group in figures["detection"]["objects"].values() for band in group.values()]
+    if not args.simulator and not any(band["annotated"] for band in bands):
+        raise ValueError(
+            f"{args.data}: no label of a known class (Car, Van, Truck, Bus, Cyclist, Pedestrian ...) has a return on "
+            "it: do labels, calib.txt and sweeps belong together, and do the sweeps hold finite points?"
+        )
     return figures
 
 
