@@ -28,7 +28,7 @@ class ViewConfig:
     view_contrast: float = param(0.012, lo=0.0, hi=0.2, doc="least deviation of the brightness, 0 black to 1 white")
     view_frozen: float = param(1.0, lo=0.3, hi=10.0, unit="s", doc="the same picture for so long while driving is old")
     view_dirt: float = param(
-        0.035, lo=0.005, hi=1.0, doc="share of the picture hidden by dirt, from which on it is told"
+        0.06, lo=0.005, hi=1.0, doc="share of the picture hidden by dirt, from which on it is told"
     )
     view_blocked: float = param(0.2, lo=0.01, hi=1.0, doc="and from which on the camera is not believed any more")
     view_frozen_speed: float = param(1.0, lo=0.1, hi=10.0, unit="m/s", doc="slower, pictures may stay the same")
