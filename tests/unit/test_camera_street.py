@@ -1,5 +1,7 @@
 """What the camera says of the street, and how well it sees it."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -7,8 +9,12 @@ import pytest
 from robotaxi.evaluation.class_accuracy import class_accuracy
 from robotaxi.evaluation.detection_metrics import PREDICTION_DTYPE
 from robotaxi.evaluation.perception_case import TRUTH_DTYPE
+from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.nodes import convert
 from robotaxi.nodes.broken_sensors import dirty_image
+from robotaxi.nodes.camera_perception import CameraPerceptionNode
+from robotaxi.perception.camera import PointingMonitor, TrafficLightConfig, TrafficLightRecognition, blind
+from robotaxi.perception.camera.pointing import PointingConfig
 from robotaxi.perception.camera.street import StreetConfig, StreetEyes, load_street_network
 from robotaxi.perception.camera.street_network import CLASSES, HEIGHT, WIDTH, StreetNetwork
 from robotaxi.perception.camera.view import ViewConfig, ViewMonitor, road_range
@@ -63,21 +69,31 @@ def through(share):
     return lambda image: (image * clear + mud).astype(np.uint8)
 
 
+def town():
+    """A long picture of soft spots, to be passed by."""
+    spots = picture(9, 0, 256).repeat(8, axis=0)[:360].repeat(20, axis=1)
+    return cv2.normalize(cv2.GaussianBlur(spots, (0, 0), 6.0), None, 60, 250, cv2.NORM_MINMAX)
+
+
 @pytest.mark.parametrize(("share", "told"), [(0.0, False), (0.3, True)])
-def test_mud_on_the_lens_is_told_once_the_car_has_driven(share, told):
-    view, lens = ViewMonitor(ViewConfig(), CAMERA), through(share) if share else np.asarray
-    town = cv2.GaussianBlur(picture(9, 0, 256).repeat(8, axis=0)[:360].repeat(20, axis=1), (0, 0), 6.0)
-    town = cv2.normalize(town, None, 60, 250, cv2.NORM_MINMAX)
+def test_mud_on_the_lens_is_told_in_the_nodes_diagnostic_once_the_car_has_driven(share, told):
+    lens, scene, said, written = through(share) if share else np.asarray, town(), [], {}
+    node = SimpleNamespace(
+        _recognition=TrafficLightRecognition(TrafficLightConfig(), LaneMap("none", (0.0, 0.0, 0.0), {}), CAMERA),
+        _pointing=PointingMonitor(PointingConfig(), CAMERA), _view=ViewMonitor(ViewConfig(), CAMERA),
+        _eyes=None, _fault="", _blind=blind(360, 640), write=written.__setitem__,
+        set_status=lambda *status: said.append(status),
+    )  # fmt: skip
     for k in range(60):
         at, shift = k * IMAGE_NS, 37 * k % 12_000
-        image = lens(town[:, shift : shift + 640])
-        standing = view.step(image, at, driving(at, speed=0.0)) if k < 10 else view.step(image, at, driving(at))
-        if k == 10:
-            assert standing.dirt == 0.0
-    assert bool(view.dirty(standing.dirt)) == told and (standing.dirt > 0.1) == told
-    if told:
-        assert view.dirty(standing.dirt).startswith("the camera's lens is dirty: ")
-        assert convert.camera_view(convert.camera_view_record(standing, 0)) == standing
+        image, state = lens(scene[:, shift : shift + 640]), driving(at, speed=0.0 if k < 10 else 8.0)
+        node.read = lambda topic, _, image=image, state=state: image if "image" in topic else state
+        CameraPerceptionNode.activate(node, at)
+        assert k > 10 or said[-1] == (True, "running")
+    view = convert.camera_view(written["perception/camera_view"])
+    assert (view.dirt > 0.1) == told and not view.reason, "lights are still believed"
+    assert said[-1][0] == (not told)
+    assert said[-1][1].startswith("the camera's lens is dirty: " if told else "running")
 
 
 def test_the_road_is_seen_as_far_as_its_farthest_row():
