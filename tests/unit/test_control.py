@@ -10,6 +10,8 @@ import pytest
 from control_track import TICK_NS, VEHICLE, Drive, LaggedCar, Road, SimCar, drive
 
 from robotaxi.control import ControlConfig, Controller
+from robotaxi.safety.command_limits import CommandLimits
+from robotaxi.safety.config import GateConfig
 from robotaxi.types import TRAJECTORY_DTYPE, EgoState, Trajectory, VehicleReport
 
 KINEMATIC = replace(ControlConfig(), understeer_gradient=0.0, rear_slip_gradient=0.0)
@@ -45,6 +47,32 @@ def test_lagged_car_keeps_to_the_path_and_stops_on_the_point(road: Road) -> None
 @pytest.mark.parametrize("road", [ROUNDABOUT, FAST], ids=["roundabout", "fast"])
 def test_simulated_car_with_tyre_slip_keeps_to_the_path(road: Road) -> None:
     check_tracking(drive(road, SimCar(VEHICLE)))
+
+
+@pytest.mark.parametrize(("speed", "beside"), [(12.0, 1.6), (8.0, 1.9), (16.0, 1.0), (12.0, -3.0)])
+def test_behind_the_gate_a_path_beside_the_car_is_settled_on(speed: float, beside: float) -> None:
+    """A controller that asked for more than the gate lets through went on swinging from side to side."""
+    car, controller, gate = SimCar(VEHICLE), Controller(ControlConfig(), VEHICLE), CommandLimits(GateConfig(), VEHICLE)
+    points = np.zeros(60, TRAJECTORY_DTYPE)
+    points["t"], points["speed"], points["y"] = np.arange(60) * 0.1, speed, beside
+    points["s"] = points["x"] = points["t"] * speed
+    car.ego.motion.vector[3] = speed
+    car._read()
+    lateral, limited = [], 0
+    for tick in range(400):
+        now, t = tick * TICK_NS, car.truth
+        if tick % 5 == 0:
+            trajectory = Trajectory(now, points.copy())
+            trajectory.points["x"] += t.x
+        state = EgoState(now, t.x, t.y, t.yaw, t.speed, t.acceleration, t.yaw_rate, t.steering)
+        wanted = controller.step(state, trajectory, VehicleReport(now, t.speed, t.steering)).command
+        steering, acceleration, _ = gate.apply(wanted.steering, wanted.acceleration, t.speed, 0.02)
+        limited += abs(steering - wanted.steering) > 1e-6
+        car.step(replace(wanted, steering=steering, acceleration=acceleration))
+        lateral.append((t.y - beside) * math.copysign(1.0, beside))
+    assert max(lateral) < 0.25 * abs(beside)  # one overshoot
+    assert np.abs(lateral[200:]).max() < 0.05
+    assert limited == 0
 
 
 def test_long_dead_time_and_lag_are_compensated() -> None:

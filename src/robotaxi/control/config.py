@@ -67,6 +67,12 @@ class ControlConfig:
         1e-5, lo=0.0, hi=1.0, unit="s^6/m^2", doc="cost of lateral jerk, (v^2/L) steering rate"
     )
     speed_error_time: float = param(1.0, lo=0.1, hi=10.0, unit="s", doc="decay of today's speed error over the horizon")
+    max_lateral_acceleration: float = param(
+        4.2, lo=0.5, hi=8.0, unit="m/s^2", doc="v^2 times curvature of the tyres; the command gate's is 4.5"
+    )
+    max_lateral_jerk: float = param(
+        9.0, lo=1.0, hi=50.0, unit="m/s^3", doc="v^2 times the rate of the curvature; the command gate's is 10"
+    )
     max_heading_error: float = param(0.6, lo=0.1, hi=1.5, unit="rad", doc="beyond: pure pursuit instead of the MPC")
     max_lateral_error: float = param(2.0, lo=0.2, hi=10.0, unit="m", doc="beyond: pure pursuit instead of the MPC")
 

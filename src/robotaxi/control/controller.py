@@ -13,6 +13,7 @@ from robotaxi.control.lateral_mpc import LateralMpc
 from robotaxi.control.longitudinal import SpeedController, SpeedTask
 from robotaxi.control.pure_pursuit import pursue
 from robotaxi.control.reference import Projection, Reference, TrajectoryError
+from robotaxi.control.steering_limits import SteeringLimits
 from robotaxi.geometry.turned import turned_report, turned_state, turned_trajectory
 from robotaxi.types import (
     TRAJECTORY_DTYPE,
@@ -57,6 +58,7 @@ class Controller:
         self._mpc = LateralMpc(config, vehicle)
         self._speed = SpeedController(config, vehicle)
         self._trajectory: Trajectory | None = None
+        self._limits = SteeringLimits(config, vehicle)
         self._reference: Reference | None = None
         self._reference_fault = ""
         self._steering: float | None = None
@@ -187,9 +189,7 @@ class Controller:
         if angle is None:
             standing = predicted.speed < config.hold_speed
             angle = last if standing else pursue(config, self._vehicle, reference, predicted, at.s)
-        step = self._vehicle.max_steering_rate * config.period
-        angle = min(max(angle, last - step), last + step)
-        return min(max(angle, -self._vehicle.max_steering), self._vehicle.max_steering), status
+        return self._limits.clamp(angle, last, predicted.speed, config.period), status
 
     def _solve(self, reference: Reference, predicted: PredictedState, at: Projection, last: float) -> float | None:
         speeds, curvatures = reference.along(

@@ -9,7 +9,7 @@ angle ``d`` behind a first-order lag of the command ``u``::
     (beta, kappa)' = F (beta, kappa) + G tan(d)      d' = (u - d) / lag
 
 The states are eliminated, so the quadratic program has the commands alone as variables: one dense
-problem of fixed size with exact bounds on angle and rate. Where its minimum without the bounds keeps to them, as it
+problem of fixed size with exact bounds on angle and rate (see `steering_limits`). Where its minimum without the bounds keeps to them, as it
 nearly always does, that is the answer; else PIQP solves it (Schwan et al., 2023).
 Dead time is not in the model: the state given is the one at the end of it.
 """
@@ -24,6 +24,7 @@ from numba import njit
 
 from robotaxi.control.config import ControlConfig
 from robotaxi.control.lateral_dynamics import lateral_matrices, slip_share
+from robotaxi.control.steering_limits import SteeringLimits
 from robotaxi.types import FloatArray, VehicleParams
 
 _LEARNED = slice(3, 7)  # of the parameters: what `LateralMpc.solve` is told anew each time
@@ -35,9 +36,9 @@ class LateralMpc:
     def __init__(self, config: ControlConfig, vehicle: VehicleParams) -> None:
         n = config.mpc_steps
         self._difference = np.asfortranarray(np.eye(n) - np.eye(n, k=-1))  # rows: u[k] - u[k-1]
-        self._rate = np.full(n, vehicle.max_steering_rate * config.mpc_step_time)
-        self._rate[0] = vehicle.max_steering_rate * config.period
-        self._angle = np.full(n, vehicle.max_steering)
+        self._limits = SteeringLimits(config, vehicle)
+        self._times = np.full(n, config.mpc_step_time)
+        self._times[0] = config.period
         self._parameters = np.array(
             [
                 config.mpc_step_time,
@@ -92,17 +93,18 @@ class LateralMpc:
             last_command,
             self._parameters,
         )
-        free = _unbounded(hessian, gradient, last_command, self._angle[0], self._rate)
+        angles, steps = self._limits.over(speeds, last_command, self._times)
+        free = _unbounded(hessian, gradient, last_command, angles, steps)
         if math.isfinite(free):
             return free
         hessian += np.tril(hessian, -1).T
-        low, high = -self._rate, self._rate.copy()
+        low, high = -steps, steps.copy()
         low[0] += last_command
         high[0] += last_command
         if self._ready:
-            self._solver.update(P=hessian, c=gradient, h_l=low, h_u=high)
+            self._solver.update(P=hessian, c=gradient, h_l=low, h_u=high, x_l=-angles, x_u=angles)
         else:
-            self._solver.setup(hessian, gradient, None, None, self._difference, low, high, -self._angle, self._angle)
+            self._solver.setup(hessian, gradient, None, None, self._difference, low, high, -angles, angles)
             self._ready = True
         if self._solver.solve() != piqp.PIQP_SOLVED:
             self._solver, self._ready = self._new_solver(), False
@@ -175,7 +177,9 @@ def _condense(
 
 
 @njit(cache=True)
-def _unbounded(hessian: FloatArray, gradient: FloatArray, last_command: float, most: float, rate: FloatArray) -> float:
+def _unbounded(
+    hessian: FloatArray, gradient: FloatArray, last_command: float, most: FloatArray, steps: FloatArray
+) -> float:
     """First command at the minimum without bounds, NaN where that breaks one. By Cholesky's factors L L'."""
     n = len(gradient)
     factor, x = np.empty((n, n)), np.empty(n)
@@ -200,7 +204,7 @@ def _unbounded(hessian: FloatArray, gradient: FloatArray, last_command: float, m
         x[i] /= factor[i, i]
     before = last_command
     for i in range(n):
-        if not (abs(x[i]) <= most and abs(x[i] - before) <= rate[i]):
+        if not (abs(x[i]) <= most[i] and abs(x[i] - before) <= steps[i]):
             return math.nan
         before = x[i]
     return float(x[0])

@@ -130,6 +130,8 @@ class MapMatcher:
 
         predicted = self._relocalizer.predict(points, sweep.T_base_lidar, T_guess)
         found = None if predicted is None else self.fix(sweep, predicted)
+        if found is not None and not found.accepted and self._relocalizer.coarse:
+            found = self.fix(sweep, found.T_map_base)  # the search and the way since are coarse: go on from there
         T = found.T_map_base if found is not None and found.accepted else None
         told = self._relocalizer.matched(T, lambda: apply(sweep.T_base_lidar, points()), T_guess is not None)
         if told and found is not None:

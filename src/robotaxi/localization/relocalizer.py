@@ -41,6 +41,7 @@ class SearchConfig:
     least_score: float = 0.6
     least_lead: float = 0.1  # over the next best place
     confirm: int = 4  # matches in a row before what was found is told
+    tries: int = 3  # sweeps in a row that do not fit where it was found before it is given up
 
 
 class Relocalizer:
@@ -63,6 +64,11 @@ class Relocalizer:
         # mean of two it settles.
         self.mean_motion: FloatArray = np.eye(4)
         self.reason = ""
+
+    @property
+    def coarse(self) -> bool:
+        """Whether `own` comes from the search and no match has confirmed it yet."""
+        return self.own is not None and self._confirmed == 0
 
     def rough(self, pose: RoughPose) -> None:
         """Look around a pose that a person gave."""
@@ -101,8 +107,8 @@ class Relocalizer:
             self.reason = "found a place on the localization map, making sure of it"
             return False
         self._misses += 1
-        if self.own is not None and self._misses >= 3:
-            self.own, self._confirmed = None, 0
+        if self.own is not None and self._misses >= self._config.tries:
+            self.own, self._confirmed, self._misses = None, 0, self._config.misses
         if self.own is None and self._misses >= (self._config.misses if known else self._config.settled):
             self._advance(points)
         return False
@@ -127,7 +133,7 @@ class Relocalizer:
         c = self._config
         lead = found[0].score - (found[1].score if len(found) > 1 else 0.0) if found else 0.0
         if found and found[0].score >= c.least_score and lead >= c.least_lead:
-            self.own, self._confirmed = found[0].T_map_base @ self._since, 0
+            self.own, self._confirmed, self._misses = found[0].T_map_base @ self._since, 0, 0
             self.reason = "found a place on the localization map, making sure of it"
             return
         self._wait = c.pause
