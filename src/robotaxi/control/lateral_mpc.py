@@ -9,8 +9,8 @@ angle ``d`` behind a first-order lag of the command ``u``::
     (beta, kappa)' = F (beta, kappa) + G tan(d)      d' = (u - d) / lag
 
 The states are eliminated, so the quadratic program has the commands alone as variables: one dense
-problem of fixed size with exact bounds on angle and rate (see `steering_limits`). Where its minimum without the bounds keeps to them, as it
-nearly always does, that is the answer; else PIQP solves it (Schwan et al., 2023).
+problem of fixed size with exact bounds on angle and rate (see `steering_limits`). Where its minimum without
+the bounds keeps to them, as it nearly always does, that is the answer; else PIQP solves it (Schwan et al., 2023).
 Dead time is not in the model: the state given is the one at the end of it.
 """
 

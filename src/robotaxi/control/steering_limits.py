@@ -1,7 +1,7 @@
 """How far and how fast the tyres may be turned at a speed: by the drive, and by what the car and its riders can bear.
 
 They lie within what the command gate lets through. A controller that does not know of them believes in commands that
-never reach the tyres, asks for more and lets go too late: at 12 m/s a path laid 1.5 m beside the car was never settled on.
+never reach the tyres, asks for more and lets go too late: at 12 m/s it never settled on a path 1.5 m beside the car.
 """
 
 from __future__ import annotations
