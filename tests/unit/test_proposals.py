@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from robotaxi.planning.motion.ground import ground_beside
+from robotaxi.planning.motion.proposal_search import COLUMNS, _off_ground, bend_speeds, roll
 from robotaxi.planning.motion.proposals import (
     Limits,
     Motion,
@@ -12,6 +14,7 @@ from robotaxi.planning.motion.proposals import (
     PathArrays,
     PathState,
     Target,
+    continued,
     propose,
 )
 
@@ -55,3 +58,34 @@ def test_keeps_to_what_the_car_can_do_and_repeats_itself() -> None:
     assert np.abs(motion.curvature).max() <= 0.2
     again = plan([(75.0, 0.0)], 9.0)
     assert motion.x.tobytes() == again.x.tobytes() and motion.speed.tobytes() == again.speed.tobytes()
+
+
+@pytest.mark.parametrize("bow", [0.0, 12.0])
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+def test_what_is_left_of_a_motion_is_the_rest_of_it(bow: float, slope: float) -> None:
+    n = np.arange(600) * 0.5
+    lines = (n, 0.0 * n, 0.0 * n, 0.0 * n, bend_speeds(0.0 * n, 0.5), 0.5)
+    begin = PathState(50.0, 8.0, 0.4, 0.2, 0.01, 0.0)
+    row = np.array([2.0, 20.0, 11.0, 3.5, slope, bow, 0.5])
+    whole, rest = np.empty((COLUMNS, 61)), np.empty((COLUMNS, 61))
+    roll(*lines, np.array(list(vars(begin).values())), row, STEP, 61, 1, whole)
+    for k in (1, 20, 34, 36, 50):  # before and after its ends
+        state = _at(whole, k)
+        left = continued(row, state, begin.s, STEP * k)
+        roll(*lines, np.array(list(vars(state).values())), left, STEP, 61 - k, 1, rest)
+        assert np.abs(rest[:2, : 61 - k] - whole[:2, k:]).max() < 1e-6
+
+
+def _at(motion: np.ndarray, k: int) -> PathState:
+    return PathState(*(float(motion[i, k]) for i in (6, 10, 11, 7, 8, 9)))
+
+
+@pytest.mark.parametrize("along", np.arange(-2.2, 2.3, 0.1).tolist())
+def test_nothing_that_points_into_the_car_slips_between_what_is_looked_at(along: float) -> None:
+    def inside(points: np.ndarray) -> np.ndarray:  # a spike from the left, its tip 0.1 m inside the car
+        return np.minimum(np.hypot(points[:, 0] - along, np.minimum(points[:, 1] - 0.8, 0.0)), 1.5)
+
+    ground = ground_beside(np.array([-9.0, 9.0]), np.zeros(2), 6.0, inside, 0.12)
+    arrays = ground.index, ground.tiles, ground.frame
+    assert _off_ground(*arrays, 0.0, 0.0, 1.0, 0.0, 2.25, 0.9, True)
+    assert not _off_ground(*arrays, 0.0, -0.2, 1.0, 0.0, 2.25, 0.9, True)

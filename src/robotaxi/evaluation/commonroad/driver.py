@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from robotaxi.evaluation.commonroad import scene
-from robotaxi.evaluation.commonroad.goals import best_way, middle
+from robotaxi.evaluation.commonroad.goals import Way, best_way, middle, point_of
 from robotaxi.evaluation.commonroad.others import Crowd
-from robotaxi.planning.motion.proposals import Limits, Motion, PathState, Target, propose
+from robotaxi.planning.motion.ground import Ground
+from robotaxi.planning.motion.proposals import Limits, Motion, PathState, Target, continued, propose
 from robotaxi.planning.path_math import project
 from robotaxi.prediction import LaneGraph
 
@@ -20,6 +22,7 @@ MAX_HORIZON = 6.0  # s
 NO_GOAL_TIME = 6.0  # s, where the goal has no end
 FAR_AWAY = 60.0  # s; a goal that ends later has no end
 LATERAL = 7.0  # m/s^2, of the tyres; comfort is a cost
+UNKNOWN_WAY = 150.0  # m of path that are looked at where the goal has no place
 MAX_STEPS = 600  # of the closed loop
 CHECK_STEP = 0.1  # s between two looks at the others, or the scenario's own step where it is longer
 
@@ -37,12 +40,14 @@ class Driver:
             float(vehicle.length), float(vehicle.width), float(vehicle.max_accel), float(vehicle.max_decel),
             math.tan(float(vehicle.max_steer)) / float(vehicle.wheelbase), LATERAL,
         )  # fmt: skip
-        self._way = best_way(lane_map, problem, first, self._dt)
-        self._ground = scene.ground_of(scenario, lane_map, self._way.path)
+        way = best_way(lane_map, problem, first, self._dt)
+        self._ground = scene.ground_of(scenario, lane_map, way.path)
+        self._way = _eased(way, self._ground, vehicle, point_of(state.position))
         end = min(self._way.steps[1], first + MAX_STEPS)
         last = int(end) + math.ceil(MAX_HORIZON / self._dt) + 2
         self._crowd = Crowd(scenario.obstacles, last, self._dt, LaneGraph(lane_map), prediction)
         self._state: PathState | None = None
+        self._kept: np.ndarray | None = None  # what is left of the motion that is driven
         self.times_ms: list[float] = []
         self.config = SimpleNamespace(planner=SimpleNamespace(sampling=SimpleNamespace(max_t=MAX_HORIZON)))
 
@@ -61,9 +66,12 @@ class Driver:
         step = self._stride * self._dt
         horizon = max(min(target.t_out, MAX_HORIZON), 2.0 * step)
         others = self._crowd.ahead(now, round(horizon / step) + 1, self._stride, (ego.x, ego.y, max(ego.v, 0.0)))
-        motion = propose(self._way.path, state, target, self._limits, others, self._ground, step, horizon, self._dt)
+        motion = propose(
+            self._way.path, state, target, self._limits, others, self._ground, step, horizon, self._dt, self._kept
+        )
         columns = (motion.s, motion.along, motion.along_acceleration, motion.d, motion.slope, motion.bend)
         self._state = PathState(*(float(column[1]) for column in columns))
+        self._kept = continued(motion.row, self._state, state.s, self._dt)
         self.times_ms.append((time.thread_time() - begin) * 1e3)
         return _output(motion, self.times_ms[-1])
 
@@ -88,6 +96,18 @@ class Driver:
             return Target(math.nan, math.nan, math.nan, math.nan, *wishes, state.speed)
         s_in, s_out, d_lo, d_hi = way.extent
         return Target(*_inside((s_in, s_out), 0.3), *_inside((d_lo, d_hi), 0.15), *wishes, math.nan)
+
+
+def _eased(way: Way, ground: Ground, vehicle: Any, start: tuple[float, float]) -> Way:
+    """The same way, its path as it can be driven."""
+    k, along, _ = project(way.path.x, way.path.y, way.path.yaw, 0, way.path.x.size, *start)
+    first = k * way.path.spacing + along
+    last = way.extent[1] if way.extent is not None else first + UNKNOWN_WAY
+    path = scene.eased_path(way.path, ground, scene.body_of(vehicle), first, last)
+    if way.region is None or way.extent is None:
+        return replace(way, path=path)
+    extent = scene.goal_extent(path, way.region)
+    return replace(way, path=path, extent=extent) if extent is not None else way
 
 
 def _inside(ends: tuple[float, float], by: float) -> tuple[float, float]:

@@ -31,6 +31,7 @@ class Way:
     steps: tuple[float, float]
     speed: tuple[float, float]
     yaw: tuple[float, float]
+    region: Any = None  # shapely, the place itself
 
 
 def best_way(lane_map: LaneMap, problem: Any, first_step: int, dt: float) -> Way:
@@ -47,7 +48,7 @@ def best_way(lane_map: LaneMap, problem: Any, first_step: int, dt: float) -> Way
         for region in _regions(goal):
             for path, changes in _paths(lane_map, start, region, ahead):
                 extent = scene.goal_extent(path, region) if region is not None else None
-                way = Way(path, extent, steps, *wishes)
+                way = Way(path, extent, steps, *wishes, region)
                 cost = _cost(way, start, speed, first_step, dt) + CHANGE_COST * changes
                 if region is not None and extent is None:
                     cost += OFF_PATH

@@ -8,18 +8,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
 from robotaxi.hdmap.lane_map import Lane, LaneMap, Route, RouteError
 from robotaxi.planning.config import PlannerConfig
-from robotaxi.planning.motion.ground import Ground, ground_beside
+from robotaxi.planning.motion.ground import Ground, clearances, ground_beside
+from robotaxi.planning.motion.proposal_search import places_off
 from robotaxi.planning.motion.proposals import PathArrays
 from robotaxi.planning.reference import SPACING, Reference, build_reference
-from robotaxi.types import Pose2
+from robotaxi.planning.road_edges import kept_on_road
+from robotaxi.planning.tight_bends import eased
+from robotaxi.types import Pose2, VehicleParams
 
 FloatArray = NDArray[np.float64]
 
 MIN_LIMIT, MAX_LIMIT = 6.0, 25.0  # m/s, of the lanes: sets how long lane changes are
+EASY_BENDS = (0.12, 0.17, 0.24, math.inf)  # 1/m; lanes are often drawn tighter than anybody drives
 CELL = 0.12  # m, of the drivable ground
 SEAM = 0.1  # m that lanes are grown by, over gaps between them that the checker knows no edge at
 EDGE_STEP, EDGE_REACH = 0.04, 1.5  # m between points of the edge, and up to which distances to it are told
@@ -137,6 +142,40 @@ def arrays_of(reference: Reference) -> PathArrays:
     )
 
 
+def eased_path(path: PathArrays, ground: Ground, body: VehicleParams, first: float, last: float) -> PathArrays:
+    """The path with its bends eased, and ``body`` kept on the ground in them, as far as that takes less of it off the
+    ground between the arc lengths ``first`` and ``last`` than the path as it is drawn."""
+    drawn = np.column_stack([path.x, path.y, 0.0 * path.x])
+
+    def on_ground(points: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        return clearances(ground, points) > 0.0
+
+    tried: list[tuple[int, int, PathArrays]] = []
+    for limit in EASY_BENDS:
+        smooth = eased(drawn, SPACING, limit)
+        for points in (kept_on_road(smooth, SPACING, body, on_ground, 0, len(drawn) - 1), smooth):
+            found = _sampled(points)
+            part = slice(max(round(first / SPACING), 0), round(last / SPACING) + 1)
+            outside = places_off(
+                found.x[part], found.y[part], found.yaw[part], 0.5 * body.length, 0.5 * body.width,
+                ground.index, ground.tiles, ground.frame,
+            )  # fmt: skip
+            if outside == 0:
+                return found
+            tried.append((int(outside), -len(tried), found))
+    return min(tried)[2]
+
+
+def _sampled(points: NDArray[np.floating[Any]]) -> PathArrays:
+    """A path (N, 3) sampled anew."""
+    arc = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points[:, :2], axis=0).T))])
+    s = np.arange(0.0, arc[-1], SPACING)
+    x, y = np.interp(s, arc, points[:, 0]), np.interp(s, arc, points[:, 1])
+    yaw = np.unwrap(np.arctan2(np.gradient(y), np.gradient(x)))
+    curvature = gaussian_filter1d(np.gradient(yaw, SPACING), 1.0 / SPACING, mode="nearest")
+    return PathArrays(SPACING, x, y, yaw, curvature)
+
+
 def ground_of(scenario: Any, lane_map: LaneMap, path: PathArrays) -> Ground:
     """Drivable ground around the path: the lanes, up to the edges that the official road check knows."""
     edges = cKDTree(_edge_points(scenario))
@@ -182,6 +221,15 @@ def goal_extent(path: PathArrays, region: Any) -> tuple[float, float, float, flo
     across = np.flatnonzero(inside[row])
     run = next(p for p in np.split(across, np.flatnonzero(np.diff(across) > 1) + 1) if column in p)
     return float(s[part[0]]), float(s[part[-1]]), float(OFFSETS[run[0]]), float(OFFSETS[run[-1]])
+
+
+def body_of(vehicle: Any) -> VehicleParams:
+    """The closed loop's vehicle, its middle where our paths have the rear axle: there it is planned for its middle."""
+    length = float(vehicle.length)
+    return VehicleParams(
+        "commonroad", float(vehicle.wheelbase), length, float(vehicle.width), 1.5, 0.5 * length,
+        float(vehicle.max_steer), 1.0, float(vehicle.max_accel), float(vehicle.max_decel), 0.0, 0.0, 0.0, 0.0,
+    )  # fmt: skip
 
 
 def straight(start: Pose2) -> PathArrays:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robotaxi.planning.motion.proposal_search import ROW
+
 if TYPE_CHECKING:
     from robotaxi.planning.motion.proposals import Limits, PathArrays, PathState, Target
 
@@ -16,19 +18,21 @@ FloatArray = NDArray[np.floating[Any]]
 
 SOONEST = 0.3  # s; nothing is aimed at that is nearer
 MIN_WAY = 1.0  # m
-MAX_TURN = 0.6  # rad between the heading that is wanted and the path
+MAX_TURN = 1.0  # rad between the heading that is wanted and the path
 BOWED = 0.3  # of the mean speed; no profile dips or rises more on its way
+MUCH = 1.0  # m/s^2 on average, from which the acceleration may change at once
+JUMP = 3.0  # m/s^2 that it may change by: brakes and motor build up within 0.1 to 0.3 s
 LOOKS = 9  # at the acceleration of a profile
 _BOW = 30.0  # one over the integral of u^2 (1 - u)^2
 
 
 def aimed(path: PathArrays, state: PathState, target: Target, limits: Limits, horizon: float) -> FloatArray:
-    """Rows (N, 6) as `proposal_search.roll` takes them; none where the goal has no place or lies beyond the horizon.
+    """Rows (N, 7) as `proposal_search.roll` takes them; none where the goal has no place or lies beyond the horizon.
 
     The speed is a cubic over time that reaches the place on time, or one that ends at a wanted speed with a bow that
     makes up for the difference in way; the offset is a quintic over the way that ends in the wanted heading.
     """
-    none = np.zeros((0, 6))
+    none = np.zeros((0, ROW))
     places = (target.s_in, target.s_out, target.d_lo, target.d_hi)
     first, last = max(target.t_in, SOONEST), min(target.t_out, horizon)
     if not all(map(math.isfinite, places)) or first > last:
@@ -42,7 +46,10 @@ def aimed(path: PathArrays, state: PathState, target: Target, limits: Limits, ho
     rows = []
     for s in stations:
         way, slope = float(s) - state.s, _slope(path, float(s), target)
-        ends = [(v, t, slope, bow) for t in times for v, bow in _speeds(state, way, t, target)]
+        ends = [
+            (v, t, slope, bow, jump) for t in times for jump in _jumps(state, way, t)
+            for v, bow in _speeds(state, way, t, target, jump)
+        ]  # fmt: skip
         rows += [(d, way, *end) for d, end in product(offsets, ends)]
     return _possible(np.array(rows, float), state, limits) if rows else none
 
@@ -50,7 +57,7 @@ def aimed(path: PathArrays, state: PathState, target: Target, limits: Limits, ho
 def _possible(rows: FloatArray, state: PathState, limits: Limits) -> FloatArray:
     """Those whose acceleration the car has all the way: a short one may ask for more between two coarse looks."""
     v1, t, bow = (rows[:, k, None] for k in (2, 3, 5))
-    rise, push = v1 - state.speed, state.acceleration * t
+    rise, push = v1 - state.speed, (state.acceleration + rows[:, 6, None]) * t
     u = np.linspace(0.0, 1.0, LOOKS)[None, 1:]
     a = (push + 2.0 * (3.0 * rise - 2.0 * push) * u + 3.0 * (push - 2.0 * rise) * u * u) / t
     a = a + bow * 2.0 * u * (1.0 - u) * (1.0 - 2.0 * u) / t
@@ -87,10 +94,16 @@ def _slope(path: PathArrays, s: float, target: Target) -> float:
     return math.tan(min(max(needed, -MAX_TURN), MAX_TURN))
 
 
-def _speeds(state: PathState, way: float, t: float, target: Target) -> list[tuple[float, float]]:
+def _jumps(state: PathState, way: float, t: float) -> tuple[float, ...]:
+    """Changes of acceleration to begin with: none, and a sudden one where the goal asks for much."""
+    wanted = 2.0 * (way / t - state.speed) / t
+    return (0.0, math.copysign(JUMP, wanted)) if abs(wanted - state.acceleration) > MUCH else (0.0,)
+
+
+def _speeds(state: PathState, way: float, t: float, target: Target, jump: float) -> list[tuple[float, float]]:
     """End speeds and bows that cover ``way`` in ``t``."""
     mean = way / t
-    push = state.acceleration * t / 12.0
+    push = (state.acceleration + jump) * t / 12.0
     plain = state.speed + 2.0 * (mean - state.speed - push)
     out = [(plain, 0.0)] if plain >= 0.0 else []
     if math.isfinite(target.v_lo):

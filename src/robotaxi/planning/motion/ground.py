@@ -69,6 +69,19 @@ def ground_beside(
     return Ground(index, np.ascontiguousarray(clear, np.float32), np.array([low_x, low_y, cell]))
 
 
+def clearances(ground: Ground, points: FloatArray) -> FloatArray:
+    """`clearance` (N,) of points (N, 2)."""
+    return np.asarray(_clearances(ground.index, ground.tiles, ground.frame, np.asarray(points, np.float64)))
+
+
+@njit(cache=True)
+def _clearances(index, tiles, frame, points):  # type: ignore[no-untyped-def]
+    out = np.empty(points.shape[0])
+    for k in range(points.shape[0]):
+        out[k] = clearance(index, tiles, frame, points[k, 0], points[k, 1])
+    return out
+
+
 @njit(cache=True)
 def clearance(index, tiles, frame, x, y):  # type: ignore[no-untyped-def]
     """Metres from a point to the edge of the ground, negative outside and beside all tiles."""

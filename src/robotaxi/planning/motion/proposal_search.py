@@ -12,21 +12,43 @@ from robotaxi.planning.motion.ground import clearance
 HIT_COST = 1.0e4  # added where a coarse sample is not free
 UNDRIVABLE_COST = 1.0e6  # of what the car or its tyres cannot do: taken only where nothing else is left
 SLIP, SLIP_COST = 1.2, 300.0  # of the tyres' limit that is left in need, and what each m/s of it costs
+JUMP_COST = 2.0  # of each m/s^2 that the acceleration changes at once
+SLOW_DOWN = 1.5  # m/s^2 with which a car that is early gets slower
 MISS_COST = 0.5  # m, m/s or rad that a goal missed by nothing counts as
-MAX_CHECKS = 600  # proposals looked at closely
+ROW = 7  # numbers that a proposal is made of
+COLUMNS = 13  # of what is rolled out
+MAX_CHECKS = 300  # proposals looked at closely, strictly and less so
 EDGE = 0.03  # m of ground beside the car
+SIDE_CIRCLE, SIDE_STEP = 0.45, 0.3  # m: circles along its sides that the ground is looked at with, at most so far apart
+CORNER_CIRCLE = 0.15  # m: in its corners
 SIDE_REACH = 8.0  # m that a proposal may leave the path, with room
+BEND_LATERAL, BEND_BRAKING = 6.6, 5.0  # m/s^2 through a bend of the path, and to slow down for it
+BEND_BRAKING_MOST = 7.5  # m/s^2 where the car is too fast for the bend already
 
 
 @njit(cache=True)
-def roll(px, py, pyaw, pbend, spacing, state, row, step, steps, stride, out):  # type: ignore[no-untyped-def]
-    """x, y, yaw, speed, acceleration, curvature, s, d, slope, bend at every ``stride``-th step and the last.
+def bend_speeds(pbend, spacing):  # type: ignore[no-untyped-def]
+    """Speed (N,) at each sample of a path at which its bends there and ahead can be driven."""
+    cap = np.empty(pbend.shape[0])
+    following = np.inf
+    for i in range(pbend.shape[0] - 1, -1, -1):
+        here = math.sqrt(BEND_LATERAL / max(abs(pbend[i]), 1e-6))
+        following = min(here, math.sqrt(following * following + 2.0 * BEND_BRAKING * spacing))
+        cap[i] = following
+    return cap
 
-    ``row``: end offset, way to it, end speed, time to it, end slope, and bow: what the speed has on top half way, times
-    16, without a change at either end; it moves the place that is reached and keeps the speed there.
+
+@njit(cache=True)
+def roll(px, py, pyaw, pbend, cap, spacing, state, row, step, steps, stride, out):  # type: ignore[no-untyped-def]
+    """x, y, yaw, speed, acceleration, curvature, s, d, slope, bend, speed and acceleration along the path, and the
+    integral of its square since the sample before, at every ``stride``-th step and the last.
+
+    ``row``: end offset, way to it, end speed, time to it, end slope, bow: what the speed has on top half way, times 16,
+    without a change at either end; it moves the place that is reached and keeps the speed there; and what the
+    acceleration changes by at once. ``cap``: speeds that bends allow (`bend_speeds`), to which it is braked.
     """
     d1, length, v1, t1, slope1, bow = row[0], row[1], row[2], row[3], row[4], row[5]
-    s0, v0, a0, d0, slope0, bend0 = state[0], state[1], state[2], state[3], state[4], state[5]
+    s0, v0, a0, d0, slope0, bend0 = state[0], state[1], state[2] + row[6], state[3], state[4], state[5]
     r = d1 - d0
     b1, b2 = slope0 * length, bend0 * length * length
     c3 = 10.0 * r - 6.0 * b1 - 1.5 * b2
@@ -37,6 +59,7 @@ def roll(px, py, pyaw, pbend, spacing, state, row, step, steps, stride, out):  #
     n = px.shape[0]
     count = 0
     s, v, a = s0, v0, a0
+    effort = 0.0
     stopped = False
     for k in range(steps):
         if k > 0:
@@ -52,8 +75,13 @@ def roll(px, py, pyaw, pbend, spacing, state, row, step, steps, stride, out):  #
             if stopped or v_new <= 0.0:
                 v_new, a = 0.0, 0.0
                 stopped = v1 < 0.01 or stopped
+            allowed = cap[min(max(int((s + v * step) / spacing), 0), n - 1)]
+            if v_new > allowed:
+                v_new = max(allowed, min(v - BEND_BRAKING_MOST * step, v_new))
+                a = (v_new - v) / step
             s += 0.5 * (v + v_new) * step
             v = v_new
+            effort += a * a * step
         if (steps - 1 - k) % stride:
             continue
         w = (s - s0) / length
@@ -77,27 +105,27 @@ def roll(px, py, pyaw, pbend, spacing, state, row, step, steps, stride, out):  #
         out[3, count], out[4, count] = v * along, a * along
         out[5, count] = (bend * stretch + 2.0 * slope * slope * kappa + stretch * stretch * kappa) / along**3
         out[6, count], out[7, count], out[8, count], out[9, count] = s, d, slope, bend
-        out[10, count], out[11, count] = v, a
+        out[10, count], out[11, count], out[12, count] = v, a, effort
+        effort = 0.0
         count += 1
     return count
 
 
 @njit(cache=True)
 def search(  # type: ignore[no-untyped-def]
-    px, py, pyaw, pbend, spacing, state, target, limits, offsets, lengths, speeds, aimed,
+    px, py, pyaw, pbend, cap, spacing, state, target, limits, offsets, lengths, speeds, more,
     ox, oy, oyaw, olength, owidth, margin, index, tiles, frame, step, steps, stride,
 ):  # fmt: skip
     """Cost every proposal, look at them closely in the order of cost.
 
-    Proposals: each offset with each length and each speed, and the rows that are ``aimed`` at the goal. Returns the row
-    of the best as `roll` takes it, how many were looked at closely, samples until its first contact, and how many
-    there were.
+    Proposals: each offset with each length and each speed, and ``more`` rows. Returns the row of the best as `roll`
+    takes it, how many were looked at closely, samples until its first contact, and how many there were.
     """
     mixed = offsets.shape[0] * lengths.shape[0] * speeds.shape[0]
-    total = mixed + aimed.shape[0]
+    total = mixed + more.shape[0]
     cost = np.empty(total)
-    rows = np.zeros((total, 6))
-    coarse = np.empty((12, steps // stride + 2))
+    rows = np.zeros((total, ROW))
+    coarse = np.empty((COLUMNS, steps // stride + 2))
     boxes, begin = near_boxes(px, py, spacing, state, limits, ox, oy, oyaw, olength, owidth, margin, step, steps)
     number = 0
     for i in range(offsets.shape[0]):
@@ -106,28 +134,34 @@ def search(  # type: ignore[no-untyped-def]
                 row = rows[number]
                 row[0], row[1], row[2], row[3] = offsets[i], lengths[j], speeds[k, 0], speeds[k, 1]
                 number += 1
-    rows[mixed:] = aimed
+    rows[mixed:] = more
     for number in range(total):
-        n = roll(px, py, pyaw, pbend, spacing, state, rows[number], step, steps, stride, coarse)
+        n = roll(px, py, pyaw, pbend, cap, spacing, state, rows[number], step, steps, stride, coarse)
         cost[number] = _cost(coarse, n, target, limits, step * stride, step * (steps - 1))
+        cost[number] += JUMP_COST * abs(rows[number, 6])
         if cost[number] < UNDRIVABLE_COST:
             # a look at the coarse samples keeps those that run into something out of the close look
             first = steps - 1 - (n - 1) * stride
-            free = _free(coarse, n, first, stride, limits, boxes, begin, index, tiles, frame)
+            free = _free(coarse, n, first, stride, limits, boxes, begin, index, tiles, frame, False)
             if free < n:
                 cost[number] += HIT_COST * (1.0 + (n - free) / n)
     order = np.argsort(cost, kind="mergesort")
-    full = np.empty((12, steps))
+    full = np.empty((COLUMNS, steps))
     best, best_free, checked = order[0], -1, 0
-    for number in order:
-        if checked >= MAX_CHECKS or (checked > 0 and cost[number] >= UNDRIVABLE_COST):
-            break
-        roll(px, py, pyaw, pbend, spacing, state, rows[number], step, steps, 1, full)
-        free = _free(full, steps, 0, 1, limits, boxes, begin, index, tiles, frame)
-        checked += 1
-        if free > best_free:
-            best, best_free = number, free
-        if free >= steps:
+    for strict in (True, False):  # where nothing is free, what only grazes an edge is better than what runs into it
+        looked_at = 0
+        for number in order:
+            if looked_at >= MAX_CHECKS or (looked_at > 0 and cost[number] >= UNDRIVABLE_COST):
+                break
+            roll(px, py, pyaw, pbend, cap, spacing, state, rows[number], step, steps, 1, full)
+            free = _free(full, steps, 0, 1, limits, boxes, begin, index, tiles, frame, strict)
+            looked_at += 1
+            if free > best_free:
+                best, best_free = number, free
+            if free >= steps:
+                break
+        checked += looked_at
+        if best_free >= steps:
             break
     return rows[best], checked, best_free, total
 
@@ -177,7 +211,7 @@ def _cost(path, n, target, limits, dt, t_end):  # type: ignore[no-untyped-def]
         beyond += max(a - limits[2] * 1.02, 0.0) + max(-a - limits[3] * 1.02, 0.0)
         beyond += max(abs(bend) / limits[4] - 1.0, 0.0) + max(abs(lateral) - limits[5] * SLIP, 0.0)
         slip += max(abs(lateral) - limits[5], 0.0) * dt
-        comfort += (a * a + 0.7 * lateral * lateral) * dt
+        comfort += path[12, k] + 0.7 * lateral * lateral * dt
         t = t_end - (n - 1 - k) * dt
         if t_in - dt <= t <= t_out + 1e-6:
             miss = _miss(path, k, target)
@@ -196,8 +230,10 @@ def _cost(path, n, target, limits, dt, t_end):  # type: ignore[no-untyped-def]
         if np.isfinite(s_in):
             s = path[6, end]
             slowest = (s_in - s) / max(left, 0.2)
-            fastest = (s_out - s) / max(sooner, 0.2) if s_out > s else -1.0
-            miss += 1.5 * max(slowest - v, 0.0) + 1.5 * max(v - max(fastest, slowest), 0.0)
+            # too fast is only who cannot slow down gently and be in time: traffic sets the pace until then
+            slowed = min(sooner, v / SLOW_DOWN)
+            beyond_it = (v - 0.5 * SLOW_DOWN * slowed) * slowed - max(s_out - s, 0.0)
+            miss += 1.5 * max(slowest - v, 0.0) + 1.5 * max(beyond_it, 0.0) / max(sooner, 0.2)
             if s > s_out:
                 miss += 2.0 + (s - s_out)
         elif np.isfinite(cruise):
@@ -247,7 +283,7 @@ def _miss(path, k, target):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _free(path, count, first, stride, limits, boxes, begin, index, tiles, frame):  # type: ignore[no-untyped-def]
+def _free(path, count, first, stride, limits, boxes, begin, index, tiles, frame, strict):  # type: ignore[no-untyped-def]
     """Samples until the first contact or the first corner off the ground; ``count`` for none.
 
     Sample ``k`` of ``path`` is at step ``first + k * stride`` of the others.
@@ -259,7 +295,7 @@ def _free(path, count, first, stride, limits, boxes, begin, index, tiles, frame)
         at = first + k * stride
         x, y, yaw = path[0, k], path[1, k], path[2, k]
         c, s = math.cos(yaw), math.sin(yaw)
-        off = _off_ground(index, tiles, frame, x, y, c, s, half_length, half_width)
+        off = _off_ground(index, tiles, frame, x, y, c, s, half_length, half_width, strict)
         if off and not off_before and at > 0:
             return k
         off_before = off if k == 0 else off_before and off
@@ -287,8 +323,18 @@ def _free(path, count, first, stride, limits, boxes, begin, index, tiles, frame)
 
 
 @njit(cache=True)
-def _off_ground(index, tiles, frame, x, y, c, s, half_length, half_width):  # type: ignore[no-untyped-def]
-    """Whether a side of the car leaves the ground."""
+def places_off(x, y, yaw, half_length, half_width, index, tiles, frame):  # type: ignore[no-untyped-def]
+    """At how many poses (N,) a part of the car is off the ground."""
+    count = 0
+    for k in range(x.shape[0]):
+        c, s = math.cos(yaw[k]), math.sin(yaw[k])
+        count += _off_ground(index, tiles, frame, x[k], y[k], c, s, half_length, half_width, True)
+    return count
+
+
+@njit(cache=True)
+def _off_ground(index, tiles, frame, x, y, c, s, half_length, half_width, strict):  # type: ignore[no-untyped-def]
+    """Whether the car leaves the ground: any part of it where it is looked at ``strict``-ly, else some points of it."""
     third = half_length / 1.5
     around = math.hypot(half_length - third, half_width) + EDGE
     for u in (-third, 0.0, third):
@@ -296,10 +342,30 @@ def _off_ground(index, tiles, frame, x, y, c, s, half_length, half_width):  # ty
             break
     else:  # three circles that cover the car are clear
         return False
-    for u in (-1.0, -0.6, -0.2, 0.2, 0.6, 1.0):
-        for w in (-1.0, 1.0):
-            qx = x + u * half_length * c - w * half_width * s
-            qy = y + u * half_length * s + w * half_width * c
-            if clearance(index, tiles, frame, qx, qy) < EDGE:
+    if not strict:
+        for u in (-1.0, -0.6, -0.2, 0.2, 0.6, 1.0):
+            for w in (-1.0, 1.0):
+                qx = x + u * half_length * c - w * half_width * s
+                qy = y + u * half_length * s + w * half_width * c
+                if clearance(index, tiles, frame, qx, qy) < EDGE:
+                    return True
+        return False
+    # smaller circles along its sides, which what points into it cannot slip between, and its corners
+    r = min(SIDE_CIRCLE, half_width)
+    along, across = half_length - r, half_width - r
+    count = int(2.0 * along / SIDE_STEP) + 1
+    for k in range(count + 1):
+        u = along * (2.0 * k / count - 1.0)
+        for w in (-across, across):
+            if clearance(index, tiles, frame, x + u * c - w * s, y + u * s + w * c) < r + EDGE:
                 return True
+    for end in (-1.0, 1.0):
+        u = end * along
+        if clearance(index, tiles, frame, x + u * c, y + u * s) < r + EDGE:
+            return True
+        for r in (CORNER_CIRCLE, 0.0):
+            u = end * (half_length - r)
+            for w in (r - half_width, half_width - r):
+                if clearance(index, tiles, frame, x + u * c - w * s, y + u * s + w * c) < r + EDGE:
+                    return True
     return False

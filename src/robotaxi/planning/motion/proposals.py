@@ -14,17 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robotaxi.planning.motion.aimed import aimed
+from robotaxi.planning.motion.aimed import JUMP, aimed
 from robotaxi.planning.motion.ground import Ground
-from robotaxi.planning.motion.proposal_search import roll, search
+from robotaxi.planning.motion.proposal_search import COLUMNS, ROW, bend_speeds, roll, search
 
 FloatArray = NDArray[np.floating[Any]]
 
 SPEED_CHANGES = (-12.0, -8.0, -5.0, -3.0, -1.5, -0.6, 0.0, 0.6, 1.5, 3.0, 5.0, 8.0)  # m/s
 SPEED_TIMES = (1.5, 3.5)  # s
+SUDDEN_CHANGES = (-40.0, -8.0, -4.0, 3.0, 6.0, 10.0)  # m/s
 SHIFT_TIMES = (2.0, 4.0)  # s
 OFFSETS = (0.0, 0.5, -0.5, 1.1, -1.1, 2.0, -2.0, 3.4, -3.4, 5.0, -5.0)  # m
 MIN_SHIFT = 7.0  # m
+MIN_LEFT, MIN_LEFT_TIME = 0.5, 0.05  # m and s that a shift and a change of speed still take when they are done
 COARSE = 0.5  # s between two samples of the first look
 
 
@@ -97,7 +99,8 @@ class Others:
 
 @dataclass(frozen=True)
 class Motion:
-    """The chosen proposal, (K,) each every ``step``; ``free_for``: seconds without contact; ``checked``: proposals."""
+    """The chosen proposal, (K,) each every ``step``; ``free_for``: seconds without contact; ``checked``: proposals;
+    ``row``: what it is made of, as `continued` takes it."""
 
     x: FloatArray
     y: FloatArray
@@ -114,6 +117,7 @@ class Motion:
     free_for: float
     proposals: int
     checked: int
+    row: FloatArray
 
 
 def propose(
@@ -126,27 +130,68 @@ def propose(
     step: float,
     horizon: float,
     sample: float | None = None,
+    kept: FloatArray | None = None,
 ) -> Motion:
     """The cheapest proposal that stays clear for the whole horizon, else the one that stays clear the longest.
 
-    ``step``: of the others and of the check; ``sample``: of what is returned, ``step`` if None.
+    ``step``: of the others and of the check; ``sample``: of what is returned, ``step`` if None; ``kept``: the rest of
+    the motion that is driven (`continued`), which is a proposal too.
     """
     steps = max(round(horizon / step), 2) + 1
     stride = max(round(COARSE / step), 1)
     lengths = np.maximum(np.array(SHIFT_TIMES) * state.speed, MIN_SHIFT)
-    lines = (path.x, path.y, path.yaw, path.curvature, path.spacing, _vector(state))
+    cap = bend_speeds(path.curvature, path.spacing)
+    lines = (path.x, path.y, path.yaw, path.curvature, cap, path.spacing, _vector(state))
     best, checked, free_steps, total = search(
         *lines, _vector(target), _vector(limits), _offsets(target, state), lengths, _speeds(target, state, limits),
-        aimed(path, state, target, limits, horizon),
+        _more(path, state, target, limits, horizon, kept),
         others.x, others.y, others.yaw, others.length, others.width, others.margin,
         ground.index, ground.tiles, ground.frame, step, steps, stride,
     )  # fmt: skip
     sample = sample or step
     samples = max(round(horizon / sample), 2) + 1
-    out = np.empty((12, samples))
+    out = np.empty((COLUMNS, samples))
     roll(*lines, best, sample, samples, 1, out)
-    rest: tuple[Any, ...] = (free_steps * step, int(total), int(checked))
-    return Motion(*out, *rest)
+    rest: tuple[Any, ...] = (free_steps * step, int(total), int(checked), best)
+    return Motion(*out[:12], *rest)
+
+
+def continued(row: FloatArray, state: PathState, s: float, dt: float) -> FloatArray:
+    """What is left of the motion ``row`` after ``dt``, when the car is at ``state`` and was at ``s``.
+
+    The polynomials of a proposal, begun later, are proposals of the same kind: nothing of a plan is lost or put off.
+    """
+    d1, way, v1, t1, slope1, bow, _ = (float(value) for value in row)
+    left_way, left_time = way - (state.s - s), max(t1 - dt, MIN_LEFT_TIME)
+    if left_way < MIN_LEFT:  # at its end it goes on straight
+        left_way = MIN_LEFT
+        d1 = state.d + slope1 * left_way if slope1 else d1
+    return np.array([d1, left_way, v1, left_time, slope1, bow * (left_time / t1) ** 4, 0.0])
+
+
+def _more(
+    path: PathArrays, state: PathState, target: Target, limits: Limits, horizon: float, kept: FloatArray | None
+) -> FloatArray:
+    """Rows (N, 7) beside the grid: aimed at the goal, sudden changes of speed, and the motion that is driven."""
+    parts = [aimed(path, state, target, limits, horizon), _sudden(state, target, limits)]
+    return np.concatenate([*parts, kept[None, :]] if kept is not None else parts)
+
+
+def _sudden(state: PathState, target: Target, limits: Limits) -> FloatArray:
+    """Braking and speeding up that begin at once, as far as the pedals can."""
+    rows = []
+    for change in SUDDEN_CHANGES:
+        most = limits.acceleration if change > 0.0 else -limits.deceleration
+        end = max(state.speed + change, 0.0)
+        jump = math.copysign(JUMP, change)
+        jump = min(jump, most - state.acceleration) if change > 0.0 else max(jump, most - state.acceleration)
+        if jump * change <= 0.0 or end == state.speed:
+            continue
+        t = 1.5 * abs(end - state.speed) / (0.95 * abs(most))
+        rows += [
+            [d, max(SHIFT_TIMES[0] * state.speed, MIN_SHIFT), end, t, 0.0, 0.0, jump] for d in _offsets(target, state)
+        ]
+    return np.array(rows, float).reshape(-1, ROW)
 
 
 def _vector(item: PathState | Target | Limits) -> FloatArray:
