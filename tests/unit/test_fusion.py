@@ -119,6 +119,8 @@ def test_the_track_takes_the_class_and_keeps_its_geometry():
         assert objects[name] == plain[name], name
 
 
-def test_a_camera_that_agrees_changes_nothing():
+def test_a_camera_that_agrees_changes_nothing_but_how_sure_the_class_is():
     objects, plain = tracked(ObjectClass.PEDESTRIAN, StreetClass.PEDESTRIAN)
-    assert objects.tobytes() == plain.tobytes()
+    for name in objects.dtype.names:
+        assert name.startswith("p_") or objects[name].tobytes() == plain[name].tobytes(), name
+    assert np.abs(objects["p_pedestrian"] - plain["p_pedestrian"]).max() < 0.01

@@ -53,8 +53,16 @@ def test_crops_that_are_missing_or_broken_are_named(tmp_path, capsys):
     assert ".png: cannot be read as a picture" in capsys.readouterr().err
 
 
+@pytest.fixture
+def interruptible():
+    """Who is started in the background by a shell ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_training_leaves_the_folder_as_it_was(tmp_path, capsys, monkeypatch, by):
+def test_an_interrupted_training_leaves_the_folder_as_it_was(tmp_path, capsys, monkeypatch, by, interruptible):
     def cut(path, **arrays):
         path.write_bytes(b"half of it")
         os.kill(os.getpid(), by)

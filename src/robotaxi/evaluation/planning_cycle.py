@@ -46,7 +46,7 @@ class Crowd:
 
     def around(self, x: float, y: float, seconds: float, avoid: np.ndarray, count: int) -> RecordArray:
         """The ``count`` nearest (OBJECT_DTYPE), none near the points ``avoid`` (M, 2)."""
-        rows: list[tuple[float, tuple[Any, ...]]] = []
+        cars: list[tuple[float, int, float, float, float, float]] = []  # metres away, number, x, y, yaw, speed
         for key, (lane_id, start, speed) in enumerate(self._cars):
             lane = self._map.lanes[lane_id]
             s = (start + speed * seconds) % lane.length
@@ -55,10 +55,15 @@ class Crowd:
             if away > REACH or (avoid.size and np.hypot(avoid[:, 0] - px, avoid[:, 1] - py).min() < KEPT_FREE):
                 continue
             yaw = self._map.lane_yaw(lane_id, s)
-            box = (4.5, 1.8, 1.5, speed * math.cos(yaw), speed * math.sin(yaw), 1.0)
-            rows.append((away, (px, py, 0.0, yaw, *box, FIRST_ID + key, int(ObjectClass.CAR), 0)))
-        rows.sort(key=lambda row: row[0])
-        return np.array([row for _, row in rows[: max(count, 0)]], OBJECT_DTYPE)
+            cars.append((away, key, px, py, yaw, speed))
+        out: RecordArray = np.zeros(min(max(count, 0), len(cars)), OBJECT_DTYPE)
+        for row, (_, key, px, py, yaw, speed) in zip(out, sorted(cars), strict=False):
+            row["x"], row["y"], row["yaw"] = px, py, yaw
+            row["vx"], row["vy"] = speed * math.cos(yaw), speed * math.sin(yaw)
+            row["id"] = FIRST_ID + key
+        out["length"], out["width"], out["height"] = 4.5, 1.8, 1.5
+        out["existence"], out["p_car"], out["label"] = 1.0, 1.0, int(ObjectClass.CAR)
+        return out
 
 
 class CrowdedTown(Town):
