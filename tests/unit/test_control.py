@@ -110,6 +110,14 @@ def test_final_stop_tapers_and_then_holds() -> None:
     assert (np.diff(log.speed[last_moving - 50 :]) <= 1e-9).all()  # no creeping after the stop
 
 
+@pytest.mark.parametrize("length", [0.6, 0.9, 1.15])
+def test_a_leg_shorter_than_the_final_stop_is_driven(length: float) -> None:
+    """From standstill a tapered stop right away is no start: the car stood there for ever."""
+    log = drive(Road([(length + 1.0, 0)], speed=1.0), LaggedCar(VEHICLE), config=KINEMATIC)
+    assert abs(log.stop_error) < 0.15
+    assert log.speed[-1] == 0.0
+
+
 def test_same_input_gives_the_same_commands_to_the_bit() -> None:
     first, second = (drive(TOWN, LaggedCar(VEHICLE), noise=0.02, seed=3, seconds=6.0) for _ in range(2))
     assert first.commands.tobytes() == second.commands.tobytes()

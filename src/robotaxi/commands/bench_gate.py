@@ -23,7 +23,8 @@ from robotaxi.safety import GateConfig
 from robotaxi.vehicle import load_vehicle
 
 _MAX_AGE_P99_MS = 40.0
-_MIN_RATE_HZ = 49.0
+_MIN_RATE_HZ = 49.5  # 50 wanted; the seconds that count may cut one off at either end
+_MIN_MODE_RATE_HZ = 9.5
 _BLOCKS_A_JOB = 5
 _PATIENCE_S = 300.0  # wall time without a word of a process that attacks
 _EXAMPLES = 20
@@ -66,9 +67,10 @@ def run(args: argparse.Namespace) -> int:
         try:
             age = measure(args.vehicle, args.seconds)
         except (TimeoutError, AlreadyRunning) as error:
-            age = {"error": str(error), "age_ms_p99": None, "rate_hz": 0.0, "load_processes": 0}
+            age = {"error": str(error), "age_ms_p99": None, "rate_hz": 0.0, "mode_rate_hz": 0.0, "load_processes": 0}
         figures["command_age"] = age
         fine = age["age_ms_p99"] is not None and age["age_ms_p99"] < _MAX_AGE_P99_MS and age["rate_hz"] >= _MIN_RATE_HZ
+        fine = fine and age["mode_rate_hz"] >= _MIN_MODE_RATE_HZ
         if not fine:
             print(f"command age or rate falls short: {age}", file=sys.stderr)
         holds = holds and fine

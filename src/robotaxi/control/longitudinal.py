@@ -77,7 +77,10 @@ class SpeedController:
 
     def _wanted(self, task: SpeedTask) -> float:
         config = self._config
-        if task.predicted_speed < config.soft_stop_speed and task.distance_to_stop < config.soft_stop_distance:
+        stands = task.predicted_speed < config.hold_speed
+        drives_off = stands and task.departing and task.distance_to_stop > config.hold_distance
+        near = task.predicted_speed < config.soft_stop_speed and task.distance_to_stop < config.soft_stop_distance
+        if near and not drives_off:
             soft = self._soft_stop(task.predicted_speed, task.distance_to_stop)
             if soft is not None:
                 return soft

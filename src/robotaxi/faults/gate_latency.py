@@ -64,6 +64,7 @@ def measure(vehicle: str, seconds: float, busy: int | None = None) -> dict[str, 
         "age_ms_p99": round(float(np.percentile(ages, 99)), 2) if len(ages) else None,
         "age_ms_max": round(float(ages.max()), 2) if len(ages) else None,
         "rate_hz": round(answered / _PERIOD_S, 2),
+        "mode_rate_hz": round(feeder.modes / max(feeder.sent, 1) / _PERIOD_S, 2),
         "samples": len(ages),
         "load_processes": busy,
     }
@@ -88,7 +89,7 @@ class _Feeder:
         from robotaxi.nodes.qos import qos_profile
 
         self.ages_ms: list[float] = []
-        self.sent = 0
+        self.sent = self.modes = 0
         self._counting = False
         self._context = Context()
         rclpy.init(args=["bench"], context=self._context, domain_id=domain_id,
@@ -102,13 +103,10 @@ class _Feeder:
             item = INTERFACES[topic]
             profile = qos_profile(item.qos, lockstep=False, publisher=True)
             self._ends[topic] = self._node.create_publisher(message_type(item.type), topic, profile)
-        item = INTERFACES["vehicle/command"]
-        self._node.create_subscription(
-            message_type(item.type),
-            item.topic,
-            self._on_command,
-            qos_profile(item.qos, lockstep=False, publisher=False),
-        )
+        for topic, callback in (("vehicle/command", self._on_command), ("system/mode", self._on_mode)):
+            item = INTERFACES[topic]
+            profile = qos_profile(item.qos, lockstep=False, publisher=False)
+            self._node.create_subscription(message_type(item.type), item.topic, callback, profile)
         self._began_ns = time.time_ns()
         self._points = np.zeros(40, TRAJECTORY_DTYPE)
         self._points["x"], self._points["speed"] = np.arange(40) * 2.0, _SPEED
@@ -118,6 +116,9 @@ class _Feeder:
 
         if self._counting:
             self.ages_ms.append((time.time_ns() - to_ns(message.header.stamp)) * 1e-6)
+
+    def _on_mode(self, message: Any) -> None:
+        self.modes += self._counting
 
     def wait_for_gate(self, patience_s: float) -> None:
         """Until the gate listens. TimeoutError when it does not."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from robotaxi.interfaces import INTERFACES, TICK_NS
 from robotaxi.nodes import convert
 from robotaxi.nodes.common import load_sensor_rig, load_vehicle_params
-from robotaxi.nodes.let import is_scheduled
+from robotaxi.nodes.pace import Pace
 from robotaxi.nodes.runtime import StackNode
 from robotaxi.precedence import take_precedence
 from robotaxi.safety import CommandGate, GateConfig, GateInput
@@ -37,6 +37,7 @@ class CommandGateNode(StackNode):
         self._T_base_lidar = load_sensor_rig(self).T_base_lidar
         self._seen_sweep_ns = -1
         self._mode: object = None
+        self._mode_pace = Pace(_MODE.period_ns, _MODE.phase_ns, self.lockstep)
         self._publisher_watch = PublisherWatch()
         self._alarms: tuple[str, ...] = ()
 
@@ -63,7 +64,7 @@ class CommandGateNode(StackNode):
         )
         self.set_status(True, output.reason)
         self.write("vehicle/command", convert.joint_trajectory(replace(output.command, stamp_ns=at_ns)))
-        if is_scheduled(at_ns, _MODE.period_ns, _MODE.phase_ns):
+        if self._mode_pace.due(at_ns):
             self.write("system/mode", convert.mode_record(output.mode, output.reason, at_ns, output.source))
         if output.mode is not self._mode:
             self._mode = output.mode

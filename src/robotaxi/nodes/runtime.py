@@ -27,8 +27,9 @@ from robotaxi.interfaces import INTERFACES, Interface, inputs_of, outputs_of
 from robotaxi.nodes.cdr import CdrError, decoder, publishable, stamp_ns
 from robotaxi.nodes.clocks import steady_clock
 from robotaxi.nodes.inject import Injector
-from robotaxi.nodes.let import InputBuffer, is_scheduled
+from robotaxi.nodes.let import InputBuffer
 from robotaxi.nodes.messages import message_type
+from robotaxi.nodes.pace import Pace
 from robotaxi.nodes.qos import qos_profile
 from robotaxi.nodes.records import to_record
 
@@ -36,7 +37,6 @@ T = TypeVar("T")
 _WATCH_PERIOD_S = 0.1
 _CONNECT_PATIENCE_S = 15.0  # then a node says which ends are not matched
 _SAME_CLOCK_NS = 10_000_000_000  # a trigger farther back was stamped by another clock than ours
-_TRIGGER_JITTER = 0.1  # of a period by which a car's messages may come early
 _DIAGNOSTIC_PERIOD_NS = 1_000_000_000
 _REPLAY_PATIENCE = 10.0
 _READY = INTERFACES["system/ready"]
@@ -81,7 +81,7 @@ class StackNode(LifecycleNode):
         self._active_since = 0.0
         self._told_missing = False
         self._pumping = False
-        self._last_due_ns = -(1 << 62)
+        self._activation_pace = Pace(self.period_ns, self.phase_ns, self.lockstep)
         self._latency_ms: list[float] = []
         self._failure: Exception | None = None
         self._last_diagnostic_ns = 0
@@ -180,9 +180,9 @@ class StackNode(LifecycleNode):
     def _on_pace(self) -> None:
         """The trigger of a node that may not stop has ceased: run without it."""
         now_ns = self.get_clock().now().nanoseconds
-        silent_ns = now_ns - self._last_due_ns
-        if 1.5 * self.period_ns < silent_ns < _SAME_CLOCK_NS and not self._pending:
-            self._last_due_ns = now_ns
+        silent_ns = now_ns - self._activation_pace.last_ns
+        silent = 1.5 * self.period_ns < silent_ns < _SAME_CLOCK_NS and not self._pending
+        if silent and self._activation_pace.due(now_ns):
             self._pending.append(now_ns)
             self._pump()
 
@@ -251,7 +251,7 @@ class StackNode(LifecycleNode):
                 self.get_logger().warning(
                     f"'{topic}': time has gone back by {back_ns * 1e-9:.1f} s; what came before is forgotten"
                 )
-            if topic == self.trigger and self._due(at_ns):
+            if topic == self.trigger and self._activation_pace.due(at_ns):
                 self._pending.append(at_ns)
             self._pump()
 
@@ -273,15 +273,6 @@ class StackNode(LifecycleNode):
             topic, first, last = row.split()
             out.setdefault(topic, []).append((int(first), int(last)))
         return out
-
-    def _due(self, stamp_ns: int) -> bool:
-        """Whether the trigger's message starts an activation: by schedule, or on a car by the time since the last."""
-        if self.lockstep:
-            return is_scheduled(stamp_ns, self.period_ns, self.phase_ns)
-        due = not 0 <= stamp_ns - self._last_due_ns < self.period_ns - _TRIGGER_JITTER * self.period_ns
-        if due:
-            self._last_due_ns = stamp_ns
-        return due
 
     def _pump(self) -> None:
         """Run every pending activation whose inputs are here, in order."""
