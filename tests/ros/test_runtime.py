@@ -9,6 +9,7 @@ from rclpy.parameter import Parameter
 from robotaxi.interfaces import MS, TICK_NS, VEHICLE
 from robotaxi.nodes import convert
 from robotaxi.nodes.host import make_executor
+from robotaxi.nodes.pace import Pace
 from robotaxi.nodes.runtime import StackNode
 from robotaxi.types import Command, EgoState, GnssFix, ImuSample, VehicleReport
 
@@ -99,7 +100,7 @@ def test_a_dead_input_is_given_up_after_a_bounded_wait_and_named(graph):
 
 def test_on_the_wall_clock_a_slow_node_takes_every_fifth_of_a_fast_trigger(graph):
     vehicle, localization, spin_until = graph
-    localization.lockstep, localization.period_ns = False, 100 * MS
+    localization.lockstep, localization._activation_pace = False, Pace(100 * MS, 0, lockstep=False)
     for buffer in localization._inputs.values():
         buffer.lockstep = False
     jitter = [0, 3 * MS, -3 * MS]

@@ -22,7 +22,7 @@ def test_no_activation_is_lost_to_jitter_below_a_period(late: list[int]) -> None
 def test_a_faster_source_is_thinned_to_the_period(times: int, offset: int) -> None:
     pace = Pace(PERIOD, 0, lockstep=False)
     due = sum(pace.due(START + offset + i * PERIOD // times) for i in range(100 * times))
-    assert 99 <= due <= 102
+    assert 99 <= due <= 101
 
 
 def test_overtaken_stamps_do_not_count_and_time_set_back_begins_anew() -> None:
@@ -37,8 +37,7 @@ def test_overtaken_stamps_do_not_count_and_time_set_back_begins_anew() -> None:
 def test_after_a_pause_it_does_not_catch_up() -> None:
     pace = Pace(PERIOD, 0, lockstep=False)
     pace.due(START)
-    due = sum(pace.due(START + 100 * PERIOD + i * 1_000_000) for i in range(20))
-    assert due <= 3  # one period, what it may come early, and the first
+    assert sum(pace.due(START + 100 * PERIOD + i * 1_000_000) for i in range(18)) == 1
 
 
 def test_under_lock_step_the_schedule_is_exact() -> None:

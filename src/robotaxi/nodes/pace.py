@@ -13,7 +13,7 @@ class Pace:
 
     Under lock step stamps are exact and the schedule is that of the interface table. On a car they jitter: one
     that is late leaves the next its time, so a late stamp costs no activation, and of a source that is faster than
-    the period only as many stamps count as there are periods (and one more at the start or after a pause).
+    the period only as many stamps count as there are periods. What a pause has left out is not made up for.
     """
 
     def __init__(self, period_ns: int, phase_ns: int, lockstep: bool) -> None:
@@ -29,5 +29,6 @@ class Pace:
         elif stamp_ns < max(self.last_ns, self._due_ns - _EARLY * self._period_ns):
             return False
         self.last_ns = stamp_ns
-        self._due_ns = max(self._due_ns, stamp_ns - self._period_ns) + self._period_ns
+        waited_ns = stamp_ns - self._due_ns
+        self._due_ns = (stamp_ns if waited_ns > self._period_ns else self._due_ns) + self._period_ns
         return True
