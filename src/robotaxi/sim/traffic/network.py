@@ -62,6 +62,7 @@ class RoadNetwork:
         self.predecessors = [self._indices(lane.predecessors) for lane in lanes]
         self.junction = [lane.junction_id is not None for lane in lanes]
         self.length = [float(lane.s[-1]) for lane in lanes]
+        self.lengths = np.array(self.length)
         self._sample(lanes)
         self._profile(lanes, config)
         self.gates = [_gate(lane_map, lane) for lane in lanes]
@@ -163,6 +164,8 @@ class RoadNetwork:
             self.count.append(count)
             self.step.append(length / (count - 1))
             total += count
+        # the same as arrays, for those who look up many lanes at once
+        self.sampling = (np.array(self.first, np.int64), np.array(self.count, np.int64), np.array(self.step))
         self.samples = np.concatenate(points)
         self.yaw = np.concatenate(yaws)
         self.lane_of = np.repeat(np.arange(len(lanes)), self.count).tolist()

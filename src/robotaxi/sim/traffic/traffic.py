@@ -118,7 +118,8 @@ class Traffic:
         fleet.s += np.where(fleet.loose, 0.0, 0.5 * (fleet.speed + speed) * dt)
         fleet.waited = np.where(speed < _STANDING, fleet.waited + dt, 0.0)
         fleet.speed = np.where(fleet.loose, 0.0, speed)
-        for i in np.flatnonzero(fleet.s >= [self.net.length[path[1]] for path in fleet.path]).tolist():
+        ends = self.net.lengths[[path[1] for path in fleet.path]]
+        for i in np.flatnonzero(fleet.s >= ends).tolist():
             self._advance(i)
         self._pose(dt)
 
@@ -259,20 +260,12 @@ class Traffic:
         """Box poses: the chord between two points of the path near the axles."""
         fleet, net, records = self.fleet, self.net, self.fleet.records
         n = len(fleet.path)
-        half = (records["length"] * _REFERENCE).tolist()
-        lengths, steps, counts, first = net.length, net.step, net.count, net.first
-        places: list[int] = []  # front axles first, then rear ones
-        fractions: list[float] = []
-        for ahead in (1.0, -1.0):
-            for s, h, path in zip(fleet.s.tolist(), half, fleet.path, strict=True):
-                lane, at = path[1], s + ahead * h
-                if at < 0.0 or at > lengths[lane]:
-                    lane, at = _resolve(net, path, at)
-                place = at / steps[lane]
-                k = min(max(int(place), 0), counts[lane] - 2)
-                places.append(first[lane] + k)
-                fractions.append(place - k)
-        points = _along(net.samples, np.array(places, np.int64), np.array(fractions, np.float64)).reshape(2, n, 3)
+        half = records["length"] * _REFERENCE
+        lanes = np.array([path[1] for path in fleet.path] * 2, np.int64)  # front axles first, then rear ones
+        at = np.concatenate((fleet.s + half, fleet.s - half))
+        for i in np.flatnonzero((at < 0.0) | (at > net.lengths[lanes])).tolist():
+            lanes[i], at[i] = _resolve(net, fleet.path[i % n], float(at[i]))
+        points = _along(net.samples, *net.sampling, lanes, at).reshape(2, n, 3)
         chord = points[0] - points[1]
         yaw = np.arctan2(chord[:, 1], chord[:, 0])
         turn = np.arctan2(np.sin(yaw - records["yaw"]), np.cos(yaw - records["yaw"]))
@@ -330,13 +323,24 @@ def leader(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _along(samples: FloatArray, index: NDArray[np.int64], fraction: FloatArray) -> FloatArray:
-    """(N, 3) points between the samples ``index`` and those after them."""
-    out = np.empty((len(index), 3))
-    for i in range(len(index)):
+def _along(
+    samples: FloatArray,
+    first: NDArray[np.int64],
+    count: NDArray[np.int64],
+    step: FloatArray,
+    lanes: NDArray[np.int64],
+    at: FloatArray,
+) -> FloatArray:
+    """(N, 3) points of ``lanes`` (N,) at the arc lengths ``at`` (N,)."""
+    out = np.empty((len(lanes), 3))
+    for i in range(len(lanes)):
+        lane = lanes[i]
+        place = at[i] / step[lane]
+        k = min(max(int(place), 0), count[lane] - 2)
+        fraction = place - k
         for axis in range(3):
-            here = samples[index[i], axis]
-            out[i, axis] = here + fraction[i] * (samples[index[i] + 1, axis] - here)
+            here = samples[first[lane] + k, axis]
+            out[i, axis] = here + fraction * (samples[first[lane] + k + 1, axis] - here)
     return out
 
 
