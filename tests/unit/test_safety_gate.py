@@ -269,6 +269,19 @@ def test_who_gets_sweeps_again_has_a_moment_before_it_is_to_blame() -> None:
     assert reasons[122] == late.sentence
 
 
+def test_the_last_word_of_a_dead_health_monitor_is_not_repeated() -> None:
+    late = Health(0, Permit.STOP, "planner", "planner: planning/trajectory is silent.")
+
+    def alter(inputs: GateInput) -> GateInput:
+        last_ns = min(inputs.stamp_ns, 60 * TICK_NS)
+        return replace(inputs, health=replace(late, stamp_ns=last_ns) if last_ns >= 50 * TICK_NS else Health(last_ns))
+
+    outputs = Bench(speed=8.0, alter=alter).run(6.0)
+    assert outputs[70].reason == late.sentence
+    assert outputs[120].reason.startswith("Health report is") and outputs[-1].reason.startswith("Health report is")
+    assert outputs[-1].mode is SystemMode.STOP  # what it forbade last stays forbidden
+
+
 def test_a_place_of_a_second_ago_under_a_new_stamp_is_not_believed() -> None:
     """A clock that leaps by a second: first nothing that counts comes, then what was true when the silence began."""
     seen: list[EgoState] = []

@@ -270,7 +270,8 @@ def _table(rows: Sequence[Row]) -> None:
         problems = "; ".join(row.get("problems") or [row.get("error", "")])
         cells = [row.get(name) for name in ("distance_m", "duration_s", "real_time_factor", "driving_score")]
         cells += [(row.get(part) or {}).get("lateral_rms_m") for part in ("localization", "tracking")]
-        shown = ["" if value is None else f"{value:.3g}" for value in cells]
+        places = (".0f", ".0f", ".2f", ".1f", ".3f", ".3f")
+        shown = ["" if value is None else format(value, place) for value, place in zip(cells, places, strict=True)]
         table.add_row(str(row["seed"]), "ok" if row.get("exit_status") == 0 else "FAILED", *shown, problems)
     Console().print(table)
 

@@ -37,6 +37,7 @@ _SWEEP_PERIOD = 0.1  # s
 _HEALTHY = Health(0)
 KMPH = 3.6
 _LIDAR_USER = "lidar_perception"
+_HEALTH_TOPIC = "system/health"
 _HEALING_NS = 500_000_000  # after which who uses the lidar must have got over its silence
 
 
@@ -105,10 +106,13 @@ class CommandGate:
             self._look(inputs.sweep, inputs.stamp_ns)
         blind = self._inputs.sweep_fault(inputs.stamp_ns)
         faults.append(blind)
-        faults.append(self._inputs.health_fault(inputs))
+        unwatched = self._inputs.health_fault(inputs)
+        faults.append(unwatched)
         if not any(faults):
             faults.append(self._inputs.contradiction(inputs))
         health = inputs.health or _HEALTHY
+        if unwatched or _HEALTH_TOPIC in inputs.inputs_lost:
+            health = replace(health, sentence="")  # an old word permits no more than it did, but explains nothing now
         if blind:
             self._blind = inputs.stamp_ns, blind
         if health.part == _LIDAR_USER and 0 <= inputs.stamp_ns - self._blind[0] <= _HEALING_NS:
