@@ -61,7 +61,6 @@ class Child:
     process: subprocess.Popen[bytes]
     log: Path | None
     command: tuple[str, ...] = ()
-    restarts: int = 0
 
     @property
     def exit_status(self) -> int | None:
@@ -118,8 +117,7 @@ class Supervisor:
         )
         if output is not None:
             output.close()
-        before = self.children.get(name)
-        child = Child(name, process, log, tuple(command), before.restarts + 1 if before is not None else 0)
+        child = Child(name, process, log, tuple(command))
         self.children[name] = child
         return child
 

@@ -1,4 +1,4 @@
-"""Dead processes are started again, twice; hanging ones are killed first; the clock's owner is left alone."""
+"""Dead processes are started again, twice in half a minute; hanging ones are killed first; the clock is left alone."""
 
 import os
 import signal
@@ -38,6 +38,15 @@ def test_a_dead_process_is_started_again_twice_and_then_given_up(supervisor):
     kill(supervisor.children["planning"])
     assert guardian.look(Progress()) == ["planning ended during the ride (killed by SIGKILL)"]
     assert guardian.given_up and guardian.look(Progress()) == []
+
+
+def test_one_that_dies_again_much_later_is_started_again(supervisor):
+    guardian = Guardian(supervisor, keep=("simulator",))
+    for at_s in (0, 5, 40, 60, 75):
+        kill(supervisor.children["planning"])
+        assert guardian.look(Progress(stamp_ns=at_s * 10**9))[0].endswith("started again")
+    kill(supervisor.children["planning"])
+    assert guardian.look(Progress(stamp_ns=80 * 10**9)) and guardian.given_up
 
 
 def test_the_owner_of_the_clock_is_left_alone(supervisor):

@@ -437,6 +437,23 @@ def test_a_dark_light_is_an_all_way_stop() -> None:
             assert np.abs(seen(state.stamp_ns * 1e-9)["y"]).min() > 6.0
 
 
+@pytest.mark.parametrize("sets_off", [11.25, 11.75, 12.25])  # the car itself stands from 12.6 s on
+def test_at_an_all_way_stop_whoever_has_set_off_goes_first(sets_off: float) -> None:
+    """Also one who could still stop for us: he was first, and does not expect to have to."""
+    road = crossing()
+    level = replace(road.lanes[2], yield_to=())
+    line = StopLine(9, road.stop_lines[9].points, "stop", (1,))
+    drive = start(replace(road, lanes={**road.lanes, 2: level}, stop_lines={9: line}), x=100.0, speed=10.0)
+
+    def seen(t: float) -> np.ndarray:
+        gaining, steady = min(max(t - sets_off, 0.0), 3.0), max(t - sets_off - 3.0, 0.0)
+        return thing(210.0, -12.5 + 0.75 * gaining**2 + 4.5 * steady, 0.0, 1.5 * gaining, yaw=math.pi / 2)
+
+    drive.run(40.0, seen, until=lambda _, out: out.mission.state == MissionState.ARRIVED)
+    assert drive.log[-1][1].mission.state == MissionState.ARRIVED and Cause.OBSTACLE not in drive.causes()
+    assert all(front(state) < LINE_X for state, _ in drive.log if seen(state.stamp_ns * 1e-9)["y"][0] < -6.0)
+
+
 @pytest.mark.parametrize(
     ("round_light", "arrow", "shape", "goes"),
     [

@@ -9,7 +9,8 @@ from robotaxi.ride.monitor import Progress
 from robotaxi.safety.health import CAPABILITIES
 from robotaxi.supervisor import Supervisor, describe_exit
 
-_RESTARTS = 2  # of one process in one ride; after that something is wrong with it, not with its luck
+_RESTARTS = 2  # of one process within _SOON; after that something is wrong with it, not with its luck
+_SOON_NS = 30_000_000_000  # ride time
 _HANGS_S = 5.0  # wall time for which the health monitor calls a part silent whose process lives
 _SETTLES_S = 60.0  # wall time that a new process has to load its map and join in
 PROCESS_OF = {"lidar_perception": "perception", "camera_perception": "perception", "planner": "planning",
@@ -26,6 +27,7 @@ class Guardian:
         self._silent: tuple[str, float] | None = None
         self._given_up: set[str] = set()
         self._started: dict[str, float] = {}
+        self._restarts: dict[str, list[int]] = {}  # ride time of each
         self.given_up = False
 
     def look(self, progress: Progress) -> list[str]:
@@ -36,18 +38,20 @@ class Guardian:
                 continue
             found.append(
                 f"{child.name} ended during the ride ({describe_exit(int(child.exit_status or 0))})"
-                f"{self._again(child.name)}"
+                f"{self._again(child.name, progress.stamp_ns)}"
             )
         hanging = self._hanging(progress)
         if hanging:
-            found.append(f"{hanging} hangs{self._again(hanging)}")
+            found.append(f"{hanging} hangs{self._again(hanging, progress.stamp_ns)}")
         return found
 
-    def _again(self, name: str) -> str:
-        if name == "stack" or self._supervisor.children[name].restarts >= _RESTARTS:
+    def _again(self, name: str, now_ns: int) -> str:
+        recent = [at for at in self._restarts.get(name, []) if now_ns - at < _SOON_NS]
+        if name == "stack" or len(recent) >= _RESTARTS:
             self._given_up.add(name)
             self.given_up = True
             return ""
+        self._restarts[name] = [*recent, now_ns]
         self._supervisor.restart(name)
         self._started[name] = time.monotonic()
         self._silent = None

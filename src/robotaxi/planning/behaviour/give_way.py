@@ -116,7 +116,7 @@ def _blocked_by(scene: Scene, crossing: Crossing, stop: bool) -> tuple[Zone, Arr
         t_out = scene.time_to(zone.own_out - scene.s + scene.vehicle.rear_overhang)
         if scene.standing:
             t_out += HESITATION
-        for arrival in arrivals(scene, zone):
+        for arrival in arrivals(scene, zone, minor):
             if zone.priority:
                 if not _fits(scene, zone, arrival, t_behind, t_in, t_out):
                     return zone, arrival
@@ -125,8 +125,12 @@ def _blocked_by(scene: Scene, crossing: Crossing, stop: bool) -> tuple[Zone, Arr
     return None
 
 
-def arrivals(scene: Scene, zone: Zone) -> list[Arrival]:
-    """Road users that drive into ``zone``; standing ones do not use their priority."""
+def arrivals(scene: Scene, zone: Zone, waiting: bool = False) -> list[Arrival]:
+    """Road users that drive into ``zone``; standing ones do not use their priority.
+
+    ``waiting``: the car is still before its sign. Then whoever has entered the junction and moves goes first, also
+    without priority.
+    """
     config, out = scene.config, []
     predictions = scene.predictions
     for i in range(scene.objects.size):
@@ -139,13 +143,16 @@ def arrivals(scene: Scene, zone: Zone) -> list[Arrival]:
         best: Arrival | None = None
         for slot in range(predictions.match_lane.shape[1]):
             lane = int(predictions.match_lane[i, slot])
-            if lane < 0 or lane not in zone.upstream or (not zone.priority and (lane != zone.other or slot > 0)):
+            if lane < 0 or lane not in zone.upstream:
                 continue
             to_zone = zone.upstream[lane] - float(predictions.match_s[i, slot])
+            first = waiting and speed > CLEARING_SPEED and to_zone < half  # its front is over its own line
+            if not zone.priority and not first and (lane != zone.other or slot > 0):
+                continue
             d_in, d_out = to_zone + zone.other_in - half, to_zone + zone.other_out + half
             if d_out < 0.0 or d_in > config.priority_range:
                 continue
-            if not zone.priority and not _cannot_stop(speed, d_in):
+            if not zone.priority and not first and not _cannot_stop(speed, d_in):
                 continue
             arrival = Arrival(i, _earliest(speed, d_in), max(d_out, 0.0) / speed, speed)
             if best is None or arrival.t_in < best.t_in:
