@@ -240,6 +240,24 @@ def test_a_path_laid_anew_on_the_way_into_a_bay_goes_on_into_it(room: float, asi
     assert y[-1] < -2.5 or room < 5.0  # who is too near stops beside the middle of the bay
 
 
+@pytest.mark.parametrize("seen_from", [1.3, 1.5])
+def test_who_is_seen_late_from_behind_is_waited_for_while_the_body_is_in_the_bay(seen_from: float) -> None:
+    """A motorbike at 12 m/s is seen from 40 m only, by when the car rolls already."""
+    drive = start(straight(), x=60.0, y=-3.8)
+
+    def seen(t: float) -> np.ndarray:
+        bike = thing(25.0 + 12.0 * (t - seen_from), 0.0, 12.0, length=2.2, width=0.8, label=int(ObjectClass.BICYCLE))
+        return bike if t >= seen_from else np.zeros(0, OBJECT_DTYPE)
+
+    drive.run(seen_from, seen)
+    assert drive.state.speed > 1.0 and drive.state.x > 60.4
+    drive.run(12.0, seen)
+    for state, _ in drive.log:
+        if state.y > -2.6 and state.stamp_ns * 1e-9 >= seen_from:  # reaches into the lane
+            assert float(seen(state.stamp_ns * 1e-9)["x"][0]) > front(state)
+    assert drive.state.y > -1.0 and drive.state.speed > 3.0
+
+
 def test_a_car_that_stands_beside_its_path_gets_a_new_one_from_where_it_is() -> None:
     drive = start(straight(), x=60.0, speed=8.0)
     drive.run(1.0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from robotaxi.planning.behaviour.give_way import merge_time
 from robotaxi.planning.constraint import Constraint, Kind, stop_sentence
 from robotaxi.planning.reference import LaneChange
 from robotaxi.planning.scene import Scene
 from robotaxi.types import Cause, ObjectClass
 
-PULL_OUT_COMMITTED = 1.0  # m driven out of a bay after which there is no waiting any more
+PASSABLE = 1.2  # m between body and the lane's middle that others need; nearer there is no waiting any more
 PULL_OUT_TIME = 2.5  # s until the body is in the lane
 MERGE_TIME = 2.0  # s until the body is in the new lane
 SIDE_GAP = 2.5  # m to somebody alongside, along the lane
@@ -19,16 +21,32 @@ CHANGE_RANGE = 60.0  # m before a change from which its gap is watched
 
 
 def leave_bay(scene: Scene) -> list[Constraint]:
-    """Stay in the bay while traffic comes from behind."""
+    """Stay in the bay while traffic comes from behind; whoever is seen late is waited for as long as he can pass."""
     reference = scene.reference
-    if reference.pull_out_s <= reference.start_s or scene.s > reference.start_s + PULL_OUT_COMMITTED:
+    if reference.pull_out_s <= reference.start_s:
+        return []
+    last_s = _last_in_the_bay(scene)
+    if scene.s > last_s or scene.needed_deceleration(last_s) > scene.config.commit_deceleration:
         return []
     other = blocking(scene, reference.route.lane_ids[0], PULL_OUT_TIME)
     if other is None:
         return []
     distance = abs(float(scene.centre_s[other]) - scene.s)
-    sentence = f"Waiting: {scene.name(other)} comes from behind, {distance:.0f} m away, before leaving the bay."
-    return [Constraint(Kind.STOP, scene.s, Cause.YIELD, sentence, int(scene.objects["id"][other]), distance)]
+    doing = "Waiting" if scene.standing else "Stopping"
+    sentence = f"{doing}: {scene.name(other)} comes from behind, {distance:.0f} m away, before leaving the bay."
+    stop_s = scene.s if scene.standing else last_s
+    return [Constraint(Kind.STOP, stop_s, Cause.YIELD, sentence, int(scene.objects["id"][other]), distance)]
+
+
+def _last_in_the_bay(scene: Scene) -> float:
+    """The last place (s) on the way out of a bay where the front leaves room for those who pass."""
+    reference, front = scene.reference, scene.vehicle.front
+    way = slice(reference.index(reference.start_s), reference.index(reference.pull_out_s) + 1)
+    x, y, yaw = reference.x[way], reference.y[way], reference.yaw[way]
+    dx, dy = x + front * np.cos(yaw) - x[0], y + front * np.sin(yaw) - y[0]
+    aside = np.abs(math.cos(yaw[0]) * dy - math.sin(yaw[0]) * dx)  # of the front, from the line on which it began
+    passable = aside[-1] - aside - 0.5 * scene.vehicle.width >= PASSABLE
+    return float(reference.s[way][max(int(passable.argmin()) - 1, 0)])
 
 
 def change_lanes(scene: Scene) -> list[Constraint]:
