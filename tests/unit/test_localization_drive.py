@@ -264,6 +264,23 @@ def test_time_that_jumps_back_starts_over(short_drive):
     assert localizer.step(*short_drive.readings[5]).status == "good"
 
 
+@pytest.mark.parametrize("until", [2250, 2300])
+def test_inertial_samples_of_a_second_ago_are_got_over_once_the_car_stands(drive, until):
+    """They leave a speed in the estimate that wheels and GNSS contradict in vain."""
+
+    def fault(i: int, r: Reading) -> Reading:
+        return (dataclasses.replace(drive.readings[i - 50][0], stamp_ns=r[0].stamp_ns), *r[1:]) if late(i) else r
+
+    def late(i: int) -> bool:
+        return 1900 <= i < until
+
+    assert drive.speed[2300:2990].max() < 0.1
+    results = run(drive, fault)
+    assert not any(r.status == "good" for r in results[2100:2300])
+    back = next(i for i in range(2300, 3000) if results[i].status == "good")
+    assert never_confidently_wrong(drive, results) and errors(drive, results, back)[1].max() < 0.3
+
+
 def test_a_gap_starts_over(short_drive):
     localizer = Localizer(LocalizationConfig(), ORIGIN, ARM)
     for reading in short_drive.readings[:1001]:

@@ -67,6 +67,7 @@ class Tracker:
         self._pending: list[GnssFix] = []
         self._still_since_ns: int | None = None
         self._standing = False
+        self._at_rest = False  # as wheels and gyroscope say, whatever the estimate is
         self._matched = False  # a scan match was used since the start
         self._confirmed = confirmed  # by a sensor; what a person says is not enough to drive on
         self._refused: tuple[PoseFix, FloatArray] | None = None
@@ -116,7 +117,7 @@ class Tracker:
         return self.result
 
     def wants_restart(self) -> bool:
-        return self._monitor.wants_restart(self.stamp_ns, self.result.status, self._standing)
+        return self._monitor.wants_restart(self.stamp_ns, self.result.status, self._at_rest)
 
     def _advance(
         self, imu: ImuSample, usable: bool, report: VehicleReport | None, dt: float
@@ -144,6 +145,8 @@ class Tracker:
         self._motion.append(stamp, out[0:3], out[3:6])
         still, standing, wheel_ok, heading_ok = out[kernels.STILL :]
         self._standing = standing > 0.0
+        c = self._config
+        self._at_rest = usable and abs(wheel) <= c.standstill_speed and abs(self._rate[2]) <= c.standstill_rate
         if still == 0.0:
             self._still_since_ns = None
         elif since is None:
