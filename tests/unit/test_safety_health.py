@@ -76,6 +76,13 @@ def test_all_good_permits_to_drive() -> None:
     assert (health.permit, health.part, health.sentence) == (Permit.DRIVE, "", "All parts work.")
 
 
+def test_a_sensor_whose_clock_is_ahead_is_named_although_what_counts_looks_right() -> None:
+    """In lock step a message counts when its time has come: an inertial sample of a second ago, under a good stamp."""
+    health = HealthMonitor(HealthConfig()).step(0, readings(0), early={IMU: 1000 * MS})
+    assert (health.permit, health.part) == (Permit.STOP, "imu")
+    assert health.sentence == "imu: sensing/imu/data is stamped 1.0 s ahead of now."
+
+
 def test_before_anything_came_it_says_what_the_car_waits_for() -> None:
     health = HealthMonitor(HealthConfig()).step(0, dict.fromkeys(WATCHED))
     assert health.permit is Permit.STOP

@@ -45,7 +45,7 @@ class HealthMonitorNode(StackNode):
         if self._monitor is None:  # who takes part is known once everybody is connected
             self._monitor = HealthMonitor(self._config, self.absent_inputs, self._odd)
         readings = {topic: self.read_stamped(topic, at_ns) for topic in HEARD}
-        health = self._monitor.step(at_ns, readings, self.lost_inputs())
+        health = self._monitor.step(at_ns, readings, self.lost_inputs(), self.early_inputs(at_ns))
         self.set_status(health.permit is Permit.DRIVE, health.sentence)
         self.write(_HEALTH.topic, convert.health_record(health))
         if health.sentence != self._said:

@@ -73,6 +73,11 @@ class InputBuffer:
             self.late = False
         return back_ns
 
+    @property
+    def newest_ns(self) -> int:
+        """Newest stamp that has arrived, whether it counts yet or not; -1 before the first."""
+        return self._newest
+
     def ready(self, at_ns: int) -> bool:
         """Whether what counts at ``at_ns`` is here, or is not to be waited for."""
         expected = expected_stamp(self.interface, at_ns, self.let_ns)

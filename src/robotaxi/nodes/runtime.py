@@ -37,6 +37,7 @@ T = TypeVar("T")
 _WATCH_PERIOD_S = 0.1
 _CONNECT_PATIENCE_S = 15.0  # then a node says which ends are not matched
 _SAME_CLOCK_NS = 10_000_000_000  # a trigger farther back was stamped by another clock than ours
+_EARLY_NS = 500_000_000  # no node runs so far ahead of another
 _DIAGNOSTIC_PERIOD_NS = 1_000_000_000
 _REPLAY_PATIENCE = 10.0
 _READY = INTERFACES["system/ready"]
@@ -128,6 +129,13 @@ class StackNode(LifecycleNode):
     def lost_inputs(self) -> tuple[str, ...]:
         """Topics that were waited for in vain and have not come back; not those that nobody of this run writes."""
         return tuple(topic for topic, buffer in self._inputs.items() if buffer.late and topic not in self.absent_inputs)
+
+    def early_inputs(self, at_ns: int) -> dict[str, int]:
+        """Topics whose newest stamp is far ahead of ``at_ns``, and by how much (ns): their clock is wrong. None where
+        most are: then this node is behind."""
+        ahead = {topic: buffer.newest_ns - at_ns for topic, buffer in self._inputs.items()}
+        early = {topic: by_ns for topic, by_ns in ahead.items() if by_ns > _EARLY_NS}
+        return early if 2 * len(early) < len(ahead) else {}
 
     def write(self, topic: str, message: Any) -> None:
         if self._injector.idle:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from robotaxi.interfaces import INTERFACES, VEHICLE, inputs_of
 from robotaxi.params import param
@@ -87,9 +88,14 @@ class HealthMonitor:
         self._dim_steps = dict.fromkeys((SIGHT, VIEW), 0)  # in a row with a doubt about what is seen
 
     def step(
-        self, now_ns: int, readings: Mapping[str, tuple[int, object] | None], lost: Collection[str] = ()
+        self,
+        now_ns: int,
+        readings: Mapping[str, tuple[int, object] | None],
+        lost: Collection[str] = (),
+        early: Mapping[str, int] = MappingProxyType({}),
     ) -> Health:
-        """Judge the newest (stamp, content) of each topic of `HEARD`; ``lost``: topics waited for in vain."""
+        """Judge the newest (stamp, content) of each topic of `HEARD`; ``lost``: topics waited for in vain; ``early``:
+        those whose clock is wrong, by how much (ns) what has arrived is ahead of now: it counts when it is old."""
         report = readings.get(_STATUS)
         moving = report is None or not isinstance(report[1], VehicleReport) or (
             not abs(report[1].speed) <= self._config.moving_speed
@@ -100,6 +106,8 @@ class HealthMonitor:
         for item in self._watched:
             reading = readings.get(item.topic)
             fault = self._fault(item, now_ns, reading, item.topic in lost, moving)
+            if not fault and item.topic in early:
+                fault = f"is stamped {early[item.topic] * 1e-9:.1f} s ahead of now"
             if not fault and item.topic == _STATE and pose is not None:
                 fault = self._leap(now_ns, pose)
             elif not fault and reading is not None and pose is not None and _STATE not in bad:
