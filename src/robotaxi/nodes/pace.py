@@ -30,5 +30,5 @@ class Pace:
             return False
         self.last_ns = stamp_ns
         waited_ns = stamp_ns - self._due_ns
-        self._due_ns = (stamp_ns if waited_ns > self._period_ns else self._due_ns) + self._period_ns
+        self._due_ns = (stamp_ns if waited_ns > 2 * self._period_ns else self._due_ns) + self._period_ns
         return True
