@@ -1,4 +1,4 @@
-"""Dead processes are started again, twice in half a minute; hanging ones are killed first; the clock is left alone."""
+"""Dead processes are started again, twice in half a minute, hanging ones killed first; not the owner of the clock."""
 
 import os
 import signal

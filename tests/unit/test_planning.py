@@ -258,6 +258,13 @@ def test_who_is_seen_late_from_behind_is_waited_for_while_the_body_is_in_the_bay
     assert drive.state.y > -1.0 and drive.state.speed > 3.0
 
 
+@pytest.mark.parametrize("aside", [-1.5, -2.0, -3.8])
+def test_out_of_a_bay_of_any_depth_the_car_lets_those_pass_who_come(aside: float) -> None:
+    drive = start(straight(), x=60.0, y=aside)
+    drive.run(4.0, lambda t: thing(12.0 * t - 5.0, 0.0, 12.0))
+    assert drive.state.x < 61.1 and Cause.YIELD in drive.causes()
+
+
 def test_a_car_that_stands_beside_its_path_gets_a_new_one_from_where_it_is() -> None:
     drive = start(straight(), x=60.0, speed=8.0)
     drive.run(1.0)

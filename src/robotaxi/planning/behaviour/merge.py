@@ -12,6 +12,7 @@ from robotaxi.planning.reference import LaneChange
 from robotaxi.planning.scene import Scene
 from robotaxi.types import Cause, ObjectClass
 
+COMMITTED = 1.0  # m driven out of a bay until which there is waiting however shallow it is
 PASSABLE = 1.2  # m between body and the lane's middle that others need; nearer there is no waiting any more
 PULL_OUT_TIME = 2.5  # s until the body is in the lane
 MERGE_TIME = 2.0  # s until the body is in the new lane
@@ -23,7 +24,7 @@ CHANGE_RANGE = 60.0  # m before a change from which its gap is watched
 def leave_bay(scene: Scene) -> list[Constraint]:
     """Stay in the bay while traffic comes from behind; whoever is seen late is waited for as long as he can pass."""
     reference = scene.reference
-    if reference.pull_out_s <= reference.start_s:
+    if not reference.start_s < reference.pull_out_s or scene.s > reference.pull_out_s:
         return []
     last_s = _last_in_the_bay(scene)
     if scene.s > last_s or scene.needed_deceleration(last_s) > scene.config.commit_deceleration:
@@ -46,7 +47,7 @@ def _last_in_the_bay(scene: Scene) -> float:
     dx, dy = x + front * np.cos(yaw) - x[0], y + front * np.sin(yaw) - y[0]
     aside = np.abs(math.cos(yaw[0]) * dy - math.sin(yaw[0]) * dx)  # of the front, from the line on which it began
     passable = aside[-1] - aside - 0.5 * scene.vehicle.width >= PASSABLE
-    return float(reference.s[way][max(int(passable.argmin()) - 1, 0)])
+    return max(float(reference.s[way][max(int(passable.argmin()) - 1, 0)]), reference.start_s + COMMITTED)
 
 
 def change_lanes(scene: Scene) -> list[Constraint]:
