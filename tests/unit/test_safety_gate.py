@@ -235,6 +235,25 @@ def test_wheels_that_contradict_localization_stop_the_car() -> None:
     assert bench.outputs[26].reason == "Wheels report 8.0 m/s and localization 12.0 m/s."
 
 
+def test_a_stop_with_wheels_that_turn_too_fast_does_not_cut_the_curve() -> None:
+    def alter(inputs: GateInput) -> GateInput:
+        turned = 1.6 if inputs.stamp_ns >= 500_000_000 else 1.0
+        return replace(inputs, report=replace(inputs.report, speed=inputs.report.speed * turned))
+
+    way = np.zeros(400, TRAJECTORY_DTYPE)
+    bends = np.clip((np.arange(400) * 0.25 - 15.0) / 4.0, 0.0, 1.0) / 12.0  # straight on, then round 12 m
+    way["yaw"], way["speed"] = np.cumsum(bends * 0.25), 8.0
+    way["x"], way["y"] = np.cumsum(np.cos(way["yaw"]) * 0.25), np.cumsum(np.sin(way["yaw"]) * 0.25)
+    bench = Bench(speed=8.0, alter=alter)
+    bench.road, bench.command = Trajectory(0, way), lambda t, car: (0.0, -1.0)
+    off = []
+    for _ in range(80):
+        bench.run(0.1)
+        off.append(float(np.hypot(way["x"] - bench.car.truth.x, way["y"] - bench.car.truth.y).min()))
+    assert bench.car.truth.speed == 0.0 and bench.car.truth.y > 1.0
+    assert max(off) < 0.4
+
+
 def test_steering_that_does_not_answer_stops_the_car() -> None:
     bench = Bench(speed=8.0, alter=lambda i: replace(i, report=replace(i.report, steering=0.2)))
     bench.command = lambda t, car: (0.0, 0.0)

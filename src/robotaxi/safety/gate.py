@@ -70,6 +70,7 @@ class CommandGate:
         self._modes = ModeMachine(config)
         self._last_stamp_ns: int | None = None
         self._speed = 0.0
+        self._pose_speed = 0.0  # at which the pose moves: of localization as long as the pose is
         self._steering = 0.0
         self._reported = False
         self._began_rolling = True  # until it stands or drives: what a gate is that took over from a dead one
@@ -194,6 +195,7 @@ class CommandGate:
             self._coasting.coast(inputs.stamp_ns, dt)
         self._speed, self._steering = self._coasting.speed, self._coasting.steering
         self._odometer.advance(self._speed, self._steering, dt)
+        self._pose_speed = self._speed
         return fault
 
     def _localize(self, inputs: GateInput) -> str:
@@ -211,6 +213,7 @@ class CommandGate:
                 return f"localization jumped by more than {self._config.max_pose_jump:.1f} m"
             self._trajectory = None  # it was made for another place
         self._odometer.correct(state, age)
+        self._pose_speed = state.speed
         return ""
 
     def _is_frozen(self, state: EgoState) -> bool:
@@ -341,7 +344,8 @@ class CommandGate:
         s = on_path(self._config, trajectory, pose, nearly=True)
         if s is None or trajectory is None or pose is None:
             return self._limits.steering
-        angle = pursue(self._config, self._vehicle, trajectory, pose, s, self._along, self._tyres)
+        along = -self._pose_speed if self._backwards else self._pose_speed
+        angle = pursue(self._config, self._vehicle, trajectory, pose, s, along, self._tyres)
         return -angle if self._backwards else angle
 
     def _comfortable(self, dt: float) -> float:
