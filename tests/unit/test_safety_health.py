@@ -109,6 +109,21 @@ def test_the_first_part_of_a_chain_is_blamed(dead: list[str], part: str, permit:
     assert "is silent" in by_wait.sentence
 
 
+def test_who_has_not_got_over_what_has_just_healed_is_not_to_blame() -> None:
+    monitor, said = HealthMonitor(HealthConfig()), []
+    for step in range(30):
+        now = readings(step)
+        lost = (STATE,) if 10 <= step < 14 else ()
+        if 13 <= step < 22:
+            now[TRAJECTORY] = (step * 100 * MS, None)
+        said.append(monitor.step(step * 100 * MS, now, lost))
+    assert [health.part for health in said[10:18]] == ["localization"] * 8
+    assert said[15].sentence.startswith("localization: localization/kinematic_state is silent, until just now")
+    assert said[15].permit is Permit.STOP and said[15].lost == ("planning its way",)
+    assert [health.part for health in said[19:22]] == ["planner"] * 3  # half a second is enough
+    assert said[-1].sentence == "All parts work."
+
+
 def freeze(topic):
     def alter(now, step):
         now[topic] = (now[topic][0], readings(10)[topic][1])

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from robotaxi.faults.catalog import DOWN, MACHINE_KINDS, NODES, SLOWER, SWEEP, Fault, make, with_symptoms
-from robotaxi.faults.judge import Word, illegal_place, judge, row, speaks
+from robotaxi.faults.judge import Verdict, Word, illegal_place, judge, row, speaks
 from robotaxi.hdmap import load_map
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.interfaces import INTERFACES, TRUTH_PREFIX
@@ -261,10 +261,32 @@ def _judge(
     books = str((outcome.order or {}).get("state", "unknown"))
     if books not in _TRIP_GOES_ON:
         verdict = replace(verdict, safe=False, why_not=f"the dispatcher's books say {books}")
+    if verdict.must_notice and verdict.noticed is None:
+        verdict = _seen_by_guardian(group, end, outcome, verdict)
     story = [f"{word.time:.2f} {word.mode}: {word.reason} | {word.sentence}" for _, word in words[:12]]
     return row(
-        group, verdict, "full", seed, story=story, noticed_wall_s=waited, books=books, incidents=outcome.incidents
+        group,
+        verdict,
+        "full",
+        seed,
+        story=story,
+        noticed_wall_s=waited,
+        books=books,
+        incidents=[incident.sentence for incident in outcome.incidents],
     )
+
+
+def _seen_by_guardian(group: tuple[Fault, ...], end: float, outcome: Outcome, verdict: Verdict) -> Verdict:
+    """A process that was started again before the world had to wait for it: no message was missing, so that the car has
+    nothing to say, and whoever watches over the processes is who must have noticed."""
+    for fault in group:
+        process = PROCESS_OF.get(fault.target, "")
+        for incident in outcome.incidents:
+            after = (incident.stamp_ns - fault.from_ns) * 1e-9
+            if incident.process == process and after >= 0.0 and incident.stamp_ns < end * 1e9:
+                return replace(verdict, noticed=round(after, 3), in_time=after <= fault.bound, named=fault.target,
+                               named_right=True)  # fmt: skip
+    return verdict
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from robotaxi.nodes.__main__ import EXECUTABLES
 from robotaxi.ride.monitor import Progress
@@ -19,6 +20,19 @@ PROCESS_OF = {"lidar_perception": "perception", "camera_perception": "perception
 _PARTS = {item.part for item in CAPABILITIES}
 
 
+@dataclass(frozen=True)
+class Incident:
+    """A process that ended or hung at ``stamp_ns`` of the ride, and what came of it."""
+
+    process: str
+    what: str
+    stamp_ns: int
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.what} at t={self.stamp_ns / 1e9:.1f} s"
+
+
 class Guardian:
     """``keep``: processes that it leaves alone (the clock's owner, the recorder)."""
 
@@ -30,32 +44,30 @@ class Guardian:
         self._restarts: dict[str, list[int]] = {}  # ride time of each
         self.given_up = False
 
-    def look(self, progress: Progress) -> list[str]:
-        """What was found and done just now, in sentences."""
+    def look(self, progress: Progress) -> list[Incident]:
+        """What was found and done just now."""
         found = []
         for child in self._supervisor.dead():
             if child.name in self._keep or child.name in self._given_up:
                 continue
-            found.append(
-                f"{child.name} ended during the ride ({describe_exit(int(child.exit_status or 0))})"
-                f"{self._again(child.name, progress.stamp_ns)}"
-            )
+            ended = f"{child.name} ended during the ride ({describe_exit(int(child.exit_status or 0))})"
+            found.append(self._again(child.name, ended, progress.stamp_ns))
         hanging = self._hanging(progress)
         if hanging:
-            found.append(f"{hanging} hangs{self._again(hanging, progress.stamp_ns)}")
+            found.append(self._again(hanging, f"{hanging} hangs", progress.stamp_ns))
         return found
 
-    def _again(self, name: str, now_ns: int) -> str:
+    def _again(self, name: str, what: str, now_ns: int) -> Incident:
         recent = [at for at in self._restarts.get(name, []) if now_ns - at < _SOON_NS]
         if name == "stack" or len(recent) >= _RESTARTS:
             self._given_up.add(name)
             self.given_up = True
-            return ""
+            return Incident(name, what, now_ns)
         self._restarts[name] = [*recent, now_ns]
         self._supervisor.restart(name)
         self._started[name] = time.monotonic()
         self._silent = None
-        return " and was started again"
+        return Incident(name, f"{what} and was started again", now_ns)
 
     def _hanging(self, progress: Progress) -> str:
         """The process of a part that has been called silent for too long although it lives."""

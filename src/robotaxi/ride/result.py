@@ -58,7 +58,7 @@ def evaluate(
         order_in_books=books,
         problems=problems,
         notes=outcome.notes,
-        incidents=outcome.incidents,
+        incidents=[incident.sentence for incident in outcome.incidents],
         exit_status=_EXIT_INTERRUPTED if outcome.interrupted else _EXIT_FELL_SHORT if problems else 0,
         bag=str(outcome.bag),
         report=str(report) if report else None,

@@ -16,7 +16,7 @@ from robotaxi.environment import reserve_domain
 from robotaxi.geometry.geodesy import LocalFrame
 from robotaxi.hdmap.lane_map import LaneMap
 from robotaxi.ride.cloud import Cloud
-from robotaxi.ride.guardian import Guardian
+from robotaxi.ride.guardian import Guardian, Incident
 from robotaxi.ride.monitor import Monitor, Progress
 from robotaxi.ride.options import RideError, RideOptions
 from robotaxi.sim.events.model import load_events
@@ -51,7 +51,7 @@ class Outcome:
     failure: str = ""
     interrupted: bool = False
     notes: list[str] = field(default_factory=list)
-    incidents: list[str] = field(default_factory=list)  # processes that died or hung, and what came of them
+    incidents: list[Incident] = field(default_factory=list)  # processes that died or hung, and what came of them
 
 
 def drive(options: RideOptions, lane_map: LaneMap, plan: RidePlan, folder: Path,
@@ -244,11 +244,9 @@ class _Ride:
                 self._look_at_memory()
             if self._watch is not None:
                 self._watch(self._supervisor, monitor, self._cloud)
-            broken = guardian.look(monitor.progress)
-            for incident in broken:
-                at = f"at t={monitor.progress.stamp_ns / 1e9:.1f} s"
-                self._outcome.failure = self._outcome.failure or f"{incident} {at}"
-                self._outcome.incidents.append(f"{incident} {at}")
+            for incident in guardian.look(monitor.progress):
+                self._outcome.failure = self._outcome.failure or incident.sentence
+                self._outcome.incidents.append(incident)
             if guardian.given_up and until is None:
                 stopped_ns = monitor.progress.stamp_ns + round(_STANDSTILL_S * 1e9)
                 until = time.monotonic() + _STANDSTILL_WALL_S, stopped_ns

@@ -2,7 +2,7 @@
 
 The dependency graph is the interface table: a part reads topics and writes others. A topic is bad
 when it is silent, old, frozen or implausible. A part is to blame when something it writes is bad
-although nothing it reads is; what went bad first comes first.
+although nothing it reads is, or was a moment ago; what went bad first comes first.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from robotaxi.types import CameraView, EgoState, Health, Permit, Sight, VehicleR
 _STATUS, _STATE = "vehicle/status", "localization/kinematic_state"
 _AHEAD_NS = 200_000_000  # stamps farther ahead of now come from a clock that is wrong
 _LEAP_NS = 10_000_000_000  # so long a place that is out of reach is not believed
+_HEALING_NS = 500_000_000  # so long who reads a topic may take to get over what was wrong with it
 SIGHT, VIEW = "perception/sight", "perception/camera_view"
 
 
@@ -66,12 +67,15 @@ HEARD = (*WATCHED, SIGHT, VIEW)
 
 @dataclass
 class _Memory:
-    """Of one topic: newest stamp and fingerprint, how often that has repeated, since when it is bad."""
+    """Of one topic: newest stamp and fingerprint, how often that has repeated, since when it is bad, and what was wrong
+    with it last, when."""
 
     stamp_ns: int = -1
     print: int = 0
     repeats: int = 0
     bad_since_ns: int | None = None
+    last_bad_ns: int | None = None
+    fault: str = ""
 
 
 class HealthMonitor:
@@ -116,7 +120,8 @@ class HealthMonitor:
             if not fault:
                 memory.bad_since_ns = None
                 continue
-            bad[item.topic] = fault
+            bad[item.topic] = memory.fault = fault
+            memory.last_bad_ns = now_ns
             if memory.bad_since_ns is None:
                 memory.bad_since_ns = now_ns
         return self._verdict(now_ns, bad, self._doubts(now_ns, bad, readings))
@@ -201,19 +206,36 @@ class HealthMonitor:
             if worst is not None:
                 return Health(now_ns, permit, worst.part, worst.sentence, speed_cap=cap)
             return Health(now_ns, sentence="All parts work.")
-        roots = [item for item in self._watched if item.topic in bad and not self._upstream[item.topic] & bad.keys()]
-        roots = roots or [item for item in self._watched if item.topic in bad]  # a ring of blame: name it all
+        roots = self._roots(now_ns, bad)
         first = min(roots, key=lambda item: self._memory[item.topic].bad_since_ns or 0)
         lost = tuple(item.name for item in self._watched if item.topic in bad)
         permit = Permit(max(permit, *(item.without for item in self._watched if item.topic in bad)))
         others = [item.part for item in roots if item.part != first.part]
-        sentence = f"{first.part}: {first.topic} {bad[first.topic]}"
-        if bad[first.topic] == "is awaited":
+        fault = bad.get(first.topic) or f"{self._memory[first.topic].fault}, until just now"
+        sentence = f"{first.part}: {first.topic} {fault}"
+        if fault == "is awaited":
             waiting = dict.fromkeys(item.part for item in self._watched if bad.get(item.topic) == "is awaited")
             sentence = f"Cannot go yet: waiting for {', '.join(waiting)}"
         elif others:
             sentence += f"; also {', '.join(dict.fromkeys(others))}"
         return Health(now_ns, permit, first.part, sentence + ".", lost, cap)
+
+    def _roots(self, now_ns: int, bad: Mapping[str, str]) -> list[Capability]:
+        """Whose topics are bad although nothing they need is; in place of those who may not yet have got over something
+        that has just healed, that."""
+        found = [item for item in self._watched if item.topic in bad and not self._upstream[item.topic] & bad.keys()]
+        found = found or [item for item in self._watched if item.topic in bad]  # a ring of blame: name it all
+        if any(bad[item.topic] == "is awaited" for item in found):
+            return found
+        healed = {
+            topic
+            for topic, memory in self._memory.items()
+            if memory.last_bad_ns is not None and topic not in bad and 0 <= now_ns - memory.last_bad_ns <= _HEALING_NS
+        }
+        causes = healed & frozenset().union(*(self._upstream[item.topic] for item in found))
+        return [item for item in self._watched if item.topic in causes] + [
+            item for item in found if not self._upstream[item.topic] & causes
+        ]
 
 
 def _upstream(item: Capability) -> frozenset[str]:
