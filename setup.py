@@ -41,7 +41,8 @@ EXTRAS = {
     # 4.3.0 has no wheel for 3.10; the pre-release of the same version does
     "maps": ['gtsam==4.3.0; python_version >= "3.11"', 'gtsam==4.3a0; python_version < "3.11"'],  # factor graphs
     "carla": ["carla==0.9.16", "msgpack==1.2.4"],  # CARLA's own client, for the bridge; its wire format, for our server
-    "eval": ["kiss-icp==1.3.0"],  # the peer that our lidar odometry is measured beside
+    # peers beside which lidar odometry and lidar objects are measured
+    "eval": ["kiss-icp==1.3.0", "pypatchworkpp==1.4.1"],
     "models": ["onnxruntime==1.23.2"],  # learned models on the CPU
     "mine": ["duckdb==1.5.6", "pyarrow==25.0.1"],  # `robotaxi bag find`; `bag import av2`
     "postgres": ["psycopg[binary]==3.3.9"],  # the dispatch desk's books in PostgreSQL

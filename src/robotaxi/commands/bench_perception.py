@@ -63,6 +63,10 @@ def register(subparsers: Any) -> None:
         )
         parser.add_argument("--sensors", default="", help="sensor rig (default: the bag's, else robotaxi)")
         parser.add_argument("--vehicle", default="", help="vehicle (default: the bag's, else robotaxi)")
+        if name == "lidar":
+            parser.add_argument(
+                "--peers", action="store_true", help="Patchwork++ and connected components beside ours, same run"
+            )
         parser.add_argument("--no-model", action="store_true", help="clusters alone, without the learned second look")
         bench.add_json(parser)
         parser.set_defaults(run=run)
@@ -88,6 +92,7 @@ def register(subparsers: Any) -> None:
 
 def _lidar_figures(args: argparse.Namespace) -> dict[str, Any]:
     from robotaxi.bags.recordings import open_recordings
+    from robotaxi.evaluation.lidar_peers import Patchwork
     from robotaxi.evaluation.perception_bench import run_lidar as measure
     from robotaxi.hdmap import load_map
     from robotaxi.model_store import read_manifest
@@ -116,7 +121,8 @@ def _lidar_figures(args: argparse.Namespace) -> dict[str, Any]:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("sweeps", total=total)
         eyes = StreetEyes(StreetConfig(), load_street_network()) if args.camera else None
-        figures = measure(recordings, config, road, args.frames, lambda: progress.advance(task), network, eyes)
+        peer = Patchwork() if getattr(args, "peers", False) else None
+        figures = measure(recordings, config, road, args.frames, lambda: progress.advance(task), network, eyes, peer)
     if not figures["frames_evaluated"]:
         raise ValueError(
             f"{args.data}: none of {figures['frames']} sweeps has a label; there is nothing to compare with"
@@ -182,8 +188,16 @@ def _bench_lidar(args: argparse.Namespace) -> int:
         figures,
         f"{figures['frames']} sweeps of {figures['points_p50']:,} points, {figures['ms']['total']['p50']:.0f} ms p50; "
         f"{_percent(near['share'])} of {near['annotated']} near vehicles found within "
-        f"{figures['near_vehicles']['within_m']:g} m; vehicle AP (2 m, to 40 m) {vehicle['ap_2m']}",
+        f"{figures['near_vehicles']['within_m']:g} m; vehicle AP (2 m, to 40 m) {vehicle['ap_2m']}"
+        + _peers_words(figures),
         holds,
+    )
+
+
+def _peers_words(figures: dict[str, Any]) -> str:
+    return "".join(
+        f" | {name}: {one['ms']['total']['p50']:.0f} ms p50, {_percent(one['near_vehicles']['1_m']['share'])} found"
+        for name, one in figures.get("peers", {}).items()
     )
 
 
@@ -197,7 +211,8 @@ def _finish_simulator(args: argparse.Namespace, figures: dict[str, Any]) -> int:
         f"50 m {found['vehicle']['0-50']['ap_2m']}, of pedestrians {found['pedestrian']['0-30']['ap_2m']} and cyclists "
         f"{found['cyclist']['0-30']['ap_2m']} to 30 m; longest miss in the path "
         f"{figures['in_path']['longest_miss_s']:.1f} s of {figures['in_path']['watched']} in it"
-        + (f" | FELL SHORT: {', '.join(lacking)}" if lacking else ""),
+        + (f" | FELL SHORT: {', '.join(lacking)}" if lacking else "")
+        + _peers_words(figures),
         not lacking,
     )
 

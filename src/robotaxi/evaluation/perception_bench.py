@@ -13,6 +13,7 @@ from robotaxi.evaluation.class_accuracy import class_accuracy
 from robotaxi.evaluation.detection_metrics import PREDICTION_DTYPE, found_within, score_detections
 from robotaxi.evaluation.free_space import FreeSpaceWatch
 from robotaxi.evaluation.heading_errors import heading_errors
+from robotaxi.evaluation.lidar_peers import STAGES, WITHIN, Patchwork
 from robotaxi.evaluation.path_watch import PathWatch, path_figures
 from robotaxi.evaluation.perception_case import GROUPS, TRUTH_DTYPE, Frame, Recording, on_road
 from robotaxi.evaluation.tracking_metrics import score_tracks
@@ -50,8 +51,10 @@ def run_lidar(
     progress: Callable[[], None] = lambda: None,
     network: Network | None = None,
     eyes: StreetEyes | None = None,
+    peer: Patchwork | None = None,
 ) -> dict[str, Any]:
-    """Every figure of `robotaxi bench lidar` and `bench tracking`. ``eyes``: look at the pictures, too."""
+    """Every figure of `robotaxi bench lidar` and `bench tracking`. ``eyes``: look at the pictures, too; ``peer``: sees
+    each annotated sweep just after ours."""
     parts, milliseconds, per_recording = [], _Stages(), []
     points, evaluated, free_space = [], 0, FreeSpaceWatch()
     looking: list[float] = []
@@ -99,6 +102,8 @@ def run_lidar(
             seen.objects.append(objects_here)
             if without is not None:
                 seen.alone.append(from_objects(without, frame))
+            if peer is not None:
+                peer.step(frame)
             watch.step(frame, objects_here)
             free_space.step(frame, output.free_space)
         parts.append(seen)
@@ -131,6 +136,16 @@ def run_lidar(
         "in_path": path_figures(watches),
         "free_space": free_space.figures(),
         "tracking": _tracking(tracked),
+        **({"peers": _beside(peer, milliseconds, truth, clusters)} if peer is not None else {}),
+    }
+
+
+def _beside(peer: Patchwork, ours: _Stages, truth: RecordArray, clusters: RecordArray) -> dict[str, Any]:
+    """Ours without what the peer does not do (free space, second look, tracks), and the peer, of the same run."""
+    near = {f"{d:g}_m": found_within(truth, [clusters], NEAR_RANGE, NEAR_POINTS, d) for d in WITHIN}
+    return {
+        "robotaxi": {"ms": {"total": ours.together(STAGES)}, "near_vehicles": near},
+        "patchwork++": peer.figures(NEAR_RANGE, NEAR_POINTS),
     }
 
 
@@ -164,6 +179,9 @@ class _Stages:
 
     def end(self) -> None:
         self._ms.setdefault("total", []).append(1e3 * (time.perf_counter() - self._begun))
+
+    def together(self, stages: Sequence[str]) -> dict[str, float]:
+        return percentiles(np.sum([self._ms[stage] for stage in stages], axis=0))
 
     def figures(self) -> dict[str, dict[str, float]]:
         return {stage: percentiles(values) for stage, values in self._ms.items()}
