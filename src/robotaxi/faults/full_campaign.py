@@ -245,6 +245,8 @@ def _judge(
     if before and speaks(before[-1]):  # not yet over the earlier ones: naming those is right as well
         known = tuple(part for fault in earlier for part in fault.parts)
         group = tuple(replace(fault, parts=fault.parts + known) for fault in group)
+        if before[-1].mode == SystemMode.STOP.name:  # it stands for those already: what comes on top is told when it is
+            group = tuple(replace(fault, bound=math.inf) for fault in group)
     words = [(at, word) for at, word in saboteur.said if at >= wall and word.time < end]
     heard = [word for _, word in words]
     _, x, y, yaw, speed = poses[-1]

@@ -34,7 +34,7 @@ _RARE = -4.6  # logit with which every class begins: 1 %
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    epochs: int = 8
+    epochs: int = 16
     batch: int = 16
     rate: float = 4e-3
     seed: int = 0
