@@ -25,7 +25,6 @@ def test_the_peer_finds_two_cars_and_tells_how_long_it_took() -> None:
     peer = Patchwork()
     for index in range(3):
         peer.step(Frame(index, cast(things, ego, seed=index), ego, truth, True))
-    figures = peer.figures(25.0, 20)
-    assert figures["near_vehicles"]["2_m"]["annotated"] == 6
-    assert figures["near_vehicles"]["2_m"]["share"] == 1.0
-    assert set(figures["ms"]) == {"ground", "clusters", "boxes", "total"}
+    near = peer.near_vehicles(25.0, 20)["2_m"]
+    assert near["annotated"] == 6 and near["share"] == 1.0
+    assert set(peer.ms) == {"ground", "clusters", "boxes", "total"} and all(len(each) == 3 for each in peer.ms.values())

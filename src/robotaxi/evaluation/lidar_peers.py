@@ -8,7 +8,6 @@ that touch are one object, with the smallest rectangle around it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -41,7 +40,7 @@ class Patchwork:
             raise MissingPeerError("pypatchworkpp is missing: pip install robotaxi[eval]") from error
         self._package = pypatchworkpp
         self._ground: Any = None
-        self._ms: dict[str, list[float]] = {}
+        self.ms: dict[str, list[float]] = {}  # wall time of each stage, each sweep
         self._found: list[RecordArray] = [np.zeros(0, PREDICTION_DTYPE)]
         self._truth: list[RecordArray] = [np.zeros(0, TRUTH_DTYPE)]
         self._sweeps = 0
@@ -77,14 +76,13 @@ class Patchwork:
         self._found.append(rows)
         self._truth.append(truth)
 
-    def figures(self, near_range: float, near_points: int) -> dict[str, Any]:
-        """Milliseconds of each stage, and the share of near vehicles that have an object within 1 and 2 m."""
+    def near_vehicles(self, near_range: float, near_points: int) -> dict[str, Any]:
+        """The share of near vehicles that have an object within 1 and 2 m."""
         truth, found = np.concatenate(self._truth), np.concatenate(self._found)
-        near = {f"{d:g}_m": found_within(truth, [found], near_range, near_points, d) for d in WITHIN}
-        return {"ms": {stage: _middle_and_tail(values) for stage, values in self._ms.items()}, "near_vehicles": near}
+        return {f"{d:g}_m": found_within(truth, [found], near_range, near_points, d) for d in WITHIN}
 
     def _took(self, stage: str, began: float) -> None:
-        self._ms.setdefault(stage, []).append(1e3 * (time.perf_counter() - began))
+        self.ms.setdefault(stage, []).append(1e3 * (time.perf_counter() - began))
 
 
 def components(points: FloatArray) -> tuple[np.ndarray, np.ndarray, int]:
@@ -109,8 +107,3 @@ def rectangles(labels: np.ndarray, cells: np.ndarray, count: int) -> FloatArray:
         if last - first >= _LEAST_CELLS
     ]
     return (np.asarray(middles, np.float64).reshape(-1, 2) + 0.5) * _CELL - _REACH
-
-
-def _middle_and_tail(values: Sequence[float]) -> dict[str, float]:
-    p50, p99 = np.percentile(values, [50, 99])
-    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}

@@ -145,7 +145,10 @@ def _beside(peer: Patchwork, ours: _Stages, truth: RecordArray, clusters: Record
     near = {f"{d:g}_m": found_within(truth, [clusters], NEAR_RANGE, NEAR_POINTS, d) for d in WITHIN}
     return {
         "robotaxi": {"ms": {"total": ours.together(STAGES)}, "near_vehicles": near},
-        "patchwork++": peer.figures(NEAR_RANGE, NEAR_POINTS),
+        "patchwork++": {
+            "ms": {stage: percentiles(values) for stage, values in peer.ms.items()},
+            "near_vehicles": peer.near_vehicles(NEAR_RANGE, NEAR_POINTS),
+        },
     }
 
 
