@@ -522,6 +522,20 @@ def test_gives_way_to_traffic_with_priority() -> None:
             assert np.abs(y).min() > 6.0
 
 
+@pytest.mark.parametrize("before", [0.9, 0.6, 0.3])
+def test_who_has_crept_up_to_the_zone_still_gives_way(before: float) -> None:
+    front_at = 208.0 - before  # where the other's lane begins
+    drive = start(crossing(), x=front_at - CAR.front, speed=0.4)
+
+    def seen(t: float) -> np.ndarray:
+        return thing(210.0, -13.0 + 4.0 * t, 0.0, 4.0, yaw=math.pi / 2)
+
+    drive.run(3.0, seen)
+    assert front(drive.state) < 208.0 and Cause.YIELD in drive.causes()
+    drive.run(20.0, seen)
+    assert drive.state.x > 212.0
+
+
 def test_standing_traffic_with_priority_is_not_waited_for() -> None:
     drive = start(crossing(), x=100.0, speed=10.0)
     parked = np.concatenate([thing(210.0, -14.0, yaw=1.57, static=0), thing(213.2, -30.0, key=18, yaw=1.57)])

@@ -85,7 +85,15 @@ def test_a_bend_that_is_too_narrow_for_the_car_is_driven_as_well_as_it_can_be() 
     line = bend(6.5)
     road = strip(line, 2.6)
     path = kept_on_road(line, SPACING, CAR, road, 0, len(line))
-    assert corners_outside(path, road) <= corners_outside(line, road)
+    inner, wider = slice(10, -10), strip(line, 3.2)
+    assert corners_outside(path[inner], wider) == 0 < corners_outside(line[inner], wider)
+
+
+def test_a_path_that_is_kept_on_the_road_asks_no_sudden_steering() -> None:
+    line = bend(6.5)
+    path = kept_on_road(line, SPACING, CAR, strip(line, 3.5), 0, len(line))
+    steering = np.arctan(CAR.wheelbase * bends(path))
+    assert np.abs(np.diff(steering)).max() < 0.5 * np.abs(np.diff(np.arctan(CAR.wheelbase * bends(line)))).max()
 
 
 def test_the_planners_path_keeps_the_body_on_the_lane() -> None:

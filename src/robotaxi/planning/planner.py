@@ -182,7 +182,7 @@ class Planner:
         memory = self._memory
         memory.reference = reference
         memory.features = find_features(self.lane_map, self._graph, reference, self.vehicle, self.config)
-        memory.road, memory.curve_source = road_speed(reference, self.config)
+        memory.road, memory.curve_source = road_speed(reference, self.config, self.vehicle)
 
     def _locate(self, state: EgoState) -> None:
         """Arc length of the car on the path; far from it the mission is planned anew."""

@@ -16,6 +16,7 @@ from robotaxi.types import Cause, ObjectClass
 
 MINOR = ("yield", "stop")
 ZONE_GAP = 1.0  # m between front bumper and a conflict zone when waiting inside a junction
+EDGE_GAP = 0.2  # m, the least of it
 LINE_TOLERANCE = 0.3  # m beyond a line where the car still waits at it
 HESITATION = 0.5  # s more than needed before a standing car sets off
 CLEARING_DECELERATION = 3.0  # m/s^2 at which traffic without priority could still stop for us
@@ -196,12 +197,14 @@ def merge_time(scene: Scene, other_speed: float, t_in: float) -> float:
 
 
 def _wait(scene: Scene, crossing: Crossing, zone: Zone, arrival: Arrival) -> list[Constraint]:
-    """Stop at the line; beyond it before the zone; go on where neither can be reached."""
+    """Stop at the line; beyond it before the zone, as near to it as need be; go on where none can be reached."""
     config = scene.config
     at_line = crossing.line_s - config.line_gap - scene.vehicle.front
     at_zone = zone.own_in - ZONE_GAP - scene.vehicle.front
+    at_edge = max(zone.own_in - EDGE_GAP - scene.vehicle.front, scene.s)  # who has crept past the gap still stops
     before_line = scene.front_s < crossing.line_s + LINE_TOLERANCE
-    for s, usable in ((at_line, before_line), (at_zone, at_zone > scene.s - LINE_TOLERANCE)):
+    before_zone = scene.front_s < zone.own_in
+    for s, usable in ((at_line, before_line), (at_zone, at_zone > scene.s - LINE_TOLERANCE), (at_edge, before_zone)):
         if usable and (scene.standing or scene.needed_deceleration(s) <= config.commit_deceleration):
             break
     else:

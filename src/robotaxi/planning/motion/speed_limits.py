@@ -12,21 +12,32 @@ from numpy.typing import NDArray
 from robotaxi.planning.config import PlannerConfig
 from robotaxi.planning.reference import SPACING, Reference
 from robotaxi.planning.route_features import RouteFeatures
+from robotaxi.types import VehicleParams
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
 
 MIN_CURVE_SPEED = 2.0  # m/s, whatever the curvature
+STEERING_RATE_SHARE = 0.8  # of how fast the tyres turn that a path may need: the rest is the controller's
 SIGNAL_WAIT = 12.0  # s that a light costs on average
 LINE_WAIT = 4.0  # s that another line costs
 GAIN = 1.03  # a curve slower than the limit by this factor counts as a cause
 
 
-def road_speed(reference: Reference, config: PlannerConfig) -> tuple[FloatArray, IntArray]:
-    """Speed allowed at each sample and the sample that causes it (-1: no slower place ahead)."""
+def road_speed(
+    reference: Reference, config: PlannerConfig, vehicle: VehicleParams
+) -> tuple[FloatArray, IntArray]:
+    """Speed allowed at each sample and the sample that causes it (-1: no slower place ahead).
+
+    In a curve the lateral acceleration bounds it, and where one curve goes over into another, how fast the tyres turn.
+    """
     bend = np.maximum(np.abs(reference.curvature), 1e-6)
-    curve = np.maximum(np.sqrt(config.lateral_acceleration / bend), MIN_CURVE_SPEED)
-    raw = np.minimum(reference.speed_limit, curve)
+    steering = np.arctan(vehicle.wheelbase * reference.curvature)
+    turning = np.maximum(np.abs(np.gradient(steering, SPACING)), 1e-6)
+    curve = np.minimum(
+        np.sqrt(config.lateral_acceleration / bend), STEERING_RATE_SHARE * vehicle.max_steering_rate / turning
+    )
+    raw = np.minimum(reference.speed_limit, np.maximum(curve, MIN_CURVE_SPEED))
     return _brake_ahead(raw, reference.speed_limit, config.deceleration * 0.8, SPACING)
 
 
