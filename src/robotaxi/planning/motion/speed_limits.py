@@ -24,9 +24,7 @@ LINE_WAIT = 4.0  # s that another line costs
 GAIN = 1.03  # a curve slower than the limit by this factor counts as a cause
 
 
-def road_speed(
-    reference: Reference, config: PlannerConfig, vehicle: VehicleParams
-) -> tuple[FloatArray, IntArray]:
+def road_speed(reference: Reference, config: PlannerConfig, vehicle: VehicleParams) -> tuple[FloatArray, IntArray]:
     """Speed allowed at each sample and the sample that causes it (-1: no slower place ahead).
 
     In a curve the lateral acceleration bounds it, and where one curve goes over into another, how fast the tyres turn.
