@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotaxi.geometry.polyline import densified_stations
-from robotaxi.hdmap.plan_view import PlanElement, evaluate
+from robotaxi.hdmap.plan_view import PlanElement, evaluate, kinks
 from robotaxi.hdmap.xml_source import XmlSource
 
 FloatArray = NDArray[np.float64]
@@ -136,6 +136,9 @@ def _stations(road: Road, section: Section) -> FloatArray:
         if element.s < section.end and element.s + element.length > section.start:
             step = min(step, _step(element))
             breaks.add(element.s)
+    for kink in kinks(road.plan):
+        if kink.end > section.start and kink.start < section.end:
+            step = TIGHT_STEP
     changing = [piece for piece in road.lane_offset if piece[2] or piece[3] or piece[4]]
     for lane in section.lanes.values():
         if lane.drivable:

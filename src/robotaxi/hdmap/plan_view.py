@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
+KINK, SHARPEST_KINK = math.radians(1.0), math.radians(60.0)  # turns at once between these are rounded
+SHORTEST = 0.05  # m, shorter elements are left out of it
+KINK_REACH = 5.0  # m before and behind a kink over which the heading turns
 _POLY3_STEPS = 200  # table size for arc length of cubic curves
 
 
@@ -56,6 +60,38 @@ def evaluate(elements: Sequence[PlanElement], s: FloatArray) -> FloatArray:
     for k in np.unique(index):
         mask = index == k
         out[mask] = elements[k].evaluate(s[mask] - elements[k].s)
+    for kink in kinks(elements):
+        out[:, 2] += kink.rounded(s)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Kink:
+    """Where a reference line that is drawn as a polyline turns by ``turn`` (rad) at once, at station ``s``.
+
+    What lies beside the line is placed along its heading. That turns evenly from ``start`` to ``end``, or the edges of
+    lanes would overlap on one side of the kink and leave a gap on the other.
+    """
+
+    s: float
+    turn: float
+    start: float
+    end: float
+
+    def rounded(self, s: FloatArray) -> FloatArray:
+        """What is to be added to the headings at stations ``s`` (N,)."""
+        share = np.clip((s - self.start) / (self.end - self.start), 0.0, 1.0)
+        return np.asarray(self.turn * (share - (s >= self.s)))
+
+
+def kinks(elements: Sequence[PlanElement]) -> list[Kink]:
+    """All places where the heading jumps."""
+    out = []
+    for before, after in pairwise(elements):
+        turn = math.remainder(after.heading - before.end[2], math.tau)
+        if KINK < abs(turn) < SHARPEST_KINK and min(before.length, after.length) > SHORTEST:
+            reach = [min(0.5 * element.length, KINK_REACH) for element in (before, after)]
+            out.append(Kink(after.s, turn, after.s - reach[0], after.s + reach[1]))
     return out
 
 
