@@ -536,6 +536,19 @@ def test_who_has_crept_up_to_the_zone_still_gives_way(before: float) -> None:
     assert drive.state.x > 212.0
 
 
+@pytest.mark.parametrize("speed", [4.6, 5.0, 5.4])
+def test_who_would_be_met_in_the_junction_is_braked_for_however_hard_it_takes(speed: float) -> None:
+    drive = start(crossing(), x=204.2 - CAR.front, speed=speed)
+
+    def seen(t: float) -> np.ndarray:
+        return thing(210.0, -8.0 + 6.0 * t, 0.0, 6.0, yaw=math.pi / 2)
+
+    drive.run(3.0, seen)
+    for state, _ in drive.log:
+        y = float(seen(state.stamp_ns * 1e-9)["y"][0])
+        assert front(state) < 208.3 or abs(y) > 4.5
+
+
 def test_standing_traffic_with_priority_is_not_waited_for() -> None:
     drive = start(crossing(), x=100.0, speed=10.0)
     parked = np.concatenate([thing(210.0, -14.0, yaw=1.57, static=0), thing(213.2, -30.0, key=18, yaw=1.57)])

@@ -22,6 +22,7 @@ HESITATION = 0.5  # s more than needed before a standing car sets off
 CLEARING_DECELERATION = 3.0  # m/s^2 at which traffic without priority could still stop for us
 CLEARING_SPEED = 1.0  # m/s
 SET_OFF = 0.5  # m/s^2 that slow traffic is expected to gain
+LEAST_WORTH = 4.0  # m/s^2 that giving way is worth in any case
 BODY_GAP = 3.0  # m between two cars after a merge
 
 
@@ -105,8 +106,9 @@ def _approach(scene: Scene, crossing: Crossing) -> list[Constraint]:
     return [Constraint(Kind.CAP, s - 2.0, Cause.YIELD, sentence, line.id, distance, speed, s + 2.0)]
 
 
-def _blocked_by(scene: Scene, crossing: Crossing, stop: bool) -> tuple[Zone, Arrival] | None:
-    """The first zone that is not free, with the road user it is kept free for. ``stop``: as at a stop sign."""
+def _blocked_by(scene: Scene, crossing: Crossing, stop: bool) -> tuple[Zone, Arrival, bool] | None:
+    """The first zone that is not free, with the road user it is kept free for, and whether both would be in it at the
+    same time. ``stop``: as at a stop sign."""
     for zone in crossing.zones:
         if zone.own_in < scene.front_s:
             continue  # already in it: leave it
@@ -118,11 +120,9 @@ def _blocked_by(scene: Scene, crossing: Crossing, stop: bool) -> tuple[Zone, Arr
         if scene.standing:
             t_out += HESITATION
         for arrival in arrivals(scene, zone, minor):
-            if zone.priority:
-                if not _fits(scene, zone, arrival, t_behind, t_in, t_out):
-                    return zone, arrival
-            elif arrival.t_in < t_out and arrival.t_out > t_in:
-                return zone, arrival
+            meet = arrival.t_in < t_out and arrival.t_out > t_in
+            if meet or (zone.priority and not _fits(scene, zone, arrival, t_behind, t_in, t_out)):
+                return zone, arrival, meet and not zone.merging
     return None
 
 
@@ -196,16 +196,21 @@ def merge_time(scene: Scene, other_speed: float, t_in: float) -> float:
     return config.gap_before + distance / max(other_speed, 1.0)
 
 
-def _wait(scene: Scene, crossing: Crossing, zone: Zone, arrival: Arrival) -> list[Constraint]:
-    """Stop at the line; beyond it before the zone, as near to it as need be; go on where none can be reached."""
+def _wait(scene: Scene, crossing: Crossing, zone: Zone, arrival: Arrival, meet: bool) -> list[Constraint]:
+    """Stop at the line; beyond it before the zone, as near to it as need be; go on where none can be reached.
+
+    ``meet``: going on ends in a collision, which is worth harder braking.
+    """
     config = scene.config
+    worth = config.emergency_deceleration if meet else config.commit_deceleration
     at_line = crossing.line_s - config.line_gap - scene.vehicle.front
     at_zone = zone.own_in - ZONE_GAP - scene.vehicle.front
     at_edge = max(zone.own_in - EDGE_GAP - scene.vehicle.front, scene.s)  # who has crept past the gap still stops
     before_line = scene.front_s < crossing.line_s + LINE_TOLERANCE
     before_zone = scene.front_s < zone.own_in
     for s, usable in ((at_line, before_line), (at_zone, at_zone > scene.s - LINE_TOLERANCE), (at_edge, before_zone)):
-        if usable and (scene.standing or scene.needed_deceleration(s) <= config.commit_deceleration):
+        limit = worth if s == at_edge else config.commit_deceleration
+        if usable and (scene.standing or scene.needed_deceleration(s) <= limit):
             break
     else:
         return []
@@ -214,7 +219,8 @@ def _wait(scene: Scene, crossing: Crossing, zone: Zone, arrival: Arrival) -> lis
     place = f"junction {crossing.junction_id}" if crossing.junction_id is not None else f"lane {crossing.lane_id}"
     distance = s + scene.vehicle.front - scene.front_s
     sentence = stop_sentence(scene.standing, f"giving way to {scene.name(i)} {side} at {place}", distance)
-    return [Constraint(Kind.STOP, s, Cause.YIELD, sentence, int(scene.objects["id"][i]), distance)]
+    key = int(scene.objects["id"][i])
+    return [Constraint(Kind.STOP, s, Cause.YIELD, sentence, key, distance, deceleration=max(worth, LEAST_WORTH))]
 
 
 def _side(scene: Scene, i: int) -> str:
