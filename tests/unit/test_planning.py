@@ -499,6 +499,24 @@ def test_arrows_are_for_those_who_drive_where_they_point(
     assert (drive.state.speed > 5.0 and drive.state.x > LINE_X) if goes else front(drive.state) < LINE_X
 
 
+@pytest.mark.parametrize("length", [0.6, 1.5, 3.0])
+def test_a_line_at_the_end_of_a_very_short_lane_is_stopped_at(length: float) -> None:
+    light_line = StopLine(9, np.array([[LINE_X, 2, 0], [LINE_X, -2, 0]], float), "signal", (2,), (5,))
+    begin = LINE_X - length
+    road = lane_map(
+        [
+            lane(1, [(0, 0), (begin, 0)], successors=(2,)),
+            lane(2, [(begin, 0), (LINE_X, 0)], successors=(3,), predecessors=(1,), stop_line_id=9),
+            lane(3, [(LINE_X, 0), (LINE_X + 0.06, 0)], successors=(4,), predecessors=(2,)),
+            lane(4, [(LINE_X + 0.06, 0), (400, 0)], predecessors=(3,)),
+        ],
+        [light_line],
+    )
+    drive = start(road, x=120.27, speed=10.0)
+    drive.run(15.0, lights=lambda _: light(LightState.RED))
+    assert LINE_X - 3.0 < front(drive.state) < LINE_X
+
+
 def test_stop_sign_full_standstill_then_on() -> None:
     drive = start(straight("stop"), x=60.0, speed=12.0)
     drive.run(60.0, until=lambda _, out: out.mission.state == MissionState.ARRIVED)

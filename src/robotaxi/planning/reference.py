@@ -108,7 +108,7 @@ def build_reference(
     raw_s = _arc(raw)
     samples = np.arange(0.0, raw_s[-1], SPACING)
     xyz = np.stack([np.interp(samples, raw_s, raw[:, i]) for i in range(3)], axis=1)
-    lane = lane[np.clip(np.searchsorted(raw_s, samples, side="right") - 1, 0, lane.size - 1)]
+    lane = lane[np.clip(np.searchsorted(raw_s, samples), 0, lane.size - 1)]  # a lane's points end its segments
     xyz = np.asarray(_smooth(xyz, config.smoothing), np.float64)
     s, yaw = _arc(xyz), _heading(xyz)
 

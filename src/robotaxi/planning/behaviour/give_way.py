@@ -202,15 +202,18 @@ def _wait(scene: Scene, crossing: Crossing, zone: Zone, arrival: Arrival, meet: 
     ``meet``: going on ends in a collision, which is worth harder braking.
     """
     config = scene.config
-    worth = config.emergency_deceleration if meet else config.commit_deceleration
     at_line = crossing.line_s - config.line_gap - scene.vehicle.front
     at_zone = zone.own_in - ZONE_GAP - scene.vehicle.front
     at_edge = max(zone.own_in - EDGE_GAP - scene.vehicle.front, scene.s)  # who has crept past the gap still stops
     before_line = scene.front_s < crossing.line_s + LINE_TOLERANCE
     before_zone = scene.front_s < zone.own_in
-    for s, usable in ((at_line, before_line), (at_zone, at_zone > scene.s - LINE_TOLERANCE), (at_edge, before_zone)):
-        limit = worth if s == at_edge else config.commit_deceleration
-        if usable and (scene.standing or scene.needed_deceleration(s) <= limit):
+    places = [
+        (at_line, before_line, config.commit_deceleration),
+        (at_zone, at_zone > scene.s - LINE_TOLERANCE, config.commit_deceleration),
+        (at_edge, before_zone, config.emergency_deceleration if meet else config.commit_deceleration),
+    ]
+    for s, usable, worth in places:
+        if usable and (scene.standing or scene.needed_deceleration(s) <= worth):
             break
     else:
         return []
